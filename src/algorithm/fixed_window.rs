@@ -1,0 +1,97 @@
+//! The fixed window: when the window ends, and how much of it is used, in one word.
+//!
+//! The low bits count, the high bits hold the window's end in ticks. A tick is a power of two of nanoseconds, just
+//! fine enough for the time to last 36 years in the bits that the count leaves; the end is rounded up to it, so a
+//! window is never shorter than its period and at most one tick longer. Where that would lose more of the rate than
+//! law 6 allows (windows of more than about 10^6 per second), the tick is finer and the time lasts fewer years: at
+//! 10^9 per second, four. When it has run out, time stands still and the window denies.
+
+use super::{HORIZON_NANOS, Verdict, loss_nanos_max};
+use crate::quota::Quota;
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FixedWindow {
+    amount: u64,
+    period_nanos: u64,
+    count_bits: u32,
+    tick_shift: u32,
+    /// The last time that can be told.
+    horizon: u64,
+    /// The wall clock at the limiter's zero, modulo the period, if windows are aligned to it.
+    aligned: Option<u64>,
+}
+
+impl FixedWindow {
+    pub(crate) fn new(quota: &Quota, unix_nanos_at_zero: Option<u64>) -> Self {
+        let period_nanos = quota.period_nanos();
+        let count_bits = (u64::BITS - quota.amount().leading_zeros()).max(1);
+        let time_bits = u64::BITS - count_bits;
+        let lasting = (u64::BITS - (HORIZON_NANOS + period_nanos).leading_zeros()).saturating_sub(time_bits);
+        let tick_shift = lasting.min(loss_nanos_max(quota).max(1).ilog2());
+        let span = u128::from(u64::MAX >> count_bits) << tick_shift;
+        let horizon = span.saturating_sub(2 * u128::from(period_nanos) + 2).min(u128::from(HORIZON_NANOS));
+        Self {
+            amount: quota.amount(),
+            period_nanos,
+            count_bits,
+            tick_shift,
+            horizon: horizon as u64, // at most HORIZON_NANOS
+            aligned: unix_nanos_at_zero.map(|nanos| nanos % period_nanos),
+        }
+    }
+
+    /// The open window's end in ticks and what it has used; a window opened now, if none is.
+    #[inline]
+    fn window(&self, word: u64, now: u64) -> (u64, u64) {
+        let now = now.min(self.horizon);
+        let end = word >> self.count_bits;
+        if end > now >> self.tick_shift {
+            return (end, word & ((1 << self.count_bits) - 1));
+        }
+        let end = match self.aligned {
+            None => now + self.period_nanos,
+            Some(offset) => now + self.period_nanos - (now % self.period_nanos + offset) % self.period_nanos,
+        };
+        (end.div_ceil(1 << self.tick_shift), 0)
+    }
+
+    #[inline]
+    pub(crate) fn decide(&self, word: u64, now: u64, cost: u64) -> Verdict {
+        if cost > self.amount {
+            return Verdict::Never;
+        }
+        let (end, used) = self.window(word, now);
+        if used + cost <= self.amount {
+            Verdict::Allow(end << self.count_bits | (used + cost))
+        } else {
+            Verdict::Wait(end << self.tick_shift)
+        }
+    }
+
+    #[inline]
+    pub(crate) fn remaining(&self, word: u64, now: u64) -> u64 {
+        self.amount - self.debt(word, now)
+    }
+
+    #[inline]
+    pub(crate) fn reset_after(&self, word: u64, now: u64) -> u64 {
+        if self.debt(word, now) == 0 {
+            return 0;
+        }
+        ((word >> self.count_bits) << self.tick_shift).saturating_sub(now)
+    }
+
+    #[inline]
+    pub(crate) fn is_fresh(&self, word: u64, now: u64) -> bool {
+        word >> self.count_bits <= now.min(self.horizon) >> self.tick_shift
+    }
+
+    #[inline]
+    pub(crate) fn debt(&self, word: u64, now: u64) -> u64 {
+        self.window(word, now).1
+    }
+
+    pub(crate) fn refund(&self, word: u64, now: u64, cost: u64) -> u64 {
+        word - self.debt(word, now).min(cost)
+    }
+}

@@ -1,0 +1,106 @@
+//! The algorithms: each a pure function from a state word, a time and a cost to a verdict.
+//!
+//! No clock, no lock, no map. A *word* is one key's whole state under one quota, and 0 is the word of a key that
+//! was never seen. Time is in nanoseconds since the limiter's clock began. Each algorithm also tells when a word
+//! has become as good as 0 (`is_fresh`), so that the table can take its place without a sweeper.
+
+mod fixed_window;
+mod sliding_window;
+mod token_bucket;
+
+use crate::quota::{Algorithm, Quota};
+use fixed_window::FixedWindow;
+use sliding_window::SlidingWindow;
+use token_bucket::TokenBucket;
+
+/// What an algorithm says to a cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It passes, and this is the word then.
+    Allow(u64),
+    /// It would pass at this time, in nanoseconds of the limiter's clock, and not one earlier.
+    Wait(u64),
+    /// It can never pass: the cost is above the limit.
+    Never,
+}
+
+/// A quota, prepared for deciding: the numbers that a check multiplies and shifts by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Counter {
+    TokenBucket(TokenBucket),
+    FixedWindow(FixedWindow),
+    SlidingWindow(SlidingWindow),
+}
+
+macro_rules! each {
+    ($counter:expr, $name:ident => $call:expr) => {
+        match $counter {
+            Counter::TokenBucket($name) => $call,
+            Counter::FixedWindow($name) => $call,
+            Counter::SlidingWindow($name) => $call,
+        }
+    };
+}
+
+impl Counter {
+    /// Prepares a quota. `unix_nanos_at_zero` is the wall clock when the limiter's clock stood at zero.
+    pub(crate) fn new(quota: &Quota, unix_nanos_at_zero: u64) -> Self {
+        match quota.algorithm() {
+            Algorithm::TokenBucket => Self::TokenBucket(TokenBucket::new(quota)),
+            Algorithm::FixedWindow => Self::FixedWindow(FixedWindow::new(quota, None)),
+            Algorithm::AlignedWindow => Self::FixedWindow(FixedWindow::new(quota, Some(unix_nanos_at_zero))),
+            Algorithm::SlidingWindow => Self::SlidingWindow(SlidingWindow::new(quota)),
+        }
+    }
+
+    /// Decides a cost. A verdict other than `Allow` leaves the word as it is.
+    #[inline]
+    pub(crate) fn decide(&self, word: u64, now: u64, cost: u64) -> Verdict {
+        each!(self, counter => counter.decide(word, now, cost))
+    }
+
+    /// How much would pass at `now`.
+    #[inline]
+    pub(crate) fn remaining(&self, word: u64, now: u64) -> u64 {
+        each!(self, counter => counter.remaining(word, now))
+    }
+
+    /// How long after `now` the word will be as good as 0; at most a few nanoseconds too long.
+    #[inline]
+    pub(crate) fn reset_after(&self, word: u64, now: u64) -> u64 {
+        each!(self, counter => counter.reset_after(word, now))
+    }
+
+    /// Whether the word is as good as 0: no question could tell it from a key never seen.
+    #[inline]
+    pub(crate) fn is_fresh(&self, word: u64, now: u64) -> bool {
+        each!(self, counter => counter.is_fresh(word, now))
+    }
+
+    /// How much would be forgiven if the word became 0 at `now`, rounded up.
+    #[inline]
+    pub(crate) fn debt(&self, word: u64, now: u64) -> u64 {
+        each!(self, counter => counter.debt(word, now))
+    }
+
+    /// The word after `cost` is given back. Never better than a fresh one.
+    pub(crate) fn refund(&self, word: u64, now: u64, cost: u64) -> u64 {
+        each!(self, counter => counter.refund(word, now, cost))
+    }
+}
+
+/// How far ahead of the limiter's start any algorithm can tell time: about 36 years. Later, time stands still
+/// for it, which denies (law 5). Windows of more than a million per second reach less far; see each.
+pub(crate) const HORIZON_NANOS: u64 = 1 << 60;
+
+/// By how much the long-run rate of a window may stay below the configured one (law 6): `10^-6` up to `10^4` per
+/// second, `10^-4` up to `10^6`, 2 % at `10^9`. Given as the largest `nanos` of the quota's period that may be lost.
+fn loss_nanos_max(quota: &Quota) -> u64 {
+    let period = quota.period_nanos();
+    let per_second = u128::from(quota.amount()) * 1_000_000_000 / u128::from(period);
+    match per_second {
+        0..=10_000 => period / 1_000_000,
+        10_001..=1_000_000 => period / 10_000,
+        _ => period / 50,
+    }
+}

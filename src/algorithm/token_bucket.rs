@@ -1,0 +1,102 @@
+//! The token bucket, as GCRA keeps it: one number, the theoretical arrival time.
+//!
+//! GCRA (ITU-T I.371, "virtual scheduling") stores the time at which the bucket will be full again, the theoretical
+//! arrival time (TAT), and admits when the TAT is at most `burst` tokens ahead of now. Most implementations keep it
+//! in nanoseconds and so must round every charge. Here the TAT is kept in *fractions of a token*: a token is
+//! `2^shift` units, a charge of n is exactly `n << shift`, the burst is exactly `burst << shift`, and only the clock
+//! is converted, once per reading, rounded down. Nothing accumulates: neither a thousand charges of one nor one
+//! charge of a thousand differs from the exact bucket, and the long-run rate is the configured one to 1 part in 2^60.
+//!
+//! The rounding of the clock is below one unit, and `shift` is the finest for which 36 years of uptime and a full
+//! bucket fit the word: for a bucket that fills within a year a unit lasts between 1/16 and 1/8 ns, and it is never
+//! longer than the clock's own nanosecond.
+
+use super::{HORIZON_NANOS, Verdict};
+use crate::quota::Quota;
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TokenBucket {
+    burst: u64,
+    /// A token is `1 << shift` units.
+    shift: u32,
+    /// The burst in units.
+    size: u64,
+    /// Units per nanosecond, times 2^60, rounded down.
+    rate: u64,
+    /// Nanoseconds per unit, times 2^64, rounded up.
+    inverse: u64,
+}
+
+impl TokenBucket {
+    pub(crate) fn new(quota: &Quota) -> Self {
+        let (amount, period) = (u128::from(quota.amount()), u128::from(quota.period_nanos()));
+        if amount == 0 {
+            return Self { burst: 0, shift: 0, size: 0, rate: 0, inverse: 0 };
+        }
+        let burst = quota.limit();
+        let fill_nanos = (u128::from(burst) * period).div_ceil(amount);
+        // The finest unit with `amount·2^shift / period` units per ns times the whole span below 2^64. `Quota` keeps
+        // the span below 2^62 ns, the period below 2^59 and the rate at most 1 token per ns, so no product reaches 2^128.
+        let span_nanos = fill_nanos + u128::from(HORIZON_NANOS);
+        let fits = |shift: u32| (amount << shift) * span_nanos < period << 64;
+        let shift = (0..63).take_while(|&shift| fits(shift + 1)).count() as u32;
+        let rate = ((amount << (shift + 60)) / period) as u64; // below 2^64, as units/ns < 2^64/2^60
+        let inverse = (1_u128 << 124).div_ceil(u128::from(rate)) as u64; // units/ns >= 1, so at most 2^64 / 1
+        Self { burst, shift, size: burst << shift, rate, inverse }
+    }
+
+    /// The clock in units, rounded down.
+    #[inline]
+    fn units(&self, now: u64) -> u64 {
+        ((u128::from(now.min(HORIZON_NANOS)) * u128::from(self.rate)) >> 60) as u64
+    }
+
+    /// The first nanosecond whose `units` are at least these.
+    fn nanos_until(&self, units: u64) -> u64 {
+        (u128::from(units) << 60).div_ceil(u128::from(self.rate)) as u64 // the span fits 2^62 ns
+    }
+
+    #[inline]
+    pub(crate) fn decide(&self, word: u64, now: u64, cost: u64) -> Verdict {
+        if cost > self.burst {
+            return Verdict::Never;
+        }
+        let now = self.units(now);
+        let arrival = word.max(now);
+        let tolerance = self.size - (cost << self.shift); // cost <= burst
+        if arrival - now <= tolerance {
+            Verdict::Allow(arrival + (cost << self.shift))
+        } else {
+            Verdict::Wait(self.nanos_until(arrival - tolerance))
+        }
+    }
+
+    #[inline]
+    pub(crate) fn remaining(&self, word: u64, now: u64) -> u64 {
+        self.size.saturating_sub(word.saturating_sub(self.units(now))) >> self.shift
+    }
+
+    #[inline]
+    pub(crate) fn reset_after(&self, word: u64, now: u64) -> u64 {
+        let units = word.saturating_sub(self.units(now));
+        if units == 0 {
+            return 0;
+        }
+        ((u128::from(units) * u128::from(self.inverse)) >> 64) as u64 + 1
+    }
+
+    #[inline]
+    pub(crate) fn is_fresh(&self, word: u64, now: u64) -> bool {
+        word <= self.units(now)
+    }
+
+    #[inline]
+    pub(crate) fn debt(&self, word: u64, now: u64) -> u64 {
+        word.saturating_sub(self.units(now)).div_ceil(1 << self.shift)
+    }
+
+    pub(crate) fn refund(&self, word: u64, now: u64, cost: u64) -> u64 {
+        let back = cost.min(self.burst) << self.shift;
+        word - back.min(word.saturating_sub(self.units(now)))
+    }
+}

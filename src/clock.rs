@@ -1,0 +1,213 @@
+//! [`Clock`]: the only place where time is read.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Where a limiter takes the time from: the system's, or one set by hand.
+///
+/// A limiter measures in whole nanoseconds from the moment its clock was made. Clones of a clock share that moment.
+///
+/// ```
+/// use std::time::Duration;
+/// use tollgate::{Clock, Quota, RateLimiter};
+///
+/// let clock = Clock::manual();
+/// let limiter = RateLimiter::builder(Quota::per_second(1)).clock(clock.clone()).build();
+/// assert!(limiter.check("key").is_ok());
+/// assert!(limiter.check("key").is_err());
+/// clock.advance(Duration::from_secs(1));
+/// assert!(limiter.check("key").is_ok());
+/// ```
+///
+/// # How far the system clock can be trusted
+///
+/// [`Clock::system`] is [`Instant`], the operating system's monotonic clock. On x86-64 Linux, when the kernel itself
+/// keeps time by the processor's time stamp counter (its `current_clocksource` is `tsc`), the counter is read
+/// directly between two readings of the kernel's clock, which takes half the time. Those readings are at most
+/// 0.1 s apart, so the two clocks differ by no more than the counter drifts in that time (measured: well below a
+/// microsecond), and not across a suspend. A counter found to drift by more than 1 in 8192 is not read again. Where
+/// the clock is corrected backwards, admissions are delayed by as much.
+#[derive(Clone)]
+pub struct Clock {
+    source: Source,
+    unix_nanos_at_zero: u64,
+}
+
+#[derive(Clone)]
+enum Source {
+    System(Instant),
+    Counter(Arc<Counter>),
+    Manual(Arc<AtomicU64>),
+}
+
+impl Clock {
+    /// The operating system's monotonic clock, read the fastest way that is as trustworthy.
+    ///
+    /// The first one made in a process may take some milliseconds to calibrate the counter.
+    pub fn system() -> Self {
+        let source = match Counter::new() {
+            Some(counter) => Source::Counter(Arc::new(counter)),
+            None => Source::System(Instant::now()),
+        };
+        let since_unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { source, unix_nanos_at_zero: nanos(since_unix) }
+    }
+
+    /// A clock that moves only by [`advance`](Self::advance) and [`rewind`](Self::rewind), for tests. Its Unix time
+    /// starts at 2001-09-09 01:46:40 UTC, which is 10⁹ seconds after the epoch.
+    pub fn manual() -> Self {
+        Self { source: Source::Manual(Arc::default()), unix_nanos_at_zero: 1_000_000_000 * 1_000_000_000 }
+    }
+
+    /// Moves a manual clock, and all its clones, forward. A clock of the system takes no notice.
+    pub fn advance(&self, by: Duration) {
+        if let Source::Manual(now) = &self.source {
+            now.fetch_add(nanos(by), Relaxed);
+        }
+    }
+
+    /// Moves a manual clock, and all its clones, back, as a faulty clock might; not below its start.
+    /// A clock of the system takes no notice.
+    pub fn rewind(&self, by: Duration) {
+        if let Source::Manual(now) = &self.source {
+            let back = |now: u64| Some(now.saturating_sub(nanos(by)));
+            let _ = now.fetch_update(Relaxed, Relaxed, back);
+        }
+    }
+
+    /// Nanoseconds since this clock was made.
+    // Relaxed: a reading orders nothing but itself; two threads that must agree on the time also share a state word.
+    #[inline]
+    pub(crate) fn now(&self) -> u64 {
+        match &self.source {
+            Source::Counter(counter) => counter.now(),
+            Source::System(zero) => nanos(zero.elapsed()),
+            Source::Manual(now) => now.load(Relaxed),
+        }
+    }
+
+    /// The wall clock when this clock was made, in nanoseconds since the Unix epoch.
+    pub(crate) fn unix_nanos_at_zero(&self) -> u64 {
+        self.unix_nanos_at_zero
+    }
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self::system()
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let source = match &self.source {
+            Source::System(_) => "system",
+            Source::Counter(_) => "system, by counter",
+            Source::Manual(_) => "manual",
+        };
+        f.debug_tuple("Clock").field(&source).field(&Duration::from_nanos(self.now())).finish()
+    }
+}
+
+/// 2^64 ns are 584 years; a longer duration means "later than anything", and saturates.
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The time stamp counter, set right by the kernel's clock every tenth of a second.
+struct Counter {
+    quanta: quanta::Clock,
+    zero: Instant,
+    /// Nanoseconds per tick, times 2^32. Measured once, when the process first needs it.
+    scale: u64,
+    /// The most ticks between two readings of the kernel's clock; 0 once the counter was found to be wrong.
+    interval: AtomicU64,
+    /// What to add to the scaled counter. One word, so a reader sees either the old or the new correction whole.
+    offset: AtomicU64,
+    /// The counter at the last reading of the kernel's clock.
+    corrected_at: AtomicU64,
+}
+
+impl Counter {
+    /// A counter, where the kernel vouches for it.
+    fn new() -> Option<Self> {
+        let vouched = cfg!(all(target_os = "linux", target_arch = "x86_64"))
+            && std::fs::read_to_string("/sys/devices/system/clocksource/clocksource0/current_clocksource")
+                .is_ok_and(|source| source.trim() == "tsc");
+        if !vouched {
+            return None;
+        }
+        let quanta = quanta::Clock::new();
+        let scale = quanta.delta_as_nanos(0, 1 << 32); // nanoseconds in 2^32 ticks, which is the scale itself
+        if scale == 0 {
+            return None;
+        }
+        let interval = (100_000_000_u128 << 32) / u128::from(scale);
+        let counter = Self {
+            quanta,
+            zero: Instant::now(),
+            scale,
+            interval: AtomicU64::new(interval as u64), // a counter has at most a few ticks per nanosecond
+            offset: AtomicU64::new(0),
+            corrected_at: AtomicU64::new(0),
+        };
+        counter.correct();
+        Some(counter)
+    }
+
+    #[inline]
+    fn now(&self) -> u64 {
+        let ticks = self.quanta.raw();
+        // Also true when the counter has gone backwards, as it may across a suspend.
+        if ticks.wrapping_sub(self.corrected_at.load(Relaxed)) > self.interval.load(Relaxed) {
+            return self.correct();
+        }
+        clamp_before_zero(self.scaled(ticks).wrapping_add(self.offset.load(Relaxed)))
+    }
+
+    #[inline]
+    fn scaled(&self, ticks: u64) -> u64 {
+        ((u128::from(ticks) * u128::from(self.scale)) >> 32) as u64 // wraps after 584 years
+    }
+
+    /// Reads the kernel's clock, and corrects the offset by it.
+    // Relaxed: each word means something alone. A reader that sees the new `corrected_at` with the old offset is
+    // as far off as it was a moment before.
+    #[cold]
+    fn correct(&self) -> u64 {
+        if self.interval.load(Relaxed) == 0 {
+            return nanos(self.zero.elapsed());
+        }
+        let (mut now, mut ticks, mut gap) = (0, 0, u64::MAX);
+        // A thread may be put aside between the two readings. The counter is read second, so that this could only
+        // make the clock late, never early; of three tries the tightest counts.
+        for _ in 0..3 {
+            let before = self.quanta.raw();
+            let kernel = nanos(self.zero.elapsed());
+            let after = self.quanta.raw();
+            if after.wrapping_sub(before) < gap {
+                (now, ticks, gap) = (kernel, after, after.wrapping_sub(before));
+            }
+        }
+        let elapsed = ticks.wrapping_sub(self.corrected_at.load(Relaxed));
+        let interval = self.interval.load(Relaxed);
+        if elapsed > interval && elapsed / 4 < interval {
+            // Off by more than 1 in 2^13 of a short interval: calibration failed, or the counter is not what it was.
+            let counted = clamp_before_zero(self.scaled(ticks).wrapping_add(self.offset.load(Relaxed)));
+            if counted.abs_diff(now) > self.scaled(elapsed + gap) >> 13 {
+                self.interval.store(0, Relaxed);
+            }
+        }
+        self.offset.store(now.wrapping_sub(self.scaled(ticks)), Relaxed);
+        self.corrected_at.store(ticks, Relaxed);
+        now
+    }
+}
+
+/// Nanoseconds that wrapped below zero are zero: a reading from before the correction that it is read against.
+#[inline]
+fn clamp_before_zero(nanos: u64) -> u64 {
+    if nanos > u64::MAX / 2 { 0 } else { nanos }
+}

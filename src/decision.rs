@@ -1,0 +1,106 @@
+//! What a check answers: [`Permit`] or [`Denied`], each with a [`Status`].
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::policy::Name;
+
+/// Where a key stands, as seen by one check: the quota that has least left or, in a denial, the one that denied
+/// (the one with the longest wait, if several did).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Status {
+    pub(crate) quota: Name,
+    pub(crate) index: u8,
+    pub(crate) limit: u64,
+    pub(crate) remaining: u64,
+    pub(crate) reset_after_nanos: u64,
+}
+
+impl Status {
+    /// The name of the quota that this is about. One without a given name goes by its amount and period,
+    /// as in `5/minute`.
+    pub fn quota(&self) -> &str {
+        self.quota.as_str()
+    }
+
+    /// The place of that quota in its [`Policy`](crate::Policy), from 0.
+    pub fn quota_index(&self) -> usize {
+        usize::from(self.index)
+    }
+
+    /// The most that can pass at once: the burst of a token bucket, the amount of a window.
+    pub fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// How many more would pass now.
+    pub fn remaining(&self) -> u64 {
+        self.remaining
+    }
+
+    /// How long until, left alone, the key has its whole limit again. Rounded up by a few nanoseconds at most.
+    pub fn reset_after(&self) -> Duration {
+        Duration::from_nanos(self.reset_after_nanos)
+    }
+}
+
+/// Leave to go on: the check passed and was charged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Permit {
+    pub(crate) status: Status,
+}
+
+impl Permit {
+    /// Where the key stands after this charge.
+    pub fn status(&self) -> &Status {
+        &self.status
+    }
+}
+
+/// The limit was reached: nothing was charged, to any quota.
+///
+/// An ordinary answer rather than a fault; being an error, it cannot be overlooked, and `?` works. With the
+/// feature `axum` it turns itself into a 429 response when a handler returns it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Denied {
+    pub(crate) status: Status,
+    pub(crate) retry_after_nanos: Option<u64>,
+}
+
+impl Denied {
+    /// Where the key stands.
+    pub fn status(&self) -> &Status {
+        &self.status
+    }
+
+    /// How long to wait until the same request passes, all quotas considered, if nobody else charges the key
+    /// meanwhile. Exact to the nanosecond: one earlier, it would be denied.
+    ///
+    /// `None` when it can never pass, because its cost is above what the quota grants at most.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after_nanos.map(Duration::from_nanos)
+    }
+
+    /// Whether no wait helps: the cost is above what the quota can ever grant.
+    pub fn is_permanent(&self) -> bool {
+        self.retry_after_nanos.is_none()
+    }
+
+    /// [`retry_after`](Self::retry_after) as HTTP's `Retry-After` has it (RFC 9110, section 10.2.3): whole
+    /// seconds, rounded up, never below 1.
+    pub fn retry_after_secs(&self) -> Option<u64> {
+        self.retry_after_nanos.map(|nanos| nanos.div_ceil(1_000_000_000).max(1))
+    }
+}
+
+impl fmt::Display for Denied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Status { quota, limit, .. } = &self.status;
+        match self.retry_after() {
+            Some(wait) => write!(f, "rate limit {} reached; retry after {wait:?}", quota.as_str()),
+            None => write!(f, "the cost is above the {limit} that rate limit {} ever grants", quota.as_str()),
+        }
+    }
+}
+
+impl std::error::Error for Denied {}

@@ -1,0 +1,88 @@
+//! Keys of HTTP requests: [`KeyExtractor`] and the extractors that come with the crate.
+
+mod client_ip;
+mod header;
+
+use http::request::Parts;
+
+use crate::key::Key;
+
+pub use client_ip::{ClientIp, PeerAddr};
+pub use header::HeaderKey;
+
+/// Finds in a request's head what it is counted by.
+///
+/// The body is never seen, so a layer's type does not depend on it. Closures from `&Parts` to an `Option` of an
+/// owned [`Key`] are extractors, and so are pairs and triples of extractors.
+pub trait KeyExtractor {
+    /// The key, which may borrow from the extractor or the request.
+    type Key<'a>: Key
+    where
+        Self: 'a;
+
+    /// The key of this request.
+    ///
+    /// # Errors
+    ///
+    /// [`NoKey`] says who would have to supply it; the layer's policy says what happens then.
+    fn extract<'a>(&'a self, parts: &'a Parts) -> Result<Self::Key<'a>, NoKey>;
+}
+
+/// Why a request has no key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NoKey {
+    /// The client left it out. Says what, as in `the header x-api-key`.
+    Absent(&'static str),
+    /// The server is not set up to know it. Says what to add to the program.
+    Misconfigured(&'static str),
+}
+
+impl<F, K> KeyExtractor for F
+where
+    F: Fn(&Parts) -> Option<K>,
+    K: Key,
+{
+    type Key<'a>
+        = K
+    where
+        Self: 'a;
+
+    fn extract<'a>(&'a self, parts: &'a Parts) -> Result<K, NoKey> {
+        self(parts).ok_or(NoKey::Absent("what this route is counted by"))
+    }
+}
+
+/// One limit for all requests together.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct GlobalKey;
+
+impl KeyExtractor for GlobalKey {
+    type Key<'a> = ();
+
+    fn extract<'a>(&'a self, _: &'a Parts) -> Result<(), NoKey> {
+        Ok(())
+    }
+}
+
+impl<A: KeyExtractor, B: KeyExtractor> KeyExtractor for (A, B) {
+    type Key<'a>
+        = (A::Key<'a>, B::Key<'a>)
+    where
+        Self: 'a;
+
+    fn extract<'a>(&'a self, parts: &'a Parts) -> Result<Self::Key<'a>, NoKey> {
+        Ok((self.0.extract(parts)?, self.1.extract(parts)?))
+    }
+}
+
+impl<A: KeyExtractor, B: KeyExtractor, C: KeyExtractor> KeyExtractor for (A, B, C) {
+    type Key<'a>
+        = (A::Key<'a>, B::Key<'a>, C::Key<'a>)
+    where
+        Self: 'a;
+
+    fn extract<'a>(&'a self, parts: &'a Parts) -> Result<Self::Key<'a>, NoKey> {
+        Ok((self.0.extract(parts)?, self.1.extract(parts)?, self.2.extract(parts)?))
+    }
+}

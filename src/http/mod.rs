@@ -1,0 +1,3 @@
+//! placeholder
+mod key;
+pub use key::{ClientIp, GlobalKey, HeaderKey, KeyExtractor, NoKey, PeerAddr};

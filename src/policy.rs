@@ -1,0 +1,210 @@
+//! [`Policy`]: one or several named quotas judged together.
+
+use std::fmt;
+
+use crate::quota::Quota;
+
+/// The most quotas one policy may have. Each costs 8 bytes per key and one cache line per check.
+pub(crate) const QUOTAS_MAX: usize = 8;
+
+/// One or several named quotas, judged together: either all of them are charged or none is.
+///
+/// A denial names the quota that denied, and its `retry_after` is when *all* of them would pass.
+///
+/// ```
+/// use tollgate::{Policy, Quota};
+///
+/// let logins: Policy = "5/minute; 100/day".parse()?;
+/// let api = Policy::new([("burst", Quota::per_second(10)), ("daily", Quota::per_day(1000))])?;
+/// assert_eq!(api.to_string(), "burst: 10/second; daily: 1000/day");
+/// # let _ = logins;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # String form
+///
+/// Quotas (see [`Quota`]) joined by one of `;` `,` `|`, each with an optional `name:` in front.
+/// [`Display`](fmt::Display) writes the canonical form, which parses back to the same policy.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Policy {
+    quotas: Vec<(Name, Quota)>,
+}
+
+impl Policy {
+    /// A policy of named quotas, in the order given.
+    ///
+    /// # Errors
+    ///
+    /// When there is no quota or more than 8, when two have the same name, or when a name is not 1 to 31
+    /// letters, digits, `-`, `_` or `.`, starting with a letter.
+    pub fn new<N: AsRef<str>>(quotas: impl IntoIterator<Item = (N, Quota)>) -> Result<Self, PolicyError> {
+        let mut policy = Self { quotas: Vec::new() };
+        for (name, quota) in quotas {
+            policy.push(Some(name.as_ref()), quota)?;
+        }
+        if policy.quotas.is_empty() {
+            return Err(PolicyErrorKind::NoQuota.into());
+        }
+        Ok(policy)
+    }
+
+    /// An empty policy is never public: the string form and `new` fill it through `push`.
+    pub(crate) fn empty() -> Self {
+        Self { quotas: Vec::new() }
+    }
+
+    pub(crate) fn push(&mut self, name: Option<&str>, quota: Quota) -> Result<(), PolicyError> {
+        let name = match name {
+            Some(name) => Name::given(name).ok_or_else(|| PolicyErrorKind::BadName(name.to_owned()))?,
+            None => Name::default_of(&quota),
+        };
+        if self.quotas.len() == QUOTAS_MAX {
+            return Err(PolicyErrorKind::TooMany.into());
+        }
+        if self.quotas.iter().any(|(other, _)| *other == name) {
+            return Err(PolicyErrorKind::Duplicate(name.as_str().to_owned()).into());
+        }
+        self.quotas.push((name, quota));
+        Ok(())
+    }
+
+    /// The quotas and their names, in order. A quota without a given name goes by its amount and period,
+    /// as in `5/minute`.
+    pub fn quotas(&self) -> impl ExactSizeIterator<Item = (&str, &Quota)> {
+        self.quotas.iter().map(|(name, quota)| (name.as_str(), quota))
+    }
+
+    pub(crate) fn names(&self) -> impl ExactSizeIterator<Item = Name> {
+        self.quotas.iter().map(|(name, _)| *name)
+    }
+}
+
+impl From<Quota> for Policy {
+    fn from(quota: Quota) -> Self {
+        Self { quotas: vec![(Name::default_of(&quota), quota)] }
+    }
+}
+
+impl From<&Policy> for Policy {
+    fn from(policy: &Policy) -> Self {
+        policy.clone()
+    }
+}
+
+impl fmt::Display for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (name, quota)) in self.quotas.iter().enumerate() {
+            if index > 0 {
+                f.write_str("; ")?;
+            }
+            if *name != Name::default_of(quota) {
+                write!(f, "{}: ", name.as_str())?;
+            }
+            quota.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Policy({self})")
+    }
+}
+
+/// The longest name a quota may have, in bytes.
+const NAME_MAX: usize = 31;
+
+/// A quota's name, held inline so that an answer can carry it without a pointer or an allocation.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Name {
+    len: u8,
+    bytes: [u8; NAME_MAX],
+}
+
+impl Name {
+    /// A name that a person chose, if it is one.
+    fn given(name: &str) -> Option<Self> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if !name.starts_with(|c: char| c.is_ascii_alphabetic()) || !name.chars().all(plain) {
+            return None;
+        }
+        Self::inline(name)
+    }
+
+    /// The name of a quota that was not given one: its amount and period, or, where those are too long
+    /// to be a name, the amount alone.
+    fn default_of(quota: &Quota) -> Self {
+        Self::inline(&quota.amount_and_period())
+            .or_else(|| Self::inline(&quota.amount().to_string()))
+            .expect("a u64 has at most 20 digits")
+    }
+
+    fn inline(name: &str) -> Option<Self> {
+        let mut bytes = [0; NAME_MAX];
+        bytes.get_mut(..name.len())?.copy_from_slice(name.as_bytes());
+        Some(Self { len: name.len() as u8, bytes }) // at most NAME_MAX
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        let bytes = self.bytes.get(..usize::from(self.len)).unwrap_or_default();
+        std::str::from_utf8(bytes).expect("copied whole from a str")
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+/// The error of a policy that cannot be built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyError {
+    kind: PolicyErrorKind,
+}
+
+/// Why a policy cannot be built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PolicyErrorKind {
+    /// No quota at all.
+    NoQuota,
+    /// More than 8 quotas.
+    TooMany,
+    /// Two quotas with this name.
+    Duplicate(String),
+    /// This is not a name.
+    BadName(String),
+}
+
+impl PolicyError {
+    /// Which rule was broken.
+    pub fn kind(&self) -> &PolicyErrorKind {
+        &self.kind
+    }
+}
+
+impl From<PolicyErrorKind> for PolicyError {
+    fn from(kind: PolicyErrorKind) -> Self {
+        Self { kind }
+    }
+}
+
+impl fmt::Display for PolicyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            PolicyErrorKind::NoQuota => f.write_str("a policy needs at least one quota"),
+            PolicyErrorKind::TooMany => write!(f, "a policy has at most {QUOTAS_MAX} quotas"),
+            PolicyErrorKind::Duplicate(name) => {
+                write!(f, "two quotas are called {name:?}; give each a name of its own, as in \"login: 5/minute\"")
+            }
+            PolicyErrorKind::BadName(name) => write!(
+                f,
+                "{name:?} is not a name: 1 to {NAME_MAX} letters, digits, '-', '_' or '.', starting with a letter"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for PolicyError {}

@@ -1,0 +1,357 @@
+//! [`Quota`]: how much, in how long, how much at once, and by which algorithm.
+
+use std::fmt;
+use std::time::Duration;
+
+/// The longest period a quota may have, and so the slowest rate there is: one in ten years
+/// (3660 days, so that ten calendar years fit wherever they start).
+pub(crate) const PERIOD_MAX: Duration = Duration::from_secs(3660 * 24 * 60 * 60);
+
+/// The fastest rate, and the largest `per_second`: one per nanosecond, the clock's own resolution.
+const PER_SECOND_MAX: u64 = 1_000_000_000;
+
+/// The longest an empty bucket may take to fill (about 100 years), so that its state fits a word
+/// beside decades of uptime.
+const FILL_NANOS_MAX: u128 = 100 * 366 * 24 * 60 * 60 * 1_000_000_000;
+
+/// The largest amount of a window, so that its counters leave room for the time in one word.
+const WINDOW_AMOUNT_MAX: u64 = 1 << 40;
+
+/// An amount per period: the limit itself.
+///
+/// The default algorithm is the token bucket: it starts full, refills continuously, and lets
+/// [`burst`](Quota::burst) pass at once. `Quota::per_second(28)` admits 28 at once and then one
+/// every 1/28 s, and never more than `28 + 28·t` in any `t` seconds.
+///
+/// ```
+/// use std::time::Duration;
+/// use tollgate::Quota;
+///
+/// let api = Quota::per_second(28);
+/// let search = Quota::per_second(10).burst(30);
+/// let logins = Quota::per_minute(5).sliding_window();
+/// let reports = Quota::new(100, Duration::from_secs(7 * 24 * 60 * 60))?.fixed_window();
+/// let from_a_file: Quota = "5 per 10 minutes burst 7".parse()?;
+/// # let _ = (api, search, logins, reports, from_a_file);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # String form
+///
+/// `AMOUNT / [MULTIPLE] UNIT [burst N] [fixed | fixed aligned | sliding]`, in any case, with `per`
+/// or `/` between the amount and the period: `28/second`, `2PER1HOUR`, `5 per 10 minutes burst 7`,
+/// `100/day fixed aligned`. Units: `ms`, `s`, `sec`, `second`, `m`, `min`, `minute`, `h`, `hr`, `hour`,
+/// `d`, `day`, `w`, `week`, `month` (30 days), `year` (365 days), and their plurals. This is the grammar
+/// of Python's `limits`, and a little more; there a year is 360 days (twelve months of 30), here it is
+/// what people mean by it. [`Display`](fmt::Display) writes the canonical form, which parses back to
+/// the same quota.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Quota {
+    amount: u64,
+    period_nanos: u64,
+    burst: u64,
+    algorithm: Algorithm,
+}
+
+/// How a [`Quota`] is counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Algorithm {
+    /// Starts full, refills continuously at amount/period, holds the burst. This is GCRA with a
+    /// tolerance of burst − 1, and what Envoy's `local_ratelimit` does.
+    #[default]
+    TokenBucket,
+    /// A window opens at the key's first charged request and lasts one period. Up to twice the amount
+    /// can pass around the end of a window.
+    FixedWindow,
+    /// As `FixedWindow`, but windows end at multiples of the period since the Unix epoch: on the full
+    /// minute, hour or UTC day.
+    AlignedWindow,
+    /// The current window's count plus the previous one's, weighted by how much of it still overlaps the
+    /// last period (the counter that Cloudflare and Python's `limits` use).
+    ///
+    /// Exact when the previous window's requests were spread evenly. Requests bunched at its end age too
+    /// early, so the bound in *any* window of one period is 2·amount − 1; see
+    /// `tests/laws.rs` for the history that comes close to it.
+    SlidingWindow,
+}
+
+impl Quota {
+    /// `amount` per second.
+    ///
+    /// # Panics
+    ///
+    /// If `amount` is above 1,000,000,000; [`Quota::new`] gives an error instead.
+    #[track_caller]
+    pub const fn per_second(amount: u64) -> Self {
+        Self::per(amount, 1)
+    }
+
+    /// `amount` per minute.
+    ///
+    /// # Panics
+    ///
+    /// If that is more than 1,000,000,000 per second; [`Quota::new`] gives an error instead.
+    #[track_caller]
+    pub const fn per_minute(amount: u64) -> Self {
+        Self::per(amount, 60)
+    }
+
+    /// `amount` per hour.
+    ///
+    /// # Panics
+    ///
+    /// If that is more than 1,000,000,000 per second; [`Quota::new`] gives an error instead.
+    #[track_caller]
+    pub const fn per_hour(amount: u64) -> Self {
+        Self::per(amount, 60 * 60)
+    }
+
+    /// `amount` per day of 24 hours.
+    ///
+    /// # Panics
+    ///
+    /// If that is more than 1,000,000,000 per second; [`Quota::new`] gives an error instead.
+    #[track_caller]
+    pub const fn per_day(amount: u64) -> Self {
+        Self::per(amount, 24 * 60 * 60)
+    }
+
+    #[track_caller]
+    const fn per(amount: u64, seconds: u64) -> Self {
+        match Self::build(amount, Duration::from_secs(seconds), amount, Algorithm::TokenBucket) {
+            Ok(quota) => quota,
+            Err(kind) => panic!("{}", kind.text()),
+        }
+    }
+
+    /// `amount` per `period`: a token bucket whose burst is the amount. An amount of zero is valid and
+    /// denies everything.
+    ///
+    /// # Errors
+    ///
+    /// When the period is zero or longer than 3660 days, or the rate above 10⁹ per second.
+    pub const fn new(amount: u64, period: Duration) -> Result<Self, QuotaError> {
+        match Self::build(amount, period, amount, Algorithm::TokenBucket) {
+            Ok(quota) => Ok(quota),
+            Err(kind) => Err(QuotaError { kind }),
+        }
+    }
+
+    /// How many may pass at once, at most: the bucket's size. Without this, it is the amount.
+    ///
+    /// # Panics
+    ///
+    /// If the burst is zero while the amount is not (or the other way round), if filling an empty bucket of
+    /// that size would take more than 100 years, or if this quota is a window, which has no burst.
+    /// [`Quota::try_burst`] gives an error instead.
+    #[track_caller]
+    pub const fn burst(self, burst: u64) -> Self {
+        match Self::build_from(self, burst, self.algorithm) {
+            Ok(quota) => quota,
+            Err(kind) => panic!("{}", kind.text()),
+        }
+    }
+
+    /// As [`Quota::burst`], for a number that is not a literal.
+    ///
+    /// # Errors
+    ///
+    /// Where [`Quota::burst`] would panic.
+    pub const fn try_burst(self, burst: u64) -> Result<Self, QuotaError> {
+        match Self::build_from(self, burst, self.algorithm) {
+            Ok(quota) => Ok(quota),
+            Err(kind) => Err(QuotaError { kind }),
+        }
+    }
+
+    /// Counts in a window that opens at a key's first charged request. See [`Algorithm::FixedWindow`].
+    ///
+    /// # Panics
+    ///
+    /// If a burst other than the amount was set, or the amount is above 2⁴⁰;
+    /// [`Quota::with_algorithm`] gives an error instead.
+    #[track_caller]
+    pub const fn fixed_window(self) -> Self {
+        self.expect_algorithm(Algorithm::FixedWindow)
+    }
+
+    /// Counts in windows aligned to the Unix epoch. See [`Algorithm::AlignedWindow`].
+    ///
+    /// # Panics
+    ///
+    /// As [`Quota::fixed_window`].
+    #[track_caller]
+    pub const fn aligned_window(self) -> Self {
+        self.expect_algorithm(Algorithm::AlignedWindow)
+    }
+
+    /// Counts over the last period, weighting the previous window. See [`Algorithm::SlidingWindow`].
+    ///
+    /// # Panics
+    ///
+    /// As [`Quota::fixed_window`].
+    #[track_caller]
+    pub const fn sliding_window(self) -> Self {
+        self.expect_algorithm(Algorithm::SlidingWindow)
+    }
+
+    #[track_caller]
+    const fn expect_algorithm(self, algorithm: Algorithm) -> Self {
+        match Self::build_from(self, self.burst, algorithm) {
+            Ok(quota) => quota,
+            Err(kind) => panic!("{}", kind.text()),
+        }
+    }
+
+    /// The same quota counted by another algorithm.
+    ///
+    /// # Errors
+    ///
+    /// When a window is asked for and a burst other than the amount was set, or the amount is above 2⁴⁰.
+    pub const fn with_algorithm(self, algorithm: Algorithm) -> Result<Self, QuotaError> {
+        match Self::build_from(self, self.burst, algorithm) {
+            Ok(quota) => Ok(quota),
+            Err(kind) => Err(QuotaError { kind }),
+        }
+    }
+
+    /// How many per [`period`](Quota::period).
+    pub const fn amount(&self) -> u64 {
+        self.amount
+    }
+
+    /// How long the amount lasts.
+    pub const fn period(&self) -> Duration {
+        Duration::from_nanos(self.period_nanos)
+    }
+
+    /// The most that can pass at once: the burst of a token bucket, the amount of a window.
+    pub const fn limit(&self) -> u64 {
+        self.burst
+    }
+
+    /// How it is counted.
+    pub const fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    pub(crate) const fn period_nanos(&self) -> u64 {
+        self.period_nanos
+    }
+
+    const fn build_from(from: Quota, burst: u64, algorithm: Algorithm) -> Result<Self, QuotaErrorKind> {
+        Self::build(from.amount, from.period(), burst, algorithm)
+    }
+
+    /// The one place where a quota comes to be, so that an illegal one cannot exist.
+    pub(crate) const fn build(
+        amount: u64,
+        period: Duration,
+        burst: u64,
+        algorithm: Algorithm,
+    ) -> Result<Self, QuotaErrorKind> {
+        if period.is_zero() {
+            return Err(QuotaErrorKind::ZeroPeriod);
+        }
+        if period.as_nanos() > PERIOD_MAX.as_nanos() {
+            return Err(QuotaErrorKind::PeriodTooLong);
+        }
+        let period_nanos = period.as_nanos() as u64; // PERIOD_MAX is far below 2^64 ns
+        let per_second = amount as u128 * PER_SECOND_MAX as u128;
+        if per_second > period_nanos as u128 * PER_SECOND_MAX as u128 {
+            return Err(QuotaErrorKind::RateTooHigh);
+        }
+        if (burst == 0) != (amount == 0) {
+            return Err(QuotaErrorKind::ZeroBurst);
+        }
+        match algorithm {
+            Algorithm::TokenBucket => {
+                if burst as u128 * period_nanos as u128 > FILL_NANOS_MAX * amount as u128 {
+                    return Err(QuotaErrorKind::BurstTooLarge);
+                }
+            }
+            Algorithm::FixedWindow | Algorithm::AlignedWindow | Algorithm::SlidingWindow => {
+                if burst != amount {
+                    return Err(QuotaErrorKind::WindowBurst);
+                }
+                if amount > WINDOW_AMOUNT_MAX {
+                    return Err(QuotaErrorKind::WindowTooLarge);
+                }
+            }
+        }
+        Ok(Self { amount, period_nanos, burst, algorithm })
+    }
+}
+
+impl fmt::Debug for Quota {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Quota({self})")
+    }
+}
+
+/// Why a quota cannot be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum QuotaErrorKind {
+    /// The period is zero.
+    ZeroPeriod,
+    /// The period is longer than 3660 days.
+    PeriodTooLong,
+    /// More than 10⁹ per second.
+    RateTooHigh,
+    /// A burst of zero with an amount above zero, or the other way round.
+    ZeroBurst,
+    /// An empty bucket would take more than 100 years to fill.
+    BurstTooLarge,
+    /// A window with a burst other than its amount.
+    WindowBurst,
+    /// A window with an amount above 2⁴⁰.
+    WindowTooLarge,
+}
+
+impl QuotaErrorKind {
+    /// What is wrong and what would be right.
+    pub(crate) const fn text(self) -> &'static str {
+        match self {
+            Self::ZeroPeriod => "a period must be longer than zero",
+            Self::PeriodTooLong => "a period is at most 3660 days (ten years)",
+            Self::RateTooHigh => "a rate is at most 1000000000 per second",
+            Self::ZeroBurst => {
+                "burst and amount must both be above zero; to deny everything, write an amount of 0 and no burst"
+            }
+            Self::BurstTooLarge => "a burst must refill within 100 years at the quota's rate",
+            Self::WindowBurst => {
+                "a window admits its amount and has no burst; leave out the burst, or use a token bucket"
+            }
+            Self::WindowTooLarge => "a window's amount is at most 2^40; use a token bucket",
+        }
+    }
+}
+
+/// The error of a quota that cannot be kept. It is given when the quota is built, never by a check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QuotaError {
+    kind: QuotaErrorKind,
+}
+
+impl QuotaError {
+    /// Which rule was broken.
+    pub const fn kind(&self) -> QuotaErrorKind {
+        self.kind
+    }
+}
+
+impl From<QuotaErrorKind> for QuotaError {
+    fn from(kind: QuotaErrorKind) -> Self {
+        Self { kind }
+    }
+}
+
+impl fmt::Display for QuotaError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.kind.text())
+    }
+}
+
+impl std::error::Error for QuotaError {}

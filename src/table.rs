@@ -1,0 +1,364 @@
+//! [`Table`]: the bounded concurrent map from a key's fingerprint to its state words. It knows no quota.
+//!
+//! # Layout
+//!
+//! A bucket is one cache line of eight fingerprints, followed by a line of eight words for each quota. A key may live in
+//! either of two buckets, so a lookup reads at most two lines of fingerprints and the word lines of one bucket. The
+//! whole table is one allocation of untouched zero pages: fingerprint 0 is an empty slot, word 0 a key never seen.
+//!
+//! # Who writes what
+//!
+//! - A *charge* is one compare-and-swap on a word, by any thread, without a lock.
+//! - A *claim* makes a slot another key's. It is made under the lock of the newcomer's stripe, so no key is inserted
+//!   twice; keys of other stripes may be claiming in the same bucket at the same time.
+//!
+//! A claim of slot `s`, held by `old` with first word `w`, for `new`:
+//!
+//! 1. `word[0]`: compare-and-swap `w` to [`CLAIMED`]. From here the slot is the claimer's alone: charges and other
+//!    claims fail on `word[0]`, and whoever still finds `old` in the slot sees `CLAIMED` and takes it for gone.
+//! 2. `fingerprint`: store `new`; then store the words from `word[1]` on.
+//! 3. `word[0]`: store the newcomer's word, which publishes the slot.
+//!
+//! # Proof
+//!
+//! *No charge is lost to a claim.* A charge of `old` is decided on the first word it loaded, and the claim on `w`; both
+//! then compare-and-swap that word. Whichever is second finds another value and fails: the claim looks for another
+//! slot, the charge looks its key up again. (The word of an expired entry is below now, the newcomer's is above, so
+//! `w` cannot come back.) With several words, every charge begins at `word[0]`, so that word decides for all.
+//!
+//! *No charge lands on a stranger.* [`Table::word`] loads the word and *then* checks the fingerprint. Suppose the word
+//! loaded was the newcomer's: the load (Acquire) of `word[0]` pairs with the store (Release) of step 3, directly or
+//! through a chain of read-modify-writes, so the store of `new` in step 2 happened before, the fingerprint is seen to be
+//! `new`, and the word is refused. If it was the old key's word, the compare-and-swap fails as above. The one exception:
+//! an *evicted* key's word that is, to the tick, the number the newcomer brings (same debt, same instant). Then
+//! a charge in flight for the evicted key is paid by the newcomer, whose key had just been forgiven all it owed.
+//!
+//! *No key stands twice.* Only a thread that holds the stripe's lock publishes `new`, after scanning both buckets
+//! under it; the lock orders it after every earlier insertion of that key. An old slot of the same key that is
+//! being claimed by another has `CLAIMED` in `word[0]`, which never turns back into the old key's word.
+//!
+//! *A denial is not wrong because of a claim.* A lookup that finds `new` (Acquire, pairs with the Release store of step 2)
+//! happens after step 1, so it sees `CLAIMED` or the newcomer's word, never the word of the key before.
+//!
+//! The model checker explores these interleavings: `RUSTFLAGS="--cfg loom" cargo test --release --lib loom`.
+
+use crate::policy::QUOTAS_MAX;
+use sync::{AtomicU64, Mutex, Ordering::Acquire, Ordering::Relaxed, Ordering::Release, zeroed};
+
+/// Slots in a bucket: as many fingerprints as fit a cache line.
+const WAYS: usize = if cfg!(loom) { 1 } else { 8 };
+
+/// Locks for insertion, and shared entries of a full table.
+const STRIPES: usize = if cfg!(loom) { 2 } else { 128 };
+
+/// The most keys a table can be asked to hold: bucket numbers are 32 bits.
+pub(crate) const CAPACITY_MAX: usize = 1 << 32;
+
+/// A first word that says: this slot is changing hands. No algorithm makes it.
+const CLAIMED: u64 = u64::MAX;
+
+/// One key's words, as many as there are quotas; the rest is 0.
+pub(crate) type Words = [u64; QUOTAS_MAX];
+
+/// What a full table does with a new key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum WhenFull {
+    /// Take the place of the entry, of the sixteen where the key could live, that owes least, and count it in
+    /// [`Stats::evicted`](crate::Stats::evicted).
+    ///
+    /// What the evicted key had spent is forgiven. A flood of one-shot keys evicts other one-shot keys, never a
+    /// client at its limit beside them; to forgive a debt, an attacker must first bring all the other fifteen at
+    /// least as deep.
+    #[default]
+    EvictLeastIndebted,
+    /// Let new keys share one of 128 entries set aside, and count each such check in
+    /// [`Stats::shared`](crate::Stats::shared).
+    ///
+    /// Nothing is ever forgiven: a key that gets a place later starts with what its shared entry owes. While the
+    /// table is full of live keys, newcomers can deny each other.
+    Share,
+}
+
+/// A fixed-capacity, set-associative table of atomics.
+pub(crate) struct Table {
+    cells: Box<[AtomicU64]>,
+    /// The first cell that begins a cache line.
+    first: usize,
+    buckets: usize,
+    /// Words per key.
+    width: usize,
+    when_full: WhenFull,
+    stripes: Box<[Stripe]>,
+}
+
+/// Where a key was found: the cell of its fingerprint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Slot(usize);
+
+/// What became of an insertion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Insertion {
+    /// The key was there already.
+    Present(Slot),
+    /// It has been given a place, or a share of one, with the words decided.
+    Done,
+}
+
+/// Padded to a cache line, so that two stripes' locks do not slow each other down.
+#[repr(align(64))]
+struct Stripe(Mutex<StripeState>);
+
+#[derive(Default)]
+struct StripeState {
+    /// The words that newcomers share when the table is full ([`WhenFull::Share`]).
+    shared: Words,
+    counts: Counts,
+}
+
+/// Counts of a table's life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Slots that have ever been taken.
+    pub(crate) occupied: u64,
+    /// Live entries taken by others.
+    pub(crate) evicted: u64,
+    /// Checks answered from a shared entry.
+    pub(crate) shared: u64,
+}
+
+impl Table {
+    /// A table for `capacity` keys of `width` words. An eighth more slots are made than asked for, because keys do not
+    /// spread evenly over buckets.
+    pub(crate) fn new(capacity: usize, width: usize, when_full: WhenFull) -> Self {
+        assert!(
+            (1..=CAPACITY_MAX).contains(&capacity),
+            "a table's capacity is between 1 and 2^32 keys, not {capacity}"
+        );
+        assert!((1..=QUOTAS_MAX).contains(&width), "a policy has between 1 and {QUOTAS_MAX} quotas");
+        let buckets = (capacity + capacity / 8).div_ceil(WAYS).max(if cfg!(loom) { 1 } else { 2 });
+        let cells = zeroed((buckets * (1 + width) + 1) * WAYS);
+        let first = cells.as_ptr().align_offset(64).min(WAYS);
+        let stripes = (0..STRIPES).map(|_| Stripe(Mutex::default())).collect();
+        Self { cells, first, buckets, width, when_full, stripes }
+    }
+
+    /// How many keys fit, at most.
+    pub(crate) fn slots(&self) -> usize {
+        self.buckets * WAYS
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        self.stripes.iter().fold(Counts::default(), |sum, stripe| {
+            let counts = stripe.0.lock().counts;
+            Counts {
+                occupied: sum.occupied + counts.occupied,
+                evicted: sum.evicted + counts.evicted,
+                shared: sum.shared + counts.shared,
+            }
+        })
+    }
+
+    /// The first cells of the two buckets where a fingerprint may live. Both come from the fingerprint, each from a
+    /// half of it, by multiplication instead of division (Lemire 2016, "fast range").
+    #[inline]
+    fn homes(&self, fingerprint: u64) -> [usize; 2] {
+        let place = |half: u64| ((half * self.buckets as u64) >> 32) as usize;
+        let one = place(fingerprint >> 32);
+        let mut two = place(fingerprint & 0xffff_ffff);
+        if two == one {
+            two = if one + 1 == self.buckets { 0 } else { one + 1 };
+        }
+        [one, two].map(|bucket| self.first + bucket * (1 + self.width) * WAYS)
+    }
+
+    /// Where a fingerprint stands, at a glance: a slot that is being claimed may be named, and `word` then says so.
+    #[inline]
+    pub(crate) fn find(&self, fingerprint: u64) -> Option<Slot> {
+        self.homes(fingerprint).into_iter().find_map(|home| {
+            let line = &self.cells[home..home + WAYS];
+            // Acquire: pairs with the fingerprint's store in `claim`; see "A denial is not wrong".
+            let way = line.iter().position(|cell| cell.load(Acquire) == fingerprint)?;
+            Some(Slot(home + way))
+        })
+    }
+
+    #[inline]
+    fn cell(&self, slot: Slot, quota: usize) -> &AtomicU64 {
+        &self.cells[slot.0 + (1 + quota) * WAYS]
+    }
+
+    /// A key's word; `None` if the slot is no longer its own.
+    #[inline]
+    pub(crate) fn word(&self, slot: Slot, fingerprint: u64, quota: usize) -> Option<u64> {
+        // Acquire: pairs with the last store in `claim`; see "No charge lands on a stranger".
+        let word = self.cell(slot, quota).load(Acquire);
+        let mine = self.cells[slot.0].load(Relaxed) == fingerprint;
+        (mine && (word != CLAIMED || quota != 0)).then_some(word)
+    }
+
+    /// Charges: replaces a word that has not moved.
+    #[inline]
+    pub(crate) fn replace(&self, slot: Slot, quota: usize, old: u64, new: u64) -> bool {
+        // Relaxed: a charge publishes nothing but the word, and as a read-modify-write it carries on the release
+        // sequence of the claim before it.
+        self.cell(slot, quota).compare_exchange(old, new, Relaxed, Relaxed).is_ok()
+    }
+
+    /// Finds a key, or a place for it, under its stripe's lock.
+    ///
+    /// `decide` says what the key's words become if they are these now (all 0, or the stripe's shared words when
+    /// newcomers share), or why not. `debt` says what an entry owes: `None` if it is as good as never seen.
+    ///
+    /// Both are called under the lock, and must be the limiter's own.
+    #[cold]
+    pub(crate) fn insert<E>(
+        &self,
+        fingerprint: u64,
+        debt: impl Fn(&Words) -> Option<u64>,
+        decide: impl FnOnce(&Words) -> Result<Words, E>,
+    ) -> Result<Insertion, E> {
+        let stripe = &self.stripes[(fingerprint >> 16) as usize % STRIPES];
+        let mut stripe = stripe.0.lock();
+        let mut candidate = match self.candidate(fingerprint, &debt) {
+            Err(slot) => return Ok(Insertion::Present(slot)),
+            Ok(candidate) => candidate,
+        };
+        let before = match self.when_full {
+            WhenFull::EvictLeastIndebted => [0; QUOTAS_MAX],
+            WhenFull::Share => stripe.shared,
+        };
+        let words = decide(&before)?;
+        loop {
+            match candidate {
+                Some(Candidate { debt: Some(_), .. }) | None if self.when_full == WhenFull::Share => {
+                    stripe.shared = words;
+                    stripe.counts.shared += 1;
+                    return Ok(Insertion::Done);
+                }
+                Some(candidate) => {
+                    if let Some(empty) = self.claim(candidate.slot, candidate.word, fingerprint, &words) {
+                        stripe.counts.occupied += u64::from(empty);
+                        stripe.counts.evicted += u64::from(candidate.debt.is_some());
+                        return Ok(Insertion::Done);
+                    }
+                }
+                // Every slot is changing hands at this moment, so each has a claimer about to finish.
+                None => sync::spin(),
+            }
+            candidate = match self.candidate(fingerprint, &debt) {
+                Err(slot) => return Ok(Insertion::Present(slot)),
+                Ok(candidate) => candidate,
+            };
+        }
+    }
+
+    /// The best slot to claim, or, as the error, the slot where the key already stands.
+    fn candidate(&self, fingerprint: u64, debt: impl Fn(&Words) -> Option<u64>) -> Result<Option<Candidate>, Slot> {
+        let mut best: Option<Candidate> = None;
+        for home in self.homes(fingerprint) {
+            let mut free = None;
+            let mut crowd = 0;
+            for slot in (home..home + WAYS).map(Slot) {
+                let owner = self.cells[slot.0].load(Acquire);
+                // The first word before the others: a charge in flight begins there, and so fails the claim.
+                let mut words = [0; QUOTAS_MAX];
+                for (quota, word) in words[..self.width].iter_mut().enumerate() {
+                    *word = self.cell(slot, quota).load(Acquire);
+                }
+                if words[0] == CLAIMED {
+                    crowd += 1;
+                    continue;
+                }
+                if owner == fingerprint {
+                    return Err(slot);
+                }
+                match debt(&words) {
+                    None => free = free.or(Some(Candidate { slot, word: words[0], debt: None, crowd: 0 })),
+                    owed => {
+                        crowd += 1;
+                        let found = Candidate { slot, word: words[0], debt: owed, crowd: 0 };
+                        if best.as_ref().is_none_or(|best| best.debt.is_some() && owed < best.debt) {
+                            best = Some(found);
+                        }
+                    }
+                }
+            }
+            // A free slot beats any live one, and the emptier bucket the other: two choices keep buckets even
+            // (Azar, Broder, Karlin and Upfal 1994).
+            if let Some(free) = free {
+                if best.as_ref().is_none_or(|best| best.debt.is_some() || crowd < best.crowd) {
+                    best = Some(Candidate { crowd, ..free });
+                }
+            }
+        }
+        Ok(best)
+    }
+
+    /// Makes a slot another key's; `None` if its first word has moved. Says whether the slot had been empty.
+    fn claim(&self, slot: Slot, word: u64, fingerprint: u64, words: &Words) -> Option<bool> {
+        let first = self.cell(slot, 0);
+        // Acquire: the stores below must not be seen before it. Nothing is published yet.
+        first.compare_exchange(word, CLAIMED, Acquire, Relaxed).ok()?;
+        let owner = &self.cells[slot.0];
+        let empty = owner.load(Relaxed) == 0;
+        // Release: pairs with the loads of fingerprints in `find` and `candidate`: who sees the newcomer sees `CLAIMED`.
+        owner.store(fingerprint, Release);
+        for (quota, word) in words.iter().enumerate().take(self.width).skip(1) {
+            self.cell(slot, quota).store(*word, Relaxed);
+        }
+        // Release: pairs with the load in `word`: who sees this word sees the fingerprint and the other words.
+        first.store(words[0], Release);
+        Some(empty)
+    }
+}
+
+impl std::fmt::Debug for Table {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Table").field("slots", &self.slots()).field("width", &self.width).finish_non_exhaustive()
+    }
+}
+
+/// A slot that could be claimed.
+#[derive(Clone, Copy)]
+struct Candidate {
+    slot: Slot,
+    /// Its first word, as judged.
+    word: u64,
+    /// What would be forgiven; `None` if it is free.
+    debt: Option<u64>,
+    /// How many of its bucket's slots are taken.
+    crowd: usize,
+}
+
+#[cfg(not(loom))]
+mod sync {
+    pub(super) use parking_lot::Mutex;
+    pub(super) use std::hint::spin_loop as spin;
+    pub(super) use std::sync::atomic::{AtomicU64, Ordering};
+
+    /// Zeroed cells that the system has not had to touch.
+    pub(super) fn zeroed(cells: usize) -> Box<[AtomicU64]> {
+        bytemuck::zeroed_slice_box(cells)
+    }
+}
+
+/// The same, seen through the model checker.
+#[cfg(loom)]
+mod sync {
+    pub(super) use loom::sync::atomic::{AtomicU64, Ordering};
+    pub(super) use loom::thread::yield_now as spin;
+
+    #[derive(Default)]
+    pub(super) struct Mutex<T>(loom::sync::Mutex<T>);
+
+    impl<T> Mutex<T> {
+        pub(super) fn lock(&self) -> loom::sync::MutexGuard<'_, T> {
+            self.0.lock().expect("no test panics under a lock")
+        }
+    }
+
+    pub(super) fn zeroed(cells: usize) -> Box<[AtomicU64]> {
+        (0..cells).map(|_| AtomicU64::new(0)).collect()
+    }
+}
