@@ -64,7 +64,8 @@ impl Clock {
     /// Moves a manual clock, and all its clones, forward. A clock of the system takes no notice.
     pub fn advance(&self, by: Duration) {
         if let Source::Manual(now) = &self.source {
-            now.fetch_add(nanos(by), Relaxed);
+            let on = |now: u64| Some(now.saturating_add(nanos(by)));
+            let _ = now.fetch_update(Relaxed, Relaxed, on);
         }
     }
 
@@ -86,6 +87,12 @@ impl Clock {
             Source::System(zero) => nanos(zero.elapsed()),
             Source::Manual(now) => now.load(Relaxed),
         }
+    }
+
+    /// The wall clock, as it was when this clock was made plus the time since, in nanoseconds since the Unix epoch.
+    #[cfg(feature = "tower")]
+    pub(crate) fn unix_nanos(&self) -> u64 {
+        self.unix_nanos_at_zero.saturating_add(self.now())
     }
 
     /// The wall clock when this clock was made, in nanoseconds since the Unix epoch.

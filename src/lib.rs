@@ -10,9 +10,12 @@ mod parse;
 mod policy;
 mod quota;
 mod table;
+mod throttle;
 
 pub use clock::Clock;
 pub use decision::{Denied, Permit, Status};
+#[cfg(feature = "tower")]
+pub use http::{ClientIp, RateLimit, RateLimitLayer};
 pub use key::{Key, KeyText};
 pub use limiter::{RateLimiter, RateLimiterBuilder, Stats};
 pub use parse::ParseError;

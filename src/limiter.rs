@@ -9,6 +9,7 @@ use crate::clock::Clock;
 use crate::decision::{Denied, Permit, Status};
 use crate::policy::{Name, Policy, QUOTAS_MAX};
 use crate::table::{Insertion, Slot, Table, WhenFull, Words};
+use crate::throttle::Reports;
 
 /// How many keys a limiter remembers unless told otherwise: 2^20, which takes at most 18 MiB for one quota.
 const CAPACITY_DEFAULT: usize = 1 << 20;
@@ -53,6 +54,8 @@ struct Inner {
     clock: Clock,
     table: Table,
     policy: Policy,
+    #[cfg_attr(not(feature = "tower"), allow(dead_code, reason = "only doors report"))]
+    reports: Reports,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -129,6 +132,11 @@ impl RateLimiter {
     /// What this limiter enforces.
     pub fn policy(&self) -> &Policy {
         &self.inner.policy
+    }
+
+    #[cfg(feature = "tower")]
+    pub(crate) fn reports(&self) -> &Reports {
+        &self.inner.reports
     }
 
     /// The clock that this limiter reads.
@@ -397,7 +405,9 @@ impl RateLimiterBuilder {
         let entropy = std::hash::RandomState::new();
         let [a, b, c, d] = [0_u64, 1, 2, 3].map(|n| entropy.hash_one(n));
         let hasher = ahash::RandomState::with_seeds(a, b, c, d);
-        RateLimiter { inner: Arc::new(Inner { hasher, quotas, clock, table, policy: self.policy }) }
+        RateLimiter {
+            inner: Arc::new(Inner { hasher, quotas, clock, table, policy: self.policy, reports: Reports::default() }),
+        }
     }
 }
 

@@ -1,3 +1,30 @@
-//! placeholder
+//! The Tower door: [`RateLimitLayer`] around any service that answers with [`http::Response`](::http::Response).
+//!
+//! # gRPC
+//!
+//! A request whose content type is `application/grpc` (or gRPC-Web) is answered the gRPC way when it is over the limit:
+//! HTTP 200 and, in the only header block, `grpc-status: 8` (RESOURCE_EXHAUSTED), a message, and
+//! `grpc-retry-pushback-ms`. A bare 429 would reach gRPC clients as UNAVAILABLE.
+//!
+//! # Metrics
+//!
+//! The limiter's answer carries the [`Denied`](crate::Denied) in its extensions, so that a metrics layer outside can tell
+//! it from the application's own responses and leave it out of what an autoscaler reads.
+
+mod body;
+mod future;
+mod grpc;
+mod headers;
 mod key;
+mod layer;
+mod reject;
+mod service;
+
 pub use key::{ClientIp, GlobalKey, HeaderKey, KeyExtractor, NoKey, PeerAddr};
+
+pub use body::ResponseBody;
+pub use future::ResponseFuture;
+pub use headers::{Headers, Reset};
+pub use layer::RateLimitLayer;
+pub use reject::{Body, WhenNoKey};
+pub use service::RateLimit;

@@ -1,0 +1,56 @@
+//! Counting by what the application knows: an API key with a limit of its own for those who have none.
+//!
+//! ```text
+//! cargo run --example custom_key
+//! ```
+
+use std::net::SocketAddr;
+
+use axum::Router;
+use axum::http::request::Parts;
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tollgate::http::WhenNoKey;
+use tollgate::{ClientIp, Key, KeyText, Quota, RateLimitLayer};
+
+/// A customer, as the key says.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Customer(u32);
+
+/// A key of one's own needs a text, too: what a limiter shared between machines would store it under.
+impl Key for Customer {
+    fn write(&self, text: &mut KeyText) {
+        self.0.write(text);
+    }
+}
+
+/// Finds the customer of a request; a real program would look the key up, or verify a token.
+fn customer(head: &Parts) -> Option<Customer> {
+    let key = head.headers.get("x-api-key")?.to_str().ok()?;
+    key.strip_prefix("customer-")?.parse().ok().map(Customer)
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    tracing_subscriber::fmt().with_target(false).init();
+
+    // Two layers on one route: five a minute for each customer, one shared limit for all who show no valid key; and, outside
+    // it, a generous limit for each address, so that guessing keys is limited too.
+    let per_customer = RateLimitLayer::new(Quota::per_minute(5)).key(customer).when_no_key(WhenNoKey::Share);
+    let per_address = RateLimitLayer::new(Quota::per_minute(60)).key(ClientIp::default());
+
+    let app = Router::new()
+        .route(
+            "/data",
+            get(|head: axum::http::HeaderMap| async move { format!("data for {:?}\n", head.get("x-api-key")) }),
+        )
+        .layer(per_customer)
+        .layer(per_address);
+
+    let listener = TcpListener::bind("127.0.0.1:5000").await?;
+    println!("listening on http://{}; try:", listener.local_addr()?);
+    println!("  for i in 1 2 3 4 5 6; do curl -s -H 'x-api-key: customer-1' http://127.0.0.1:5000/data; done");
+    println!("  curl -s -H 'x-api-key: customer-2' http://127.0.0.1:5000/data");
+    axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await?;
+    Ok(())
+}

@@ -1,0 +1,63 @@
+//! [`ResponseFuture`]: the inner future, or an answer that is there already.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::{HeaderMap, Response};
+use pin_project_lite::pin_project;
+
+use super::body::ResponseBody;
+
+pin_project! {
+    /// The response of a [`RateLimit`](super::RateLimit).
+    #[derive(Debug)]
+    pub struct ResponseFuture<F> {
+        #[pin]
+        state: State<F>,
+    }
+}
+
+pin_project! {
+    #[derive(Debug)]
+    #[project = StateProjection]
+    enum State<F> {
+        Passed { #[pin] future: F, headers: Option<Box<HeaderMap>> },
+        Answered { response: Option<Response<Bytes>> },
+    }
+}
+
+impl<F> ResponseFuture<F> {
+    /// The inner service's response, with headers added if there are any.
+    pub(super) fn passed(future: F, headers: Option<Box<HeaderMap>>) -> Self {
+        Self { state: State::Passed { future, headers } }
+    }
+
+    /// An answer of the limiter's own.
+    pub(super) fn answered(response: Response<Bytes>) -> Self {
+        Self { state: State::Answered { response: Some(response) } }
+    }
+}
+
+impl<F, B, E> Future for ResponseFuture<F>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+{
+    type Output = Result<Response<ResponseBody<B>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().state.project() {
+            StateProjection::Passed { future, headers } => {
+                let mut response = ready!(future.poll(cx))?;
+                if let Some(headers) = headers.take() {
+                    response.headers_mut().extend(*headers);
+                }
+                Poll::Ready(Ok(response.map(ResponseBody::inner)))
+            }
+            StateProjection::Answered { response } => {
+                let response = response.take().expect("a future is not polled after it is ready");
+                Poll::Ready(Ok(response.map(ResponseBody::answer)))
+            }
+        }
+    }
+}

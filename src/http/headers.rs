@@ -1,0 +1,99 @@
+//! [`Headers`]: the dialects in which a response tells the client where it stands.
+
+use http::HeaderMap;
+use http::header::{HeaderName, HeaderValue};
+
+use crate::decision::{Denied, Status};
+use crate::limiter::RateLimiter;
+use crate::policy::Policy;
+
+const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+const X_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const X_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+const X_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+
+const NANOS_PER_SECOND: u64 = 1_000_000_000;
+
+/// Which headers tell a client where it stands. All numbers are integers; of several quotas, the one is told that denied
+/// or has least left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Headers {
+    /// None but `Retry-After`.
+    #[default]
+    None,
+    /// `RateLimit-Policy: "burst";q=100;w=60, "daily";q=1000;w=86400` and `RateLimit: "burst";r=0;t=5`
+    /// (draft-ietf-httpapi-ratelimit-headers-11, as Structured Fields, RFC 9651).
+    ///
+    /// `q` and `w` are the quota's amount and its period in seconds (`w` is left out unless that is a whole number of
+    /// them), `r` is what remains, which for a token bucket with a burst can be above `q`, and `t` is the seconds until
+    /// the request would pass (on a denial) or the limit is whole again.
+    Draft,
+    /// `X-RateLimit-Limit`, `X-RateLimit-Remaining` and `X-RateLimit-Reset`: what may pass at once, what remains, and
+    /// when the limit is whole again. Whether that is a point in time or a span differs between services, so say it.
+    XRateLimit(Reset),
+}
+
+/// What `X-RateLimit-Reset` holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reset {
+    /// Seconds since the Unix epoch, as GitHub and Flask-Limiter have it. By the wall clock when the limiter was made plus
+    /// the time since; later corrections of the wall clock are not followed.
+    Epoch,
+    /// Seconds from now, as Envoy has it.
+    Delta,
+}
+
+/// The values that do not change from response to response.
+#[derive(Clone, Debug)]
+pub(super) struct Prepared {
+    policy: HeaderValue,
+}
+
+impl Prepared {
+    pub(super) fn new(policy: &Policy) -> Self {
+        let quotas = policy.quotas().map(|(name, quota)| {
+            let (period, subsec) = (quota.period().as_secs(), quota.period().subsec_nanos());
+            let window = if subsec == 0 { format!(";w={period}") } else { String::new() };
+            format!("\"{name}\";q={}{window}", quota.amount())
+        });
+        let quotas = quotas.collect::<Vec<_>>().join(", ");
+        Self { policy: HeaderValue::try_from(quotas).expect("names are printable ASCII without quotes") }
+    }
+}
+
+impl Headers {
+    /// How many headers this adds at most.
+    pub(super) const COUNT_MAX: usize = 3;
+
+    /// Adds what is told of a status. `seconds` is `t`.
+    fn add(self, to: &mut HeaderMap, status: &Status, seconds: u64, prepared: &Prepared, limiter: &RateLimiter) {
+        match self {
+            Self::None => {}
+            Self::Draft => {
+                to.insert(RATELIMIT_POLICY, prepared.policy.clone());
+                let state = format!("\"{}\";r={};t={seconds}", status.quota(), status.remaining());
+                to.insert(RATELIMIT, HeaderValue::try_from(state).expect("names are printable ASCII without quotes"));
+            }
+            Self::XRateLimit(reset) => {
+                let nanos = match reset {
+                    Reset::Delta => status.reset_after_nanos,
+                    Reset::Epoch => status.reset_after_nanos.saturating_add(limiter.clock().unix_nanos()),
+                };
+                to.insert(X_LIMIT, status.limit().into());
+                to.insert(X_REMAINING, status.remaining().into());
+                to.insert(X_RESET, nanos.div_ceil(NANOS_PER_SECOND).into());
+            }
+        }
+    }
+
+    pub(super) fn add_allowed(self, to: &mut HeaderMap, status: &Status, prepared: &Prepared, limiter: &RateLimiter) {
+        self.add(to, status, status.reset_after_nanos.div_ceil(NANOS_PER_SECOND), prepared, limiter);
+    }
+
+    pub(super) fn add_denied(self, to: &mut HeaderMap, denied: &Denied, prepared: &Prepared, limiter: &RateLimiter) {
+        let whole = denied.status.reset_after_nanos.div_ceil(NANOS_PER_SECOND);
+        self.add(to, &denied.status, denied.retry_after_secs().unwrap_or(whole), prepared, limiter);
+    }
+}

@@ -1,0 +1,210 @@
+//! The limiter's own answers: 429 over HTTP, its gRPC form, and what a request without a key gets.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+
+use super::grpc;
+use super::headers::{Headers, Prepared};
+use super::key::NoKey;
+use crate::decision::{Denied, Permit};
+use crate::limiter::RateLimiter;
+use crate::policy::Policy;
+
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+
+const DEFAULT_BODY: &[u8] = b"too many requests\n";
+
+/// Room for a denial's usual headers, so that the map is allocated once.
+const HEADERS_EXPECTED: usize = 3;
+
+/// The key of requests without a key, where they share one. No extractor makes it.
+pub(super) const NO_KEY: NoKeyKey = NoKeyKey;
+
+/// See [`NO_KEY`].
+#[derive(Hash)]
+pub(super) struct NoKeyKey;
+
+/// What happens to a request that has no key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum WhenNoKey {
+    /// It is not served. What the client left out is answered `403 Forbidden`; what the server is not set up to know,
+    /// `500 Internal Server Error` with a body and a log line that say what to add to the program.
+    #[default]
+    Refuse,
+    /// It passes, uncounted.
+    Allow,
+    /// It is counted under one key that all such requests share.
+    Share,
+}
+
+/// The body of a denial.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Body {
+    /// This text, as `text/plain`.
+    Text(Cow<'static, str>),
+    /// A problem document (RFC 9457) of the type `quota-exceeded`, naming the quota that denied.
+    ProblemJson,
+}
+
+type Build = dyn Fn(&Denied, &Parts) -> Response<Bytes> + Send + Sync;
+
+/// All that a layer answers by itself, prepared as far as it does not change.
+#[derive(Clone)]
+pub(super) struct Answers {
+    pub(super) when_no_key: WhenNoKey,
+    pub(super) headers: Headers,
+    pub(super) headers_when_allowed: bool,
+    pub(super) extra: Vec<(HeaderName, HeaderValue)>,
+    pub(super) build: Option<Arc<Build>>,
+    prepared: Prepared,
+    content_type: HeaderValue,
+    /// One body, or one for each quota.
+    bodies: Vec<Bytes>,
+}
+
+impl Answers {
+    pub(super) fn new(policy: &Policy) -> Self {
+        Self {
+            when_no_key: WhenNoKey::default(),
+            headers: Headers::default(),
+            headers_when_allowed: false,
+            extra: Vec::new(),
+            build: None,
+            prepared: Prepared::new(policy),
+            content_type: TEXT,
+            bodies: vec![Bytes::from_static(DEFAULT_BODY)],
+        }
+    }
+
+    pub(super) fn set_body(&mut self, body: Body, policy: &Policy) {
+        (self.content_type, self.bodies) = match body {
+            Body::Text(text) => (TEXT, vec![Bytes::from(text.into_owned())]),
+            Body::ProblemJson => (PROBLEM_JSON, policy.quotas().map(|(name, _)| problem(name)).collect()),
+        };
+    }
+
+    /// The headers that an allowed response gets, if any.
+    pub(super) fn when_allowed(&self, permit: &Permit, limiter: &RateLimiter) -> Option<Box<HeaderMap>> {
+        if !self.headers_when_allowed || self.headers == Headers::None {
+            return None;
+        }
+        let mut headers = HeaderMap::with_capacity(Headers::COUNT_MAX);
+        self.headers.add_allowed(&mut headers, permit.status(), &self.prepared, limiter);
+        Some(Box::new(headers))
+    }
+
+    /// The answer to a request over the limit.
+    pub(super) fn denial(&self, denied: Denied, head: &Parts, limiter: &RateLimiter) -> Response<Bytes> {
+        log_denial(&denied, limiter);
+        let mut response = if let Some(kind) = grpc::kind(head) {
+            grpc::denial(kind, denied)
+        } else {
+            let mut response = match &self.build {
+                Some(build) => build(&denied, head),
+                None => {
+                    let body = self.bodies.get(denied.status.quota_index()).unwrap_or(&self.bodies[0]);
+                    plain(body.clone(), self.content_type.clone())
+                }
+            };
+            if head.method == Method::HEAD {
+                response.body_mut().clear();
+            }
+            make_denial(&mut response, denied);
+            self.headers.add_denied(response.headers_mut(), &denied, &self.prepared, limiter);
+            response
+        };
+        for (name, value) in &self.extra {
+            response.headers_mut().insert(name, value.clone());
+        }
+        response
+    }
+
+    /// The answer to a request that has no key.
+    pub(super) fn no_key(&self, no_key: NoKey, head: &Parts, limiter: &RateLimiter) -> Response<Bytes> {
+        let (status, text) = match &no_key {
+            NoKey::Absent(what) => {
+                (StatusCode::FORBIDDEN, format!("this request lacks what it would be counted by: {what}\n"))
+            }
+            NoKey::Misconfigured(what) => {
+                if let Some(count) = limiter.reports().misconfigured.count(limiter.clock().now()) {
+                    tracing::error!(target: "tollgate", count, "requests cannot be counted: {what}");
+                }
+                (StatusCode::INTERNAL_SERVER_ERROR, format!("rate limiting is not set up: {what}\n"))
+            }
+        };
+        if let Some(kind) = grpc::kind(head) {
+            return grpc::refusal(kind, status, text.trim_end());
+        }
+        let body = if head.method == Method::HEAD { Bytes::new() } else { Bytes::from(text) };
+        let mut response = plain(body, TEXT);
+        *response.status_mut() = status;
+        response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
+        response
+    }
+}
+
+impl fmt::Debug for Answers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answers")
+            .field("when_no_key", &self.when_no_key)
+            .field("headers", &self.headers)
+            .finish_non_exhaustive()
+    }
+}
+
+/// At most one line per limiter and second, and no keys: a flood of denials must not become a flood of logging.
+fn log_denial(denied: &Denied, limiter: &RateLimiter) {
+    if tracing::enabled!(target: "tollgate", tracing::Level::INFO) {
+        if let Some(count) = limiter.reports().denials.count(limiter.clock().now()) {
+            tracing::info!(target: "tollgate", quota = denied.status().quota(), count, "requests over the limit");
+        }
+    }
+}
+
+fn plain(body: Bytes, content_type: HeaderValue) -> Response<Bytes> {
+    let mut response = Response::new(body);
+    response.headers_mut().reserve(HEADERS_EXPECTED);
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    response
+}
+
+/// Makes a response the answer to a denial, whatever it was: its status, the headers that it must have, and the mark by
+/// which an outer layer knows it.
+fn make_denial(response: &mut Response<Bytes>, denied: Denied) {
+    *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
+    response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
+    match denied.retry_after_secs() {
+        Some(seconds) => response.headers_mut().insert(RETRY_AFTER, seconds.into()),
+        None => response.headers_mut().remove(RETRY_AFTER),
+    };
+    response.extensions_mut().insert(denied);
+}
+
+/// The problem document of a quota. Names need no escaping: they are printable ASCII without quotes.
+fn problem(quota: &str) -> Bytes {
+    Bytes::from(format!(
+        "{{\"type\":\"https://iana.org/assignments/http-problem-types#quota-exceeded\",\
+         \"title\":\"Request cannot be satisfied as assigned quota has been exceeded\",\
+         \"status\":429,\"violated-policies\":[\"{quota}\"]}}"
+    ))
+}
+
+#[cfg(feature = "axum")]
+impl axum::response::IntoResponse for Denied {
+    /// The 429 that a [`RateLimitLayer`](super::RateLimitLayer) with its default settings answers.
+    fn into_response(self) -> axum::response::Response {
+        let mut response = plain(Bytes::from_static(DEFAULT_BODY), TEXT);
+        make_denial(&mut response, self);
+        response.map(axum::body::Body::from)
+    }
+}
