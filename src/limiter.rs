@@ -164,6 +164,10 @@ impl Inner {
 
     #[inline]
     fn check(&self, fingerprint: u64, now: u64, cost: u64) -> Result<Permit, Denied> {
+        if cost == 0 {
+            // Nothing to charge: no window opens, no place is taken, and time that stepped back cannot deny it.
+            return Ok(Permit { status: self.peek(fingerprint, now) });
+        }
         if let Some(slot) = self.table.find(fingerprint) {
             if let Some(answer) = self.check_at(slot, fingerprint, now, cost) {
                 return answer;

@@ -305,7 +305,8 @@ impl Table {
         // Release: pairs with the loads of fingerprints in `find` and `candidate`: who sees the newcomer sees `CLAIMED`.
         owner.store(fingerprint, Release);
         for (quota, word) in words.iter().enumerate().take(self.width).skip(1) {
-            self.cell(slot, quota).store(*word, Relaxed);
+            // Release: pairs with the load in `word`: who sees this word sees the fingerprint, and so refuses it.
+            self.cell(slot, quota).store(*word, Release);
         }
         // Release: pairs with the load in `word`: who sees this word sees the fingerprint and the other words.
         first.store(words[0], Release);

@@ -4,10 +4,12 @@
 //! arrival time (TAT), and admits when the TAT is at most `burst` tokens ahead of now. Most implementations keep it
 //! in nanoseconds and so must round every charge. Here the TAT is kept in *fractions of a token*: a token is
 //! `2^shift` units, a charge of n is exactly `n << shift`, the burst is exactly `burst << shift`, and only the clock
-//! is converted, once per reading, rounded down. Nothing accumulates: neither a thousand charges of one nor one
-//! charge of a thousand differs from the exact bucket, and the long-run rate is the configured one to 1 part in 2^60.
+//! is converted, once per reading. Nothing accumulates: neither a thousand charges of one nor one charge of a thousand
+//! differs from the exact bucket, and the long-run rate is the configured one to 1 part in 2^60, never above it.
 //!
-//! The rounding of the clock is below one unit, and `shift` is the finest for which 36 years of uptime and a full
+//! The clock is rounded up to whole units, because units per nanosecond are rounded down: so a nanosecond at which a
+//! whole number of units is due has exactly that number, and one token per second comes after exactly one second. The
+//! rounding is below one unit, and `shift` is the finest for which 36 years of uptime and a full
 //! bucket fit the word: for a bucket that fills within a year a unit lasts between 1/16 and 1/8 ns, and it is never
 //! longer than the clock's own nanosecond.
 
@@ -37,7 +39,8 @@ impl TokenBucket {
         let fill_nanos = (u128::from(burst) * period).div_ceil(amount);
         // The finest unit with `amount·2^shift / period` units per ns times the whole span below 2^64. `Quota` keeps
         // the span below 2^62 ns, the period below 2^59 and the rate at most 1 token per ns, so no product reaches 2^128.
-        let span_nanos = fill_nanos + u128::from(HORIZON_NANOS);
+        // The 2 ns are more than 2 units: for the rounding, and so that no word is the highest number.
+        let span_nanos = fill_nanos + u128::from(HORIZON_NANOS) + 2;
         let fits = |shift: u32| (amount << shift) * span_nanos < period << 64;
         let shift = (0..63).take_while(|&shift| fits(shift + 1)).count() as u32;
         let rate = ((amount << (shift + 60)) / period) as u64; // below 2^64, as units/ns < 2^64/2^60
@@ -45,15 +48,16 @@ impl TokenBucket {
         Self { burst, shift, size: burst << shift, rate, inverse }
     }
 
-    /// The clock in units, rounded down.
+    /// The clock in units, rounded up; the error of `rate` stays below one unit up to the horizon.
     #[inline]
     fn units(&self, now: u64) -> u64 {
-        ((u128::from(now.min(HORIZON_NANOS)) * u128::from(self.rate)) >> 60) as u64
+        let fraction = (1 << 60) - 1;
+        ((u128::from(now.min(HORIZON_NANOS)) * u128::from(self.rate) + fraction) >> 60) as u64
     }
 
-    /// The first nanosecond whose `units` are at least these.
+    /// The first nanosecond whose `units` are at least these, which are not 0.
     fn nanos_until(&self, units: u64) -> u64 {
-        (u128::from(units) << 60).div_ceil(u128::from(self.rate)) as u64 // the span fits 2^62 ns
+        ((u128::from(units - 1) << 60) / u128::from(self.rate)) as u64 + 1 // the span fits 2^62 ns
     }
 
     #[inline]
@@ -82,7 +86,8 @@ impl TokenBucket {
         if units == 0 {
             return 0;
         }
-        ((u128::from(units) * u128::from(self.inverse)) >> 64) as u64 + 1
+        let nanos = ((u128::from(units) * u128::from(self.inverse)) >> 64) as u64; // below 2^62
+        nanos + u64::from(!self.is_fresh(word, now.saturating_add(nanos)))
     }
 
     #[inline]
