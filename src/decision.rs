@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::policy::Name;
+use crate::name::Name;
 
 /// Where a key stands, as seen by one check: the quota that has least left or, in a denial, the one that denied
 /// (the one with the longest wait, if several did).

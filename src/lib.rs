@@ -6,6 +6,7 @@ mod decision;
 pub mod http;
 mod key;
 mod limiter;
+mod name;
 mod parse;
 mod policy;
 mod quota;

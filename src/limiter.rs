@@ -7,9 +7,13 @@ use std::sync::Arc;
 use crate::algorithm::{Counter, Verdict};
 use crate::clock::Clock;
 use crate::decision::{Denied, Permit, Status};
-use crate::policy::{Name, Policy, QUOTAS_MAX};
-use crate::table::{Insertion, Slot, Table, WhenFull, Words};
+use crate::name::Name;
+use crate::policy::{Policy, QUOTAS_MAX};
+use crate::table::{Insertion, Slot, Table, WORDS_MAX, WhenFull, Words};
 use crate::throttle::Reports;
+
+// One word for each quota.
+const _: () = assert!(QUOTAS_MAX == WORDS_MAX);
 
 /// How many keys a limiter remembers unless told otherwise: 2^20, which takes at most 18 MiB for one quota.
 const CAPACITY_DEFAULT: usize = 1 << 20;
@@ -399,7 +403,7 @@ impl RateLimiterBuilder {
         let clock = self.clock.unwrap_or_default();
         let unix_nanos = clock.unix_nanos_at_zero();
         let quotas = self.policy.quotas().zip(self.policy.names()).map(|((_, quota), name)| Prepared {
-            counter: Counter::new(quota, unix_nanos),
+            counter: quota.counter(unix_nanos),
             name,
             limit: quota.limit(),
         });

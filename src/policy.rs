@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::name::{NAME_MAX, Name};
 use crate::quota::Quota;
 
 /// The most quotas one policy may have. Each costs 8 bytes per key and one cache line per check.
@@ -56,7 +57,7 @@ impl Policy {
     pub(crate) fn push(&mut self, name: Option<&str>, quota: Quota) -> Result<(), PolicyError> {
         let name = match name {
             Some(name) => Name::given(name).ok_or_else(|| PolicyErrorKind::BadName(name.to_owned()))?,
-            None => Name::default_of(&quota),
+            None => default_name(&quota),
         };
         if self.quotas.len() == QUOTAS_MAX {
             return Err(PolicyErrorKind::TooMany.into());
@@ -81,7 +82,7 @@ impl Policy {
 
 impl From<Quota> for Policy {
     fn from(quota: Quota) -> Self {
-        Self { quotas: vec![(Name::default_of(&quota), quota)] }
+        Self { quotas: vec![(default_name(&quota), quota)] }
     }
 }
 
@@ -97,7 +98,7 @@ impl fmt::Display for Policy {
             if index > 0 {
                 f.write_str("; ")?;
             }
-            if *name != Name::default_of(quota) {
+            if *name != default_name(quota) {
                 write!(f, "{}: ", name.as_str())?;
             }
             quota.fmt(f)?;
@@ -112,50 +113,12 @@ impl fmt::Debug for Policy {
     }
 }
 
-/// The longest name a quota may have, in bytes.
-const NAME_MAX: usize = 31;
-
-/// A quota's name, held inline so that an answer can carry it without a pointer or an allocation.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Name {
-    len: u8,
-    bytes: [u8; NAME_MAX],
-}
-
-impl Name {
-    /// A name that a person chose, if it is one.
-    fn given(name: &str) -> Option<Self> {
-        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        if !name.starts_with(|c: char| c.is_ascii_alphabetic()) || !name.chars().all(plain) {
-            return None;
-        }
-        Self::inline(name)
-    }
-
-    /// The name of a quota that was not given one: its amount and period, or, where those are too long
-    /// to be a name, the amount alone.
-    fn default_of(quota: &Quota) -> Self {
-        Self::inline(&quota.amount_and_period())
-            .or_else(|| Self::inline(&quota.amount().to_string()))
-            .expect("a u64 has at most 20 digits")
-    }
-
-    fn inline(name: &str) -> Option<Self> {
-        let mut bytes = [0; NAME_MAX];
-        bytes.get_mut(..name.len())?.copy_from_slice(name.as_bytes());
-        Some(Self { len: name.len() as u8, bytes }) // at most NAME_MAX
-    }
-
-    pub(crate) fn as_str(&self) -> &str {
-        let bytes = self.bytes.get(..usize::from(self.len)).unwrap_or_default();
-        std::str::from_utf8(bytes).expect("copied whole from a str")
-    }
-}
-
-impl fmt::Debug for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self.as_str(), f)
-    }
+/// The name of a quota that was not given one: its amount and period, or, where those are too long to be a name,
+/// the amount alone.
+fn default_name(quota: &Quota) -> Name {
+    Name::inline(&quota.amount_and_period())
+        .or_else(|| Name::inline(&quota.amount().to_string()))
+        .expect("a u64 has at most 20 digits")
 }
 
 /// The error of a policy that cannot be built.

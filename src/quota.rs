@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::algorithm::{Counter, FixedWindow, SlidingWindow, TokenBucket};
+
 /// The longest period a quota may have, and so the slowest rate there is: one in ten years
 /// (3660 days, so that ten calendar years fit wherever they start).
 pub(crate) const PERIOD_MAX: Duration = Duration::from_secs(3660 * 24 * 60 * 60);
@@ -238,6 +240,19 @@ impl Quota {
 
     pub(crate) const fn period_nanos(&self) -> u64 {
         self.period_nanos
+    }
+
+    /// The quota, prepared for deciding. `unix_nanos_at_zero` is the wall clock when the limiter's clock stood at zero.
+    pub(crate) fn counter(&self, unix_nanos_at_zero: u64) -> Counter {
+        let Self { amount, period_nanos, burst, algorithm } = *self;
+        match algorithm {
+            Algorithm::TokenBucket => Counter::TokenBucket(TokenBucket::new(amount, period_nanos, burst)),
+            Algorithm::FixedWindow => Counter::FixedWindow(FixedWindow::new(amount, period_nanos, None)),
+            Algorithm::AlignedWindow => {
+                Counter::FixedWindow(FixedWindow::new(amount, period_nanos, Some(unix_nanos_at_zero)))
+            }
+            Algorithm::SlidingWindow => Counter::SlidingWindow(SlidingWindow::new(amount, period_nanos)),
+        }
     }
 
     const fn build_from(from: Quota, burst: u64, algorithm: Algorithm) -> Result<Self, QuotaErrorKind> {

@@ -42,7 +42,6 @@
 //!
 //! The model checker explores these interleavings: `RUSTFLAGS="--cfg loom" cargo test --release --lib loom`.
 
-use crate::policy::QUOTAS_MAX;
 use sync::{AtomicU64, Mutex, Ordering::Acquire, Ordering::Relaxed, Ordering::Release, zeroed};
 
 /// Slots in a bucket: as many fingerprints as fit a cache line.
@@ -57,8 +56,11 @@ pub(crate) const CAPACITY_MAX: usize = 1 << 32;
 /// A first word that says: this slot is changing hands. No algorithm makes it.
 const CLAIMED: u64 = u64::MAX;
 
+/// The most words a key can have.
+pub(crate) const WORDS_MAX: usize = 8;
+
 /// One key's words, as many as there are quotas; the rest is 0.
-pub(crate) type Words = [u64; QUOTAS_MAX];
+pub(crate) type Words = [u64; WORDS_MAX];
 
 /// What a full table does with a new key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -135,7 +137,7 @@ impl Table {
             (1..=CAPACITY_MAX).contains(&capacity),
             "a table's capacity is between 1 and 2^32 keys, not {capacity}"
         );
-        assert!((1..=QUOTAS_MAX).contains(&width), "a policy has between 1 and {QUOTAS_MAX} quotas");
+        assert!((1..=WORDS_MAX).contains(&width), "a policy has between 1 and {WORDS_MAX} quotas");
         let buckets = (capacity + capacity / 8).div_ceil(WAYS).max(if cfg!(loom) { 1 } else { 2 });
         let cells = zeroed((buckets * (1 + width) + 1) * WAYS);
         let first = cells.as_ptr().align_offset(64).min(WAYS);
@@ -225,7 +227,7 @@ impl Table {
             Ok(candidate) => candidate,
         };
         let before = match self.when_full {
-            WhenFull::EvictLeastIndebted => [0; QUOTAS_MAX],
+            WhenFull::EvictLeastIndebted => [0; WORDS_MAX],
             WhenFull::Share => stripe.shared,
         };
         let words = decide(&before)?;
@@ -262,7 +264,7 @@ impl Table {
             for slot in (home..home + WAYS).map(Slot) {
                 let owner = self.cells[slot.0].load(Acquire);
                 // The first word before the others: a charge in flight begins there, and so fails the claim.
-                let mut words = [0; QUOTAS_MAX];
+                let mut words = [0; WORDS_MAX];
                 for (quota, word) in words[..self.width].iter_mut().enumerate() {
                     *word = self.cell(slot, quota).load(Acquire);
                 }

@@ -7,7 +7,6 @@
 //! 10^9 per second, four. When it has run out, time stands still and the window denies.
 
 use super::{HORIZON_NANOS, Verdict, loss_nanos_max};
-use crate::quota::Quota;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FixedWindow {
@@ -22,16 +21,16 @@ pub(crate) struct FixedWindow {
 }
 
 impl FixedWindow {
-    pub(crate) fn new(quota: &Quota, unix_nanos_at_zero: Option<u64>) -> Self {
-        let period_nanos = quota.period_nanos();
-        let count_bits = (u64::BITS - quota.amount().leading_zeros()).max(1);
+    /// `amount` per `period_nanos`; windows are aligned to the Unix epoch if it is said where the limiter's zero is in it.
+    pub(crate) fn new(amount: u64, period_nanos: u64, unix_nanos_at_zero: Option<u64>) -> Self {
+        let count_bits = (u64::BITS - amount.leading_zeros()).max(1);
         let time_bits = u64::BITS - count_bits;
         let lasting = (u64::BITS - (HORIZON_NANOS + period_nanos).leading_zeros()).saturating_sub(time_bits);
-        let tick_shift = lasting.min(loss_nanos_max(quota).max(1).ilog2());
+        let tick_shift = lasting.min(loss_nanos_max(amount, period_nanos).max(1).ilog2());
         let span = u128::from(u64::MAX >> count_bits) << tick_shift;
         let horizon = span.saturating_sub(2 * u128::from(period_nanos) + 2).min(u128::from(HORIZON_NANOS));
         Self {
-            amount: quota.amount(),
+            amount,
             period_nanos,
             count_bits,
             tick_shift,

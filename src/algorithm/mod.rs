@@ -8,10 +8,9 @@ mod fixed_window;
 mod sliding_window;
 mod token_bucket;
 
-use crate::quota::{Algorithm, Quota};
-use fixed_window::FixedWindow;
-use sliding_window::SlidingWindow;
-use token_bucket::TokenBucket;
+pub(crate) use fixed_window::FixedWindow;
+pub(crate) use sliding_window::SlidingWindow;
+pub(crate) use token_bucket::TokenBucket;
 
 /// What an algorithm says to a cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,16 +42,6 @@ macro_rules! each {
 }
 
 impl Counter {
-    /// Prepares a quota. `unix_nanos_at_zero` is the wall clock when the limiter's clock stood at zero.
-    pub(crate) fn new(quota: &Quota, unix_nanos_at_zero: u64) -> Self {
-        match quota.algorithm() {
-            Algorithm::TokenBucket => Self::TokenBucket(TokenBucket::new(quota)),
-            Algorithm::FixedWindow => Self::FixedWindow(FixedWindow::new(quota, None)),
-            Algorithm::AlignedWindow => Self::FixedWindow(FixedWindow::new(quota, Some(unix_nanos_at_zero))),
-            Algorithm::SlidingWindow => Self::SlidingWindow(SlidingWindow::new(quota)),
-        }
-    }
-
     /// Decides a cost. A verdict other than `Allow` leaves the word as it is.
     #[inline]
     pub(crate) fn decide(&self, word: u64, now: u64, cost: u64) -> Verdict {
@@ -94,13 +83,12 @@ impl Counter {
 pub(crate) const HORIZON_NANOS: u64 = 1 << 60;
 
 /// By how much the long-run rate of a window may stay below the configured one (law 6): `10^-6` up to `10^4` per
-/// second, `10^-4` up to `10^6`, 2 % at `10^9`. Given as the largest `nanos` of the quota's period that may be lost.
-fn loss_nanos_max(quota: &Quota) -> u64 {
-    let period = quota.period_nanos();
-    let per_second = u128::from(quota.amount()) * 1_000_000_000 / u128::from(period);
+/// second, `10^-4` up to `10^6`, 2 % at `10^9`. Given as the nanoseconds of a period that may be lost.
+fn loss_nanos_max(amount: u64, period_nanos: u64) -> u64 {
+    let per_second = u128::from(amount) * 1_000_000_000 / u128::from(period_nanos);
     match per_second {
-        0..=10_000 => period / 1_000_000,
-        10_001..=1_000_000 => period / 10_000,
-        _ => period / 50,
+        0..=10_000 => period_nanos / 1_000_000,
+        10_001..=1_000_000 => period_nanos / 10_000,
+        _ => period_nanos / 50,
     }
 }

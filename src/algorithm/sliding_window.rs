@@ -11,7 +11,6 @@
 //! are numbered for fewer years: at 10^9 per second, four. After them time stands still and the window denies.
 
 use super::{HORIZON_NANOS, Verdict, loss_nanos_max};
-use crate::quota::Quota;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SlidingWindow {
@@ -37,19 +36,19 @@ struct Window {
 }
 
 impl SlidingWindow {
-    pub(crate) fn new(quota: &Quota) -> Self {
-        let period_nanos = quota.period_nanos();
-        let count_bits = (u64::BITS - quota.amount().leading_zeros()).max(1);
+    /// `amount` per `period_nanos`.
+    pub(crate) fn new(amount: u64, period_nanos: u64) -> Self {
+        let count_bits = (u64::BITS - amount.leading_zeros()).max(1);
         let number_bits = u64::BITS - (HORIZON_NANOS / period_nanos + 4).leading_zeros();
         // The previous count, rounded up to `previous_bits`, is above the exact one by at most 2^(1 - previous_bits).
-        let precision = (period_nanos / loss_nanos_max(quota).max(1)).next_power_of_two().ilog2() + 1;
+        let precision = (period_nanos / loss_nanos_max(amount, period_nanos).max(1)).next_power_of_two().ilog2() + 1;
         let room = (u64::BITS - count_bits).saturating_sub(number_bits);
         let previous_bits = room.max(precision).min(count_bits).min(u64::BITS - count_bits - 2);
-        let says = |dropped: &u32| quota.amount().div_ceil(1 << dropped) >> previous_bits == 0;
+        let says = |dropped: &u32| amount.div_ceil(1 << dropped) >> previous_bits == 0;
         let dropped_bits = (0..count_bits).find(says).unwrap_or(count_bits);
         let numbers = u128::from(u64::MAX >> (count_bits + previous_bits));
         let horizon = ((numbers - 3) * u128::from(period_nanos)).min(u128::from(HORIZON_NANOS));
-        Self { amount: quota.amount(), period_nanos, count_bits, previous_bits, dropped_bits, horizon: horizon as u64 }
+        Self { amount, period_nanos, count_bits, previous_bits, dropped_bits, horizon: horizon as u64 }
     }
 
     /// A count as it is remembered once its window is over: rounded up to what `previous_bits` can say.

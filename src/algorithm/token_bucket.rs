@@ -14,7 +14,6 @@
 //! longer than the clock's own nanosecond.
 
 use super::{HORIZON_NANOS, Verdict};
-use crate::quota::Quota;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TokenBucket {
@@ -30,12 +29,12 @@ pub(crate) struct TokenBucket {
 }
 
 impl TokenBucket {
-    pub(crate) fn new(quota: &Quota) -> Self {
-        let (amount, period) = (u128::from(quota.amount()), u128::from(quota.period_nanos()));
+    /// `amount` per `period_nanos`, at most `burst` at once.
+    pub(crate) fn new(amount: u64, period_nanos: u64, burst: u64) -> Self {
+        let (amount, period) = (u128::from(amount), u128::from(period_nanos));
         if amount == 0 {
             return Self { burst: 0, shift: 0, size: 0, rate: 0, inverse: 0 };
         }
-        let burst = quota.limit();
         let fill_nanos = (u128::from(burst) * period).div_ceil(amount);
         // The finest unit with `amount·2^shift / period` units per ns times the whole span below 2^64. `Quota` keeps
         // the span below 2^62 ns, the period below 2^59 and the rate at most 1 token per ns, so no product reaches 2^128.
