@@ -1,4 +1,45 @@
-//! placeholder
+//! Rate limiting for Rust services.
+//!
+//! One limiter that a program calls directly or wraps around its HTTP services as a Tower layer:
+//!
+//! ```
+//! use tollgate::{Quota, RateLimiter};
+//!
+//! let limiter = RateLimiter::new(Quota::per_minute(100));
+//! let answer = limiter.check("alice");
+//! assert_eq!(answer.unwrap().status().remaining(), 99);
+//! ```
+//!
+//! # Where to find what
+//!
+//! - [`Quota`]: how much in how long, how much at once, by which algorithm. [`Policy`]: several quotas judged as one.
+//!   Both can be parsed from strings such as `"5/minute; 100/day"`.
+//! - [`RateLimiter`]: [`check`](RateLimiter::check), [`check_n`](RateLimiter::check_n), [`peek`](RateLimiter::peek),
+//!   [`reset`](RateLimiter::reset), [`stats`](RateLimiter::stats), answering [`Permit`] or [`Denied`]. Its documentation
+//!   says what it takes in memory and how to size it; [`WhenFull`] what happens when it is full.
+//! - [`Clock`]: the system's, or one moved by hand in tests.
+#![cfg_attr(
+    feature = "tower",
+    doc = "- [`RateLimitLayer`] and [`http`]: the Tower layer, who the client is ([`ClientIp`]), and"
+)]
+#![cfg_attr(feature = "tower", doc = "  what it is told.")]
+//!
+//! # What it promises
+//!
+//! 1. Never more than `burst + rate·t` in any interval `t`, for any number of threads.
+//! 2. A client that waits as long as [`Denied::retry_after`] says is admitted, if it is alone.
+//! 3. A denial changes nothing, for any quota of the policy.
+//! 4. Memory never exceeds the configured capacity, whatever keys arrive, and no check pauses to make room.
+//! 5. Time that stands still or steps back delays admissions by as much, and admits nothing extra.
+//! 6. Rates from 1 per 10 years to 10⁹ per second; what cannot be kept is refused when it is built.
+//!
+//! Each has its tests in `tests/laws.rs`.
+//!
+//! # Features
+//!
+//! `axum` (default) includes `tower`, the layer, and understands axum's types. Without default features this crate is
+//! the bare limiter. A feature adds API and never changes what the rest does.
+
 mod algorithm;
 mod clock;
 mod decision;
@@ -13,13 +54,25 @@ mod quota;
 mod table;
 mod throttle;
 
-pub use clock::Clock;
+pub use limiter::{RateLimiter, RateLimiterBuilder, Stats};
+pub use table::WhenFull;
+
+pub use quota::{Algorithm, Quota, QuotaError, QuotaErrorKind};
+
+pub use policy::{Policy, PolicyError, PolicyErrorKind};
+
+pub use parse::ParseError;
+
 pub use decision::{Denied, Permit, Status};
+
+pub use clock::Clock;
+
+pub use key::{Key, KeyText};
+
 #[cfg(feature = "tower")]
 pub use http::{ClientIp, RateLimit, RateLimitLayer};
-pub use key::{Key, KeyText};
-pub use limiter::{RateLimiter, RateLimiterBuilder, Stats};
-pub use parse::ParseError;
-pub use policy::{Policy, PolicyError, PolicyErrorKind};
-pub use quota::{Algorithm, Quota, QuotaError, QuotaErrorKind};
-pub use table::WhenFull;
+
+/// The README's examples, compiled and run.
+#[cfg(all(doctest, feature = "axum"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

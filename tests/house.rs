@@ -1,0 +1,112 @@
+//! The house keeps its edges: what may import what, read from the sources.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Each part of the crate, and the parts it may name. Parts at the root of `src/` are the limiter; folders are doors.
+const EDGES: &[(&str, &[&str])] = &[
+    ("name", &[]),
+    ("clock", &[]),
+    ("table", &[]),
+    ("throttle", &[]),
+    ("key", &[]),
+    ("algorithm", &[]),
+    ("decision", &["name"]),
+    ("quota", &["algorithm"]),
+    ("policy", &["quota", "name"]),
+    ("parse", &["policy", "quota"]),
+    ("limiter", &["policy", "quota", "name", "algorithm", "table", "clock", "decision", "throttle"]),
+    ("http", &["limiter", "policy", "quota", "decision", "key"]),
+];
+
+/// Crates that only doors may name.
+const DOORS_ONLY: &[&str] =
+    &["http", "http_body", "tower", "tower_layer", "tower_service", "tokio", "axum", "tonic", "bytes"];
+
+fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).expect("src can be read") {
+        let path = entry.expect("src can be read").path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// The code of every source file, without comments, with the part it belongs to.
+fn parts() -> Vec<(String, PathBuf, String)> {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut paths = Vec::new();
+    sources(&src, &mut paths);
+    assert!(paths.len() > 15, "the sources were found");
+    let part = |path: &Path| {
+        let inside = path.strip_prefix(&src).expect("found in src");
+        inside.components().next().expect("a file").as_os_str().to_string_lossy().trim_end_matches(".rs").to_owned()
+    };
+    let code = |path: &Path| {
+        let text = fs::read_to_string(path).expect("a source file is text");
+        let lines = text.lines().map(|line| line.split("//").next().unwrap_or_default());
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    paths.into_iter().map(|path| (part(&path), path.clone(), code(&path))).filter(|(part, ..)| part != "lib").collect()
+}
+
+/// The names that follow `prefix` in a text, as in `crate::NAME`; a group `crate::{a, b}` counts as `{`, which no part is.
+fn names_after<'a>(prefix: &'a str, code: &'a str) -> impl Iterator<Item = &'a str> {
+    code.match_indices(prefix).map(move |(at, _)| {
+        let rest = &code[at + prefix.len()..];
+        let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+        if end == 0 { &rest[..rest.len().min(1)] } else { &rest[..end] }
+    })
+}
+
+#[test]
+fn parts_name_only_the_parts_below_them() {
+    for (part, path, code) in parts() {
+        let (_, allowed) = EDGES.iter().find(|(name, _)| *name == part).unwrap_or_else(|| {
+            panic!("{part} is new: give it a place in the house, in this test and in ARCHITECTURE.md")
+        });
+        for name in names_after("crate::", &code) {
+            let fine = name == part || allowed.contains(&name);
+            assert!(fine, "{} names crate::{name}, which {part} must not", path.display());
+        }
+    }
+}
+
+#[test]
+fn the_limiter_knows_no_door() {
+    for (part, path, code) in parts().into_iter().filter(|(part, ..)| part != "http") {
+        let uses = code.lines().map(str::trim).filter(|line| line.starts_with("use ") || line.starts_with("pub use "));
+        for line in uses {
+            let path_of_use = line.trim_start_matches("pub ").trim_start_matches("use ").trim_start_matches("::");
+            let first = path_of_use.split([':', ';', ' ']).next().unwrap_or_default();
+            assert!(!DOORS_ONLY.contains(&first), "{}: {part} must not use {first}", path.display());
+        }
+        for name in DOORS_ONLY {
+            assert!(!code.contains(&format!("{name}::")), "{}: {part} must not name {name}::", path.display());
+        }
+    }
+}
+
+#[test]
+fn one_file_reads_the_time() {
+    let readers: BTreeSet<_> = parts()
+        .into_iter()
+        .filter(|(_, _, code)| ["Instant::now", "SystemTime::now", "quanta::"].iter().any(|read| code.contains(read)))
+        .map(|(part, ..)| part)
+        .collect();
+    assert_eq!(readers.into_iter().collect::<Vec<_>>(), ["clock"]);
+}
+
+#[test]
+fn what_is_deliberately_absent_is_absent() {
+    for (part, path, code) in parts() {
+        for absent in
+            ["unsafe ", "thread::spawn", "tokio::spawn", "static mut", "OnceLock", "LazyLock", "thread_local!"]
+        {
+            assert!(!code.contains(absent), "{}: {part} has `{absent}`", path.display());
+        }
+    }
+}
