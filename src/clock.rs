@@ -78,6 +78,21 @@ impl Clock {
         }
     }
 
+    /// How long ago this clock was made: the one reading that a check takes.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tollgate::Clock;
+    ///
+    /// let clock = Clock::manual();
+    /// clock.advance(Duration::from_secs(5));
+    /// assert_eq!(clock.elapsed(), Duration::from_secs(5));
+    /// ```
+    #[inline]
+    pub fn elapsed(&self) -> Duration {
+        Duration::from_nanos(self.now())
+    }
+
     /// Nanoseconds since this clock was made.
     // Relaxed: a reading orders nothing but itself; two threads that must agree on the time also share a state word.
     #[inline]
