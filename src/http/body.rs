@@ -9,6 +9,8 @@ use pin_project_lite::pin_project;
 
 pin_project! {
     /// The body of a [`RateLimit`](super::RateLimit)'s response: the inner service's, or the limiter's short answer.
+    ///
+    /// It is a [`Body`] if the inner one is, and if [`Bytes`] can become its data, as they are for nearly all servers.
     #[derive(Debug)]
     pub struct ResponseBody<B> {
         #[pin]
@@ -35,15 +37,19 @@ impl<B> ResponseBody<B> {
     }
 }
 
-impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
-    type Data = Bytes;
+impl<B> Body for ResponseBody<B>
+where
+    B: Body,
+    B::Data: From<Bytes>,
+{
+    type Data = B::Data;
     type Error = B::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         match self.project().kind.project() {
             KindProjection::Inner { body } => body.poll_frame(cx),
             KindProjection::Answer { bytes } if bytes.is_empty() => Poll::Ready(None),
-            KindProjection::Answer { bytes } => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            KindProjection::Answer { bytes } => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes).into())))),
         }
     }
 
