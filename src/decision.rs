@@ -51,6 +51,11 @@ pub struct Permit {
 }
 
 impl Permit {
+    /// What a check on the unlimited plan answers.
+    pub(crate) const UNLIMITED: Self = Self {
+        status: Status { quota: Name::UNLIMITED, index: 0, limit: u64::MAX, remaining: u64::MAX, reset_after_nanos: 0 },
+    };
+
     /// Where the key stands after this charge.
     pub fn status(&self) -> &Status {
         &self.status

@@ -43,14 +43,18 @@
 mod algorithm;
 mod clock;
 mod decision;
+mod engine;
 #[cfg(feature = "tower")]
 pub mod http;
 mod key;
 mod limiter;
 mod name;
 mod parse;
+mod plan;
 mod policy;
 mod quota;
+mod reservation;
+mod rules;
 mod table;
 mod throttle;
 
@@ -60,6 +64,10 @@ pub use table::WhenFull;
 pub use quota::{Algorithm, Quota, QuotaError, QuotaErrorKind};
 
 pub use policy::{Policy, PolicyError, PolicyErrorKind};
+
+pub use plan::{Plan, PlanError, PlanErrorKind};
+
+pub use reservation::{Reservation, SettleError};
 
 pub use parse::ParseError;
 

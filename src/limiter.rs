@@ -1,19 +1,17 @@
 //! [`RateLimiter`]: a policy, a table and a clock.
 
 use std::fmt;
-use std::hash::{BuildHasher, Hash};
+use std::hash::Hash;
 use std::sync::Arc;
 
-use crate::algorithm::{Counter, Verdict};
 use crate::clock::Clock;
 use crate::decision::{Denied, Permit, Status};
-use crate::name::Name;
-use crate::policy::{Policy, QUOTAS_MAX};
-use crate::table::{Insertion, Slot, Table, WORDS_MAX, WhenFull, Words};
+use crate::engine::Engine;
+use crate::plan::{Plan, PlanError, PlanErrorKind};
+use crate::policy::Policy;
+use crate::reservation::Reservation;
+use crate::table::WhenFull;
 use crate::throttle::Reports;
-
-// One word for each quota.
-const _: () = assert!(QUOTAS_MAX == WORDS_MAX);
 
 /// How many keys a limiter remembers unless told otherwise: 2^20, which takes at most 18 MiB for one quota.
 const CAPACITY_DEFAULT: usize = 1 << 20;
@@ -44,29 +42,21 @@ const CAPACITY_DEFAULT: usize = 1 << 20;
 ///
 /// # Two keys, one fingerprint
 ///
-/// Keys are remembered by a 64-bit fingerprint that nobody outside the limiter can predict. With n live keys the odds
-/// that any two share one are n²/2^65 (one in 34 million at a million keys), and two such keys share one limit.
+/// Keys are remembered by a 62-bit fingerprint that nobody outside the limiter can predict. With n live keys the odds
+/// that any two share one are n²/2^63 (one in 8 million at a million keys; each doubling of the number of plans
+/// doubles them), and two such keys share one limit.
 #[derive(Clone)]
 pub struct RateLimiter {
     inner: Arc<Inner>,
+    plan: Plan,
 }
 
 struct Inner {
-    hasher: ahash::RandomState,
-    /// The policy's quotas, prepared. Never empty.
-    quotas: Box<[Prepared]>,
-    clock: Clock,
-    table: Table,
-    policy: Policy,
+    engine: Engine,
+    /// The names of the plans after the default one.
+    plans: Vec<String>,
     #[cfg_attr(not(feature = "tower"), allow(dead_code, reason = "only doors report"))]
     reports: Reports,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Prepared {
-    counter: Counter,
-    name: Name,
-    limit: u64,
 }
 
 impl RateLimiter {
@@ -81,6 +71,7 @@ impl RateLimiter {
     pub fn builder(policy: impl Into<Policy>) -> RateLimiterBuilder {
         RateLimiterBuilder {
             policy: policy.into(),
+            plans: Vec::new(),
             capacity: CAPACITY_DEFAULT,
             when_full: WhenFull::default(),
             clock: None,
@@ -105,37 +96,136 @@ impl RateLimiter {
     /// can ever grant. Nothing was charged then.
     #[inline]
     pub fn check_n<K: Hash + ?Sized>(&self, key: &K, cost: u64) -> Result<Permit, Denied> {
-        let fingerprint = self.inner.fingerprint(key);
-        self.inner.check(fingerprint, self.inner.clock.now(), cost)
+        match self.plan.index() {
+            Some(plan) => self.inner.engine.check(self.inner.engine.fingerprint(key), plan, cost),
+            None => Ok(Permit::UNLIMITED),
+        }
+    }
+
+    /// Asks for an estimated `cost`, and charges it if it passes. The [`Reservation`] can be settled later, when the actual
+    /// cost is known; dropped unsettled, it stays charged.
+    ///
+    /// ```
+    /// use tollgate::{Quota, RateLimiter};
+    ///
+    /// let tokens = RateLimiter::new(Quota::per_minute(10_000));
+    /// let reservation = tokens.reserve("alice", 4_000)?;
+    /// // ... the answer took fewer ...
+    /// reservation.settle(1_200)?;
+    /// assert_eq!(tokens.peek("alice").remaining(), 8_800);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`check_n`](Self::check_n).
+    pub fn reserve<K: Hash + ?Sized>(&self, key: &K, cost: u64) -> Result<Reservation, Denied> {
+        Reservation::new(self, self.inner.engine.fingerprint(key), cost)
+    }
+
+    /// Gives back up to `cost` of what a key has spent, in every quota. It never gets more than its whole limit, but what
+    /// is given back need not be what the caller had charged: to undo one charge exactly, [`reserve`](Self::reserve) it.
+    pub fn refund<K: Hash + ?Sized>(&self, key: &K, cost: u64) {
+        if let Some(plan) = self.plan.index() {
+            self.inner.engine.refund(self.inner.engine.fingerprint(key), plan, cost);
+        }
     }
 
     /// Where a key stands, without charging it: the quota that has least left.
     pub fn peek<K: Hash + ?Sized>(&self, key: &K) -> Status {
-        let fingerprint = self.inner.fingerprint(key);
-        self.inner.peek(fingerprint, self.inner.clock.now())
+        match self.plan.index() {
+            Some(plan) => self.inner.engine.peek(self.inner.engine.fingerprint(key), plan),
+            None => Permit::UNLIMITED.status,
+        }
     }
 
     /// Forgets what a key has spent, in every quota. A check at the same moment may be forgotten or not.
     ///
     /// Under [`WhenFull::Share`], what a key spent from a shared entry is not its alone, and stays.
     pub fn reset<K: Hash + ?Sized>(&self, key: &K) {
-        self.inner.reset(self.inner.fingerprint(key));
+        if let Some(plan) = self.plan.index() {
+            self.inner.engine.reset(self.inner.engine.fingerprint(key), plan);
+        }
+    }
+
+    /// The plan of that name, if the limiter was [built](RateLimiterBuilder::plan) with it.
+    pub fn plan(&self, name: &str) -> Option<Plan> {
+        let index = self.inner.plans.iter().position(|plan| plan == name)?;
+        Some(Plan::numbered(index + 1))
+    }
+
+    /// The same limiter, on a plan: what it checks is judged by that plan's policy.
+    ///
+    /// A key has one account, whatever its plan: what it spent on one counts on the next. Keep the handle, or make one
+    /// per request; it is as cheap as a clone.
+    ///
+    /// ```
+    /// use tollgate::{Plan, Quota, RateLimiter};
+    ///
+    /// let limiter = RateLimiter::builder(Quota::per_minute(10)).plan("pro", Quota::per_minute(1000))?.build();
+    /// let pro = limiter.plan("pro").expect("built with it");
+    /// limiter.check("alice")?;
+    /// limiter.on(pro).check_n("bob", 500)?;
+    /// limiter.on(Plan::UNLIMITED).check_n("root", 1_000_000)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If the plan is another limiter's, and this one has not as many.
+    #[must_use]
+    pub fn on(&self, plan: Plan) -> Self {
+        let known = plan.index().is_none_or(|index| index < self.inner.engine.rules().plans());
+        assert!(known, "the plan is another limiter's");
+        Self { inner: self.inner.clone(), plan }
+    }
+
+    /// Replaces the policy that this handle enforces (the default plan's, unless the handle is [on](Self::on) another), for
+    /// all handles and doors of the limiter, while it runs.
+    ///
+    /// What every key has spent stays spent: it is carried over quota by quota, up to the new limit, and between windows
+    /// of one length the window goes on. A check is judged wholly by the old policy or wholly by the new one, and none that
+    /// begins after this returns by the old. The call walks the whole table, which takes some milliseconds for a million
+    /// keys; checks are not held up.
+    ///
+    /// # Errors
+    ///
+    /// When the new policy has not as many quotas as the old one. Nothing has changed then.
+    ///
+    /// # Panics
+    ///
+    /// If this handle is on [`Plan::UNLIMITED`], which has no policy.
+    pub fn replace_policy(&self, policy: impl Into<Policy>) -> Result<(), PlanError> {
+        let plan = self.plan.index().expect("the unlimited plan has no policy to replace");
+        let policy = policy.into();
+        PlanErrorKind::check_shape(self.inner.engine.rules().width(), &policy)?;
+        self.inner.engine.replace_policy(plan, policy);
+        Ok(())
     }
 
     /// How full the limiter is.
     pub fn stats(&self) -> Stats {
-        let counts = self.inner.table.counts();
+        let table = self.inner.engine.table();
+        let counts = table.counts();
         Stats {
             len: counts.occupied as usize, // never above the table's slots
-            capacity: self.inner.table.slots(),
+            capacity: table.slots(),
             evicted: counts.evicted,
             shared: counts.shared,
         }
     }
 
-    /// What this limiter enforces.
-    pub fn policy(&self) -> &Policy {
-        &self.inner.policy
+    /// What this handle enforces now; `None` on [`Plan::UNLIMITED`].
+    pub fn policy(&self) -> Option<Policy> {
+        Some(self.inner.engine.rules().policy(self.plan.index()?))
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.inner.engine
+    }
+
+    pub(crate) fn current_plan(&self) -> Plan {
+        self.plan
     }
 
     #[cfg(feature = "tower")]
@@ -145,209 +235,17 @@ impl RateLimiter {
 
     /// The clock that this limiter reads.
     pub fn clock(&self) -> &Clock {
-        &self.inner.clock
+        self.inner.engine.clock()
     }
 }
 
 impl fmt::Debug for RateLimiter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RateLimiter")
-            .field("policy", &self.inner.policy)
+            .field("policy", &self.policy())
             .field("stats", &self.stats())
-            .field("clock", &self.inner.clock)
+            .field("clock", self.clock())
             .finish()
-    }
-}
-
-impl Inner {
-    /// 0 is the table's empty slot.
-    #[inline]
-    fn fingerprint<K: Hash + ?Sized>(&self, key: &K) -> u64 {
-        self.hasher.hash_one(key).max(1)
-    }
-
-    #[inline]
-    fn check(&self, fingerprint: u64, now: u64, cost: u64) -> Result<Permit, Denied> {
-        if cost == 0 {
-            // Nothing to charge: no window opens, no place is taken, and time that stepped back cannot deny it.
-            return Ok(Permit { status: self.peek(fingerprint, now) });
-        }
-        if let Some(slot) = self.table.find(fingerprint) {
-            if let Some(answer) = self.check_at(slot, fingerprint, now, cost) {
-                return answer;
-            }
-        }
-        self.check_new(fingerprint, now, cost)
-    }
-
-    /// Checks a key that was not found: it is new, or has just lost its place.
-    #[cold]
-    fn check_new(&self, fingerprint: u64, now: u64, cost: u64) -> Result<Permit, Denied> {
-        loop {
-            let mut after = [0; QUOTAS_MAX];
-            let inserted = self.table.insert(
-                fingerprint,
-                |words| self.debt(words, now),
-                |words| {
-                    after = self.decide(words, now, cost)?;
-                    Ok(after)
-                },
-            )?;
-            match inserted {
-                Insertion::Done => return Ok(self.permit(&after, now)),
-                Insertion::Present(slot) => {
-                    if let Some(answer) = self.check_at(slot, fingerprint, now, cost) {
-                        return answer;
-                    }
-                }
-            }
-        }
-    }
-
-    /// Checks a key in its slot; `None` if the slot has been taken from it.
-    #[inline]
-    fn check_at(&self, slot: Slot, fingerprint: u64, now: u64, cost: u64) -> Option<Result<Permit, Denied>> {
-        let [quota] = &*self.quotas else {
-            return self.check_all_at(slot, fingerprint, now, cost);
-        };
-        loop {
-            let word = self.table.word(slot, fingerprint, 0)?;
-            match quota.counter.decide(word, now, cost) {
-                Verdict::Allow(next) if next == word || self.table.replace(slot, 0, word, next) => {
-                    return Some(Ok(Permit { status: quota.status(0, next, now) }));
-                }
-                Verdict::Allow(_) => {}
-                verdict => return Some(Err(quota.denied(0, word, now, verdict))),
-            }
-        }
-    }
-
-    /// The same with several quotas: all are looked at before any is charged, and when a race is lost so that one
-    /// denies after all, the charges before it are taken back.
-    fn check_all_at(&self, slot: Slot, fingerprint: u64, now: u64, cost: u64) -> Option<Result<Permit, Denied>> {
-        'look: loop {
-            let mut words = self.words(slot, fingerprint)?;
-            let mut after = match self.decide(&words, now, cost) {
-                Ok(after) => after,
-                Err(denied) => return Some(Err(denied)),
-            };
-            for (index, quota) in self.quotas.iter().enumerate() {
-                while after[index] != words[index] && !self.table.replace(slot, index, words[index], after[index]) {
-                    // When the slot has been taken, the charges already made went with it.
-                    words[index] = self.table.word(slot, fingerprint, index)?;
-                    match quota.counter.decide(words[index], now, cost) {
-                        Verdict::Allow(next) => after[index] = next,
-                        Verdict::Wait(_) | Verdict::Never => {
-                            self.take_back(slot, fingerprint, now, cost, index)?;
-                            continue 'look;
-                        }
-                    }
-                }
-            }
-            return Some(Ok(self.permit(&after, now)));
-        }
-    }
-
-    /// Gives back what was just charged to the first `charged` quotas.
-    #[cold]
-    fn take_back(&self, slot: Slot, fingerprint: u64, now: u64, cost: u64, charged: usize) -> Option<()> {
-        for (index, quota) in self.quotas[..charged].iter().enumerate() {
-            loop {
-                let word = self.table.word(slot, fingerprint, index)?;
-                let back = quota.counter.refund(word, now, cost);
-                if back == word || self.table.replace(slot, index, word, back) {
-                    break;
-                }
-            }
-        }
-        Some(())
-    }
-
-    fn words(&self, slot: Slot, fingerprint: u64) -> Option<Words> {
-        let mut words = [0; QUOTAS_MAX];
-        for (index, word) in words[..self.quotas.len()].iter_mut().enumerate() {
-            *word = self.table.word(slot, fingerprint, index)?;
-        }
-        Some(words)
-    }
-
-    /// What all words become, or the denial with the longest wait.
-    fn decide(&self, words: &Words, now: u64, cost: u64) -> Result<Words, Denied> {
-        let mut after = *words;
-        let mut denied: Option<Denied> = None;
-        for (index, quota) in self.quotas.iter().enumerate() {
-            match quota.counter.decide(words[index], now, cost) {
-                Verdict::Allow(next) => after[index] = next,
-                verdict => {
-                    let this = quota.denied(index, words[index], now, verdict);
-                    let longer = |other: Denied| match (this.retry_after_nanos, other.retry_after_nanos) {
-                        (_, None) => false,
-                        (None, Some(_)) => true,
-                        (Some(this), Some(other)) => this > other,
-                    };
-                    if denied.is_none_or(longer) {
-                        denied = Some(this);
-                    }
-                }
-            }
-        }
-        denied.map_or(Ok(after), Err)
-    }
-
-    /// What would be forgiven if these words were lost: the most that any quota would forgive, because one request
-    /// charges them all. `None` if nothing would.
-    fn debt(&self, words: &Words, now: u64) -> Option<u64> {
-        let owed = self.quotas.iter().zip(words).filter(|(quota, word)| !quota.counter.is_fresh(**word, now));
-        owed.map(|(quota, word)| quota.counter.debt(*word, now)).max()
-    }
-
-    fn permit(&self, words: &Words, now: u64) -> Permit {
-        Permit { status: self.status(words, now) }
-    }
-
-    /// The quota that has least left.
-    fn status(&self, words: &Words, now: u64) -> Status {
-        let each = self.quotas.iter().zip(words).enumerate();
-        each.map(|(index, (quota, word))| quota.status(index, *word, now))
-            .min_by_key(Status::remaining)
-            .expect("a policy has at least one quota")
-    }
-
-    fn peek(&self, fingerprint: u64, now: u64) -> Status {
-        let words = self.table.find(fingerprint).and_then(|slot| self.words(slot, fingerprint));
-        self.status(&words.unwrap_or_default(), now)
-    }
-
-    fn reset(&self, fingerprint: u64) {
-        let Some(slot) = self.table.find(fingerprint) else { return };
-        for index in 0..self.quotas.len() {
-            while let Some(word) = self.table.word(slot, fingerprint, index) {
-                if self.table.replace(slot, index, word, 0) {
-                    break;
-                }
-            }
-        }
-    }
-}
-
-impl Prepared {
-    #[inline]
-    fn status(&self, index: usize, word: u64, now: u64) -> Status {
-        Status {
-            quota: self.name,
-            index: index as u8, // below QUOTAS_MAX
-            limit: self.limit,
-            remaining: self.counter.remaining(word, now),
-            reset_after_nanos: self.counter.reset_after(word, now),
-        }
-    }
-
-    fn denied(&self, index: usize, word: u64, now: u64, verdict: Verdict) -> Denied {
-        let retry_after_nanos = match verdict {
-            Verdict::Wait(until) => Some(until.saturating_sub(now)),
-            Verdict::Never | Verdict::Allow(_) => None,
-        };
-        Denied { status: self.status(index, word, now), retry_after_nanos }
     }
 }
 
@@ -366,12 +264,31 @@ impl Prepared {
 #[must_use]
 pub struct RateLimiterBuilder {
     policy: Policy,
+    plans: Vec<(String, Policy)>,
     capacity: usize,
     when_full: WhenFull,
     clock: Option<Clock>,
 }
 
 impl RateLimiterBuilder {
+    /// Adds a plan: another policy, by which some keys or requests are judged ([`RateLimiter::on`]).
+    ///
+    /// # Errors
+    ///
+    /// When the plan has not as many quotas as the limiter's policy, when the name is taken, or at the sixteenth plan.
+    pub fn plan(mut self, name: impl Into<String>, policy: impl Into<Policy>) -> Result<Self, PlanError> {
+        let (name, policy) = (name.into(), policy.into());
+        PlanErrorKind::check_shape(self.policy.quotas().len(), &policy)?;
+        if self.plans.iter().any(|(taken, _)| *taken == name) {
+            return Err(PlanErrorKind::Duplicate(name).into());
+        }
+        if self.plans.len() == Plan::NAMED_MAX {
+            return Err(PlanErrorKind::TooMany.into());
+        }
+        self.plans.push((name, policy));
+        Ok(self)
+    }
+
     /// How many keys to remember at once, from 1 to 2^32. The default is 2^20.
     ///
     /// # Panics
@@ -400,22 +317,11 @@ impl RateLimiterBuilder {
     ///
     /// If the capacity is 0 or above 2^32, or the memory cannot be reserved.
     pub fn build(self) -> RateLimiter {
-        let clock = self.clock.unwrap_or_default();
-        let unix_nanos = clock.unix_nanos_at_zero();
-        let quotas = self.policy.quotas().zip(self.policy.names()).map(|((_, quota), name)| Prepared {
-            counter: quota.counter(unix_nanos),
-            name,
-            limit: quota.limit(),
-        });
-        let quotas: Box<[Prepared]> = quotas.collect();
-        let table = Table::new(self.capacity, quotas.len(), self.when_full);
-        // The standard library seeds this from the operating system. Four outputs of its keyed SipHash make the secret.
-        let entropy = std::hash::RandomState::new();
-        let [a, b, c, d] = [0_u64, 1, 2, 3].map(|n| entropy.hash_one(n));
-        let hasher = ahash::RandomState::with_seeds(a, b, c, d);
-        RateLimiter {
-            inner: Arc::new(Inner { hasher, quotas, clock, table, policy: self.policy, reports: Reports::default() }),
-        }
+        let (plans, mut policies): (Vec<_>, Vec<_>) = self.plans.into_iter().unzip();
+        policies.insert(0, self.policy);
+        let engine = Engine::new(policies, self.capacity, self.when_full, self.clock.unwrap_or_default());
+        let inner = Inner { engine, plans, reports: Reports::default() };
+        RateLimiter { inner: Arc::new(inner), plan: Plan::DEFAULT }
     }
 }
 

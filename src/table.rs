@@ -90,6 +90,8 @@ pub(crate) struct Table {
     buckets: usize,
     /// Words per key.
     width: usize,
+    /// The low bits of a fingerprint that say how the key's words are to be read, not which key it is.
+    tag_mask: u64,
     when_full: WhenFull,
     stripes: Box<[Stripe]>,
 }
@@ -101,20 +103,42 @@ pub(crate) struct Slot(usize);
 /// What became of an insertion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Insertion {
-    /// The key was there already.
+    /// The key was there already, or is there now, brought from another tag.
     Present(Slot),
-    /// It has been given a place, or a share of one, with the words decided.
-    Done,
+    /// It has been given a place, or a share of one, with these words.
+    Done(Words),
+    /// The asker is no longer current, and must begin again.
+    Stale,
+}
+
+/// What [`Table::insert`] has to know of words. All of it is called under a lock, and must be the limiter's own.
+pub(crate) trait Tenancy {
+    /// Why a key does not get what it asked for.
+    type Refusal;
+
+    /// Whether the tag that the asker puts on its fingerprint is still the one to use.
+    fn is_current(&self) -> bool;
+
+    /// What an entry owes: `None` if it is as good as never seen.
+    fn debt(&self, owner: u64, words: &Words) -> Option<u64>;
+
+    /// What the key's words become, if they are these now.
+    fn decide(&self, words: &Words) -> Result<Words, Self::Refusal>;
+
+    /// A word of the same key under another tag, as it is to be read under the asker's.
+    fn carry(&self, owner: u64, index: usize, word: u64) -> u64;
+
+    /// Which of a full stripe's shared words are meant.
+    fn plan(&self) -> usize;
 }
 
 /// Padded to a cache line, so that two stripes' locks do not slow each other down.
 #[repr(align(64))]
 struct Stripe(Mutex<StripeState>);
 
-#[derive(Default)]
 struct StripeState {
-    /// The words that newcomers share when the table is full ([`WhenFull::Share`]).
-    shared: Words,
+    /// The words that newcomers share when the table is full ([`WhenFull::Share`]), for each plan.
+    shared: Vec<Words>,
     counts: Counts,
 }
 
@@ -132,7 +156,7 @@ pub(crate) struct Counts {
 impl Table {
     /// A table for `capacity` keys of `width` words. An eighth more slots are made than asked for, because keys do not
     /// spread evenly over buckets.
-    pub(crate) fn new(capacity: usize, width: usize, when_full: WhenFull) -> Self {
+    pub(crate) fn new(capacity: usize, width: usize, when_full: WhenFull, tag_mask: u64, plans: usize) -> Self {
         assert!(
             (1..=CAPACITY_MAX).contains(&capacity),
             "a table's capacity is between 1 and 2^32 keys, not {capacity}"
@@ -141,8 +165,9 @@ impl Table {
         let buckets = (capacity + capacity / 8).div_ceil(WAYS).max(if cfg!(loom) { 1 } else { 2 });
         let cells = zeroed((buckets * (1 + width) + 1) * WAYS);
         let first = cells.as_ptr().align_offset(64).min(WAYS);
-        let stripes = (0..STRIPES).map(|_| Stripe(Mutex::default())).collect();
-        Self { cells, first, buckets, width, when_full, stripes }
+        let stripe = || StripeState { shared: vec![[0; WORDS_MAX]; plans], counts: Counts::default() };
+        let stripes = (0..STRIPES).map(|_| Stripe(Mutex::new(stripe()))).collect();
+        Self { cells, first, buckets, width, tag_mask, when_full, stripes }
     }
 
     /// How many keys fit, at most.
@@ -161,11 +186,12 @@ impl Table {
         })
     }
 
-    /// The first cells of the two buckets where a fingerprint may live. Both come from the fingerprint, each from a
+    /// The first cells of the two buckets where a fingerprint may live, whatever its tag. Both come from the fingerprint, each from a
     /// half of it, by multiplication instead of division (Lemire 2016, "fast range").
     #[inline]
     fn homes(&self, fingerprint: u64) -> [usize; 2] {
         let place = |half: u64| ((half * self.buckets as u64) >> 32) as usize;
+        let fingerprint = fingerprint & !self.tag_mask;
         let one = place(fingerprint >> 32);
         let mut two = place(fingerprint & 0xffff_ffff);
         if two == one {
@@ -207,56 +233,140 @@ impl Table {
         self.cell(slot, quota).compare_exchange(old, new, Relaxed, Relaxed).is_ok()
     }
 
-    /// Finds a key, or a place for it, under its stripe's lock.
-    ///
-    /// `decide` says what the key's words become if they are these now (all 0, or the stripe's shared words when
-    /// newcomers share), or why not. `debt` says what an entry owes: `None` if it is as good as never seen.
-    ///
-    /// Both are called under the lock, and must be the limiter's own.
+    fn stripe(&self, fingerprint: u64) -> &Mutex<StripeState> {
+        &self.stripes[(fingerprint >> 16) as usize % STRIPES].0
+    }
+
+    /// Finds a key, or a place for it, under its stripe's lock. The place begins with words of 0, or, where newcomers
+    /// share, with the stripe's shared words.
     #[cold]
-    pub(crate) fn insert<E>(
-        &self,
-        fingerprint: u64,
-        debt: impl Fn(&Words) -> Option<u64>,
-        decide: impl FnOnce(&Words) -> Result<Words, E>,
-    ) -> Result<Insertion, E> {
-        let stripe = &self.stripes[(fingerprint >> 16) as usize % STRIPES];
-        let mut stripe = stripe.0.lock();
-        let mut candidate = match self.candidate(fingerprint, &debt) {
+    pub(crate) fn insert<T: Tenancy>(&self, fingerprint: u64, tenancy: T) -> Result<Insertion, T::Refusal> {
+        let mut stripe = self.stripe(fingerprint).lock();
+        if !tenancy.is_current() {
+            return Ok(Insertion::Stale);
+        }
+        let mut candidate = match self.candidate(fingerprint, &tenancy) {
             Err(slot) => return Ok(Insertion::Present(slot)),
             Ok(candidate) => candidate,
         };
         let before = match self.when_full {
             WhenFull::EvictLeastIndebted => [0; WORDS_MAX],
-            WhenFull::Share => stripe.shared,
+            WhenFull::Share => stripe.shared[tenancy.plan()],
         };
-        let words = decide(&before)?;
+        let words = tenancy.decide(&before)?;
         loop {
             match candidate {
                 Some(Candidate { debt: Some(_), .. }) | None if self.when_full == WhenFull::Share => {
-                    stripe.shared = words;
+                    stripe.shared[tenancy.plan()] = words;
                     stripe.counts.shared += 1;
-                    return Ok(Insertion::Done);
+                    return Ok(Insertion::Done(words));
                 }
                 Some(candidate) => {
                     if let Some(empty) = self.claim(candidate.slot, candidate.word, fingerprint, &words) {
                         stripe.counts.occupied += u64::from(empty);
                         stripe.counts.evicted += u64::from(candidate.debt.is_some());
-                        return Ok(Insertion::Done);
+                        return Ok(Insertion::Done(words));
                     }
                 }
                 // Every slot is changing hands at this moment, so each has a claimer about to finish.
                 None => sync::spin(),
             }
-            candidate = match self.candidate(fingerprint, &debt) {
+            candidate = match self.candidate(fingerprint, &tenancy) {
                 Err(slot) => return Ok(Insertion::Present(slot)),
                 Ok(candidate) => candidate,
             };
         }
     }
 
+    /// Brings a key that stands under another tag under this one, if it does.
+    pub(crate) fn bring<T: Tenancy>(&self, fingerprint: u64, tenancy: T) -> Option<Slot> {
+        let key = |fingerprint: u64| fingerprint & !self.tag_mask;
+        let slots = || self.homes(fingerprint).into_iter().flat_map(|home| (home..home + WAYS).map(Slot));
+        let stands = |slot: &Slot| key(self.cells[slot.0].load(Relaxed)) == key(fingerprint);
+        slots().find(stands)?;
+        let _stripe = self.stripe(fingerprint).lock();
+        if !tenancy.is_current() {
+            return None;
+        }
+        let slot = slots().find(|slot| stands(slot) && self.cell(*slot, 0).load(Acquire) != CLAIMED)?;
+        self.retag(slot, fingerprint, |owner, index, word| tenancy.carry(owner, index, word)).then_some(slot)
+    }
+
+    /// Brings every key under the tag that `current` gives it, and the words that newcomers share along with them.
+    /// Afterwards no other tag is left, and none comes back, if insertions have been told before by
+    /// [`Tenancy::is_current`].
+    pub(crate) fn carry_over(
+        &self,
+        current: impl Fn(u64) -> u64,
+        carry: impl Fn(u64, usize, u64) -> u64,
+        carry_shared: impl Fn(usize, usize, u64) -> u64,
+    ) {
+        for stripe in &self.stripes {
+            // Also waits for whoever was inserting under an old tag.
+            let mut stripe = stripe.0.lock();
+            for (plan, words) in stripe.shared.iter_mut().enumerate() {
+                for (index, word) in words[..self.width].iter_mut().enumerate() {
+                    *word = carry_shared(plan, index, *word);
+                }
+            }
+        }
+        for bucket in 0..self.buckets {
+            let home = self.first + bucket * (1 + self.width) * WAYS;
+            for slot in (home..home + WAYS).map(Slot) {
+                loop {
+                    let owner = self.cells[slot.0].load(Acquire);
+                    if owner == 0 || owner == current(owner) {
+                        break;
+                    }
+                    let _stripe = self.stripe(owner).lock();
+                    // Under its lock a key stays where it is, unless another takes its place.
+                    if self.cells[slot.0].load(Acquire) == owner && self.retag(slot, current(owner), &carry) {
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Puts another tag on a key in its slot, and reads its words anew. `false` if another key is taking the slot. The
+    /// caller holds the lock of the key's stripe.
+    ///
+    /// A charge under the old tag fails on the first word, or is made before and is carried over; one of several words
+    /// that had begun before finds the old fingerprint gone, or lands on its word before that is carried over.
+    fn retag(&self, slot: Slot, fingerprint: u64, carry: impl Fn(u64, usize, u64) -> u64) -> bool {
+        let owner_cell = &self.cells[slot.0];
+        let owner = owner_cell.load(Acquire);
+        if owner == fingerprint {
+            return true;
+        }
+        let first = self.cell(slot, 0);
+        let word = loop {
+            // As in `word`: the word, and then whose it is.
+            let word = first.load(Acquire);
+            if word == CLAIMED || owner_cell.load(Relaxed) != owner {
+                return false;
+            }
+            // Acquire: as in `claim`.
+            if first.compare_exchange(word, CLAIMED, Acquire, Relaxed).is_ok() {
+                break word;
+            }
+        };
+        // Release: as in `claim`.
+        owner_cell.store(fingerprint, Release);
+        for index in 1..self.width {
+            let cell = self.cell(slot, index);
+            let mut old = cell.load(Relaxed);
+            while let Err(moved) = cell.compare_exchange(old, carry(owner, index, old), Release, Relaxed) {
+                old = moved;
+            }
+        }
+        first.store(carry(owner, 0, word), Release);
+        true
+    }
+
     /// The best slot to claim, or, as the error, the slot where the key already stands.
-    fn candidate(&self, fingerprint: u64, debt: impl Fn(&Words) -> Option<u64>) -> Result<Option<Candidate>, Slot> {
+    /// A key that stands under another tag is brought under this one.
+    fn candidate<T: Tenancy>(&self, fingerprint: u64, tenancy: &T) -> Result<Option<Candidate>, Slot> {
         let mut best: Option<Candidate> = None;
         for home in self.homes(fingerprint) {
             let mut free = None;
@@ -272,10 +382,15 @@ impl Table {
                     crowd += 1;
                     continue;
                 }
-                if owner == fingerprint {
-                    return Err(slot);
+                if owner & !self.tag_mask == fingerprint & !self.tag_mask {
+                    if self.retag(slot, fingerprint, |owner, index, word| tenancy.carry(owner, index, word)) {
+                        return Err(slot);
+                    }
+                    crowd += 1;
+                    continue;
                 }
-                match debt(&words) {
+                let owed = if owner == 0 { None } else { tenancy.debt(owner, &words) };
+                match owed {
                     None => free = free.or(Some(Candidate { slot, word: words[0], debt: None, crowd: 0 })),
                     owed => {
                         crowd += 1;
@@ -352,10 +467,13 @@ mod sync {
     pub(super) use loom::sync::atomic::{AtomicU64, Ordering};
     pub(super) use loom::thread::yield_now as spin;
 
-    #[derive(Default)]
     pub(super) struct Mutex<T>(loom::sync::Mutex<T>);
 
     impl<T> Mutex<T> {
+        pub(super) fn new(value: T) -> Self {
+            Self(loom::sync::Mutex::new(value))
+        }
+
         pub(super) fn lock(&self) -> loom::sync::MutexGuard<'_, T> {
             self.0.lock().expect("no test panics under a lock")
         }

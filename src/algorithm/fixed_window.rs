@@ -6,7 +6,7 @@
 //! law 6 allows (windows of more than about 10^6 per second), the tick is finer and the time lasts fewer years: at
 //! 10^9 per second, four. When it has run out, time stands still and the window denies.
 
-use super::{HORIZON_NANOS, Verdict, loss_nanos_max};
+use super::{Cells, HORIZON_NANOS, Verdict, byte, first_cell, loss_nanos_max};
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FixedWindow {
@@ -90,7 +90,38 @@ impl FixedWindow {
         self.window(word, now).1
     }
 
-    pub(crate) fn refund(&self, word: u64, now: u64, cost: u64) -> u64 {
+    pub(crate) fn refund(&self, word: u64, now: u64, cost: u64, charged: u64) -> u64 {
+        if word >> self.count_bits != charged >> self.count_bits {
+            return word; // the window that was charged is over
+        }
         word - self.debt(word, now).min(cost)
+    }
+
+    /// The word of a key that owes `spent`.
+    pub(crate) fn owing(&self, spent: u64, now: u64) -> u64 {
+        let (end, _) = self.window(0, now);
+        end << self.count_bits | spent.min(self.amount)
+    }
+
+    /// What an open window of another counter becomes.
+    pub(crate) fn carry(&self, old: &FixedWindow, word: u64, now: u64) -> u64 {
+        let (end, used) = old.window(word, now);
+        if self.period_nanos != old.period_nanos || self.aligned != old.aligned {
+            return self.owing(used, now);
+        }
+        let end = (end << old.tick_shift).div_ceil(1 << self.tick_shift);
+        end << self.count_bits | used.min(self.amount)
+    }
+
+    pub(crate) fn to_cells(self, algorithm: u64) -> Cells {
+        let first = first_cell(algorithm, [self.count_bits, self.tick_shift, 0]);
+        [first, self.amount, self.period_nanos, self.horizon, self.aligned.unwrap_or(u64::MAX)]
+    }
+
+    #[inline]
+    pub(crate) fn from_cells(cells: &Cells) -> Self {
+        let [_, amount, period_nanos, horizon, aligned] = *cells;
+        let aligned = (aligned != u64::MAX).then_some(aligned);
+        Self { amount, period_nanos, count_bits: byte(cells, 0), tick_shift: byte(cells, 1), horizon, aligned }
     }
 }

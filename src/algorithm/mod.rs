@@ -72,10 +72,58 @@ impl Counter {
         each!(self, counter => counter.debt(word, now))
     }
 
-    /// The word after `cost` is given back. Never better than a fresh one.
-    pub(crate) fn refund(&self, word: u64, now: u64, cost: u64) -> u64 {
-        each!(self, counter => counter.refund(word, now, cost))
+    /// The word after `cost` is given back of a charge that had left the key at the word `charged`.
+    ///
+    /// What of that charge has been forgotten meanwhile (refilled, or gone with its window) is not given back
+    /// again, so a refund never lets more pass than if the charge had been smaller from the start.
+    pub(crate) fn refund(&self, word: u64, now: u64, cost: u64, charged: u64) -> u64 {
+        each!(self, counter => counter.refund(word, now, cost, charged))
     }
+
+    /// What a word of another counter becomes under this one: what had been spent stays spent, up to this
+    /// counter's whole limit.
+    pub(crate) fn carry(&self, old: &Counter, word: u64, now: u64) -> u64 {
+        match (self, old) {
+            _ if old.is_fresh(word, now) => 0,
+            // Between windows of one length, the window goes on as well.
+            (Self::FixedWindow(new), Self::FixedWindow(old)) => new.carry(old, word, now),
+            (Self::SlidingWindow(new), Self::SlidingWindow(old)) => new.carry(old, word, now),
+            _ => each!(self, counter => counter.owing(old.debt(word, now), now)),
+        }
+    }
+
+    /// The counter as plain numbers, from which [`Counter::from_cells`] makes it again.
+    pub(crate) fn to_cells(self) -> Cells {
+        match self {
+            Self::TokenBucket(counter) => counter.to_cells(0),
+            Self::FixedWindow(counter) => counter.to_cells(1),
+            Self::SlidingWindow(counter) => counter.to_cells(2),
+        }
+    }
+
+    /// The counter that [`Counter::to_cells`] wrote down.
+    #[inline]
+    pub(crate) fn from_cells(cells: &Cells) -> Self {
+        match cells[0] & 0xff {
+            0 => Self::TokenBucket(TokenBucket::from_cells(cells)),
+            1 => Self::FixedWindow(FixedWindow::from_cells(cells)),
+            _ => Self::SlidingWindow(SlidingWindow::from_cells(cells)),
+        }
+    }
+}
+
+/// A counter as plain numbers. The first holds the algorithm in its low byte, then the small numbers, a byte each.
+pub(crate) type Cells = [u64; 5];
+
+/// The first of a counter's cells.
+fn first_cell(algorithm: u64, bytes: [u32; 3]) -> u64 {
+    bytes.iter().rev().fold(0, |cell, byte| (cell | u64::from(*byte)) << 8) | algorithm
+}
+
+/// A small number from the first of a counter's cells.
+#[inline]
+fn byte(cells: &Cells, index: u32) -> u32 {
+    (cells[0] >> (8 * (index + 1))) as u32 & 0xff
 }
 
 /// How far ahead of the limiter's start any algorithm can tell time: about 36 years. Later, time stands still

@@ -10,7 +10,7 @@
 //! second. Beyond, the previous count is kept with fewer bits, rounded up, and beyond 10^6 per second the windows
 //! are numbered for fewer years: at 10^9 per second, four. After them time stands still and the window denies.
 
-use super::{HORIZON_NANOS, Verdict, loss_nanos_max};
+use super::{Cells, HORIZON_NANOS, Verdict, byte, first_cell, loss_nanos_max};
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SlidingWindow {
@@ -154,8 +154,43 @@ impl SlidingWindow {
         self.weighted(&window) + window.current
     }
 
-    pub(crate) fn refund(&self, word: u64, now: u64, cost: u64) -> u64 {
+    pub(crate) fn refund(&self, word: u64, now: u64, cost: u64, charged: u64) -> u64 {
         let window = self.unpack(word, now);
-        self.pack(Window { current: window.current.saturating_sub(cost), ..window })
+        let charged_number = charged >> (self.count_bits + self.previous_bits);
+        if window.number == charged_number {
+            self.pack(Window { current: window.current.saturating_sub(cost), ..window })
+        } else if window.number == charged_number + 1 {
+            // What is kept of a previous count is rounded up, and so is what remains of it.
+            self.pack(Window { previous: self.remembered(window.previous.saturating_sub(cost)), ..window })
+        } else {
+            word
+        }
+    }
+
+    /// The word of a key that owes `spent`.
+    pub(crate) fn owing(&self, spent: u64, now: u64) -> u64 {
+        self.pack(Window { current: spent.min(self.amount), ..self.unpack(0, now) })
+    }
+
+    /// What the windows of another counter become.
+    pub(crate) fn carry(&self, old: &SlidingWindow, word: u64, now: u64) -> u64 {
+        if self.period_nanos != old.period_nanos {
+            return self.owing(old.debt(word, now), now);
+        }
+        let window = old.unpack(word, now);
+        let previous = self.remembered(window.previous.min(self.amount));
+        self.pack(Window { previous, current: window.current.min(self.amount), ..window })
+    }
+
+    pub(crate) fn to_cells(self, algorithm: u64) -> Cells {
+        let first = first_cell(algorithm, [self.count_bits, self.previous_bits, self.dropped_bits]);
+        [first, self.amount, self.period_nanos, self.horizon, 0]
+    }
+
+    #[inline]
+    pub(crate) fn from_cells(cells: &Cells) -> Self {
+        let [_, amount, period_nanos, horizon, _] = *cells;
+        let [count_bits, previous_bits, dropped_bits] = [0, 1, 2].map(|index| byte(cells, index));
+        Self { amount, period_nanos, count_bits, previous_bits, dropped_bits, horizon }
     }
 }

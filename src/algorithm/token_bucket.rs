@@ -13,7 +13,7 @@
 //! bucket fit the word: for a bucket that fills within a year a unit lasts between 1/16 and 1/8 ns, and it is never
 //! longer than the clock's own nanosecond.
 
-use super::{HORIZON_NANOS, Verdict};
+use super::{Cells, HORIZON_NANOS, Verdict, byte, first_cell};
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TokenBucket {
@@ -99,8 +99,26 @@ impl TokenBucket {
         word.saturating_sub(self.units(now)).div_ceil(1 << self.shift)
     }
 
-    pub(crate) fn refund(&self, word: u64, now: u64, cost: u64) -> u64 {
-        let back = cost.min(self.burst) << self.shift;
-        word - back.min(word.saturating_sub(self.units(now)))
+    pub(crate) fn refund(&self, word: u64, now: u64, cost: u64, charged: u64) -> u64 {
+        let now = self.units(now);
+        // The bucket refills the oldest charge first, so of this one all that lies beyond now is still outstanding.
+        let outstanding = charged.saturating_sub(now).min(cost.min(self.burst) << self.shift);
+        word - outstanding.min(word.saturating_sub(now))
+    }
+
+    /// The word of a key that owes `spent`.
+    pub(crate) fn owing(&self, spent: u64, now: u64) -> u64 {
+        self.units(now) + (spent.min(self.burst) << self.shift)
+    }
+
+    pub(crate) fn to_cells(self, algorithm: u64) -> Cells {
+        [first_cell(algorithm, [self.shift, 0, 0]), self.burst, self.rate, self.inverse, 0]
+    }
+
+    #[inline]
+    pub(crate) fn from_cells(cells: &Cells) -> Self {
+        let [_, burst, rate, inverse, _] = *cells;
+        let shift = byte(cells, 0);
+        Self { burst, shift, size: burst << shift, rate, inverse }
     }
 }

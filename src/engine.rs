@@ -1,0 +1,406 @@
+//! [`Engine`]: decides for fingerprints. Rules, a table and a clock, without the public face.
+
+use std::hash::{BuildHasher, Hash};
+
+use crate::algorithm::Verdict;
+use crate::clock::Clock;
+use crate::decision::{Denied, Permit, Status};
+use crate::policy::{Policy, QUOTAS_MAX};
+use crate::rules::{GENERATIONS, Prepared, Rules};
+use crate::table::{Insertion, Slot, Table, Tenancy, WORDS_MAX, WhenFull, Words};
+
+// One word for each quota.
+const _: () = assert!(QUOTAS_MAX == WORDS_MAX);
+
+/// The bits of a fingerprint that tell the generation of rules by which its words are to be read.
+const GENERATION_BITS: u32 = GENERATIONS.trailing_zeros();
+
+pub(crate) struct Engine {
+    hasher: ahash::RandomState,
+    rules: Rules,
+    clock: Clock,
+    table: Table,
+    /// The low bits of a fingerprint, which are not the key's: the generation, and above it the plan.
+    tag_mask: u64,
+}
+
+/// A key's fingerprint, with the tag still 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Fingerprint(u64);
+
+/// What was charged, so that some of it can be given back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Charge {
+    pub(crate) permit: Permit,
+    version: u64,
+    words: Words,
+}
+
+/// Rules at one moment, and what to ask of them.
+#[derive(Clone, Copy)]
+struct Question<'a> {
+    engine: &'a Engine,
+    quotas: &'a [Prepared],
+    version: u64,
+    plan: usize,
+    /// The key's fingerprint with the tag of this version and plan.
+    fingerprint: u64,
+    now: u64,
+    cost: u64,
+}
+
+/// What a decision is made into: just the permit, or what giving back needs.
+trait Receipt {
+    fn of(question: &Question<'_>, after: &Words) -> Self;
+}
+
+impl Engine {
+    pub(crate) fn new(policies: Vec<Policy>, capacity: usize, when_full: WhenFull, clock: Clock) -> Self {
+        let rules = Rules::new(policies, clock.unix_nanos_at_zero());
+        let plan_bits = rules.plans().next_power_of_two().trailing_zeros();
+        let tag_mask = (1 << (GENERATION_BITS + plan_bits)) - 1;
+        let table = Table::new(capacity, rules.width(), when_full, tag_mask, rules.plans());
+        // The standard library seeds this from the operating system. Four outputs of its keyed SipHash make the secret.
+        let entropy = std::hash::RandomState::new();
+        let [a, b, c, d] = [0_u64, 1, 2, 3].map(|n| entropy.hash_one(n));
+        Self { hasher: ahash::RandomState::with_seeds(a, b, c, d), rules, clock, table, tag_mask }
+    }
+
+    pub(crate) fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    pub(crate) fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// Never 0 but for the tag, because 0 is the table's empty slot.
+    #[inline]
+    pub(crate) fn fingerprint<K: Hash + ?Sized>(&self, key: &K) -> Fingerprint {
+        Fingerprint((self.hasher.hash_one(key) & !self.tag_mask).max(self.tag_mask + 1))
+    }
+
+    /// Which version, plan and quotas to ask, for as long as they are current.
+    #[inline]
+    fn ask<T>(
+        &self,
+        Fingerprint(key): Fingerprint,
+        plan: usize,
+        cost: u64,
+        answer: impl Fn(Question<'_>) -> Option<T>,
+    ) -> T {
+        loop {
+            let now = self.clock.now();
+            let tagged = |version: u64| key | version % GENERATIONS | (plan as u64) << GENERATION_BITS;
+            let answered = if self.rules.width() == 1 {
+                let (version, quota) = self.rules.first(plan);
+                let fingerprint = tagged(version);
+                answer(Question { engine: self, quotas: &[quota], version, plan, fingerprint, now, cost })
+            } else {
+                let snapshot = self.rules.all(plan);
+                let (version, fingerprint) = (snapshot.version, tagged(snapshot.version));
+                answer(Question { engine: self, quotas: snapshot.quotas(), version, plan, fingerprint, now, cost })
+            };
+            if let Some(answered) = answered {
+                return answered;
+            }
+        }
+    }
+
+    #[inline]
+    pub(crate) fn check(&self, key: Fingerprint, plan: usize, cost: u64) -> Result<Permit, Denied> {
+        self.ask(key, plan, cost, |question| question.check())
+    }
+
+    pub(crate) fn charge(&self, key: Fingerprint, plan: usize, cost: u64) -> Result<Charge, Denied> {
+        self.ask(key, plan, cost, |question| question.check())
+    }
+
+    pub(crate) fn peek(&self, key: Fingerprint, plan: usize) -> Status {
+        self.ask(key, plan, 0, |question| question.peek())
+    }
+
+    pub(crate) fn reset(&self, key: Fingerprint, plan: usize) {
+        self.ask(key, plan, 0, |question| {
+            question.each_word(|_, _, _| 0);
+            Some(())
+        });
+    }
+
+    /// Gives back `cost` of whatever the key owes.
+    pub(crate) fn refund(&self, key: Fingerprint, plan: usize, cost: u64) {
+        self.ask(key, plan, cost, |question| {
+            question.each_word(|quota, word, _| quota.counter.refund(word, question.now, cost, word));
+            Some(())
+        });
+    }
+
+    /// Gives back `cost` of a charge. Of a charge under rules that have been replaced nothing can be told apart any
+    /// more, and it stays.
+    pub(crate) fn give_back(&self, key: Fingerprint, plan: usize, charge: &Charge, cost: u64) {
+        self.ask(key, plan, cost, |question| {
+            if question.version == charge.version {
+                question.each_word(|quota, word, index| {
+                    quota.counter.refund(word, question.now, cost, charge.words[index])
+                });
+            }
+            Some(())
+        });
+    }
+
+    /// Replaces a plan's policy. Every key's words are carried over before the next change can begin; a check meanwhile
+    /// carries over its own key's.
+    pub(crate) fn replace_policy(&self, plan: usize, policy: Policy) {
+        self.rules.replace(plan, policy, || {
+            let now = self.clock.now();
+            let generation = self.rules.version() % GENERATIONS;
+            let current = |owner: u64| owner & !(GENERATIONS - 1) | generation;
+            let carry = |owner: u64, index: usize, word: u64| self.carry(owner, current(owner), index, word, now);
+            self.table.carry_over(current, carry, |plan, index, word| {
+                let before = generation.wrapping_sub(1) % GENERATIONS;
+                let tag = |generation: u64| generation | (plan as u64) << GENERATION_BITS;
+                self.carry(tag(before), tag(generation), index, word, now)
+            });
+        });
+    }
+
+    /// The quota by which an entry's word is to be read.
+    fn quota_of(&self, owner: u64, index: usize) -> Option<Prepared> {
+        let tag = owner & self.tag_mask;
+        self.rules.of_generation(tag % GENERATIONS, (tag >> GENERATION_BITS) as usize, index)
+    }
+
+    /// A word as it is to be read under another tag.
+    fn carry(&self, from: u64, to: u64, index: usize, word: u64, now: u64) -> u64 {
+        match (self.quota_of(from, index), self.quota_of(to, index)) {
+            (Some(from), Some(to)) => to.counter.carry(&from.counter, word, now),
+            _ => 0,
+        }
+    }
+}
+
+impl Question<'_> {
+    /// `None` when the rules have been replaced meanwhile.
+    #[inline]
+    fn check<R: Receipt>(&self) -> Option<Result<R, Denied>> {
+        if self.cost == 0 {
+            // Nothing to charge: no window opens, no place is taken, and time that stepped back cannot deny it.
+            return Some(Ok(R::of(self, &self.words_now())));
+        }
+        if let Some(slot) = self.engine.table.find(self.fingerprint) {
+            if let Some(answer) = self.check_at(slot) {
+                return Some(answer);
+            }
+        }
+        self.check_new()
+    }
+
+    /// Checks a key that was not found: it is new, or has just lost its place, or stands under other rules.
+    #[cold]
+    fn check_new<R: Receipt>(&self) -> Option<Result<R, Denied>> {
+        loop {
+            match self.engine.table.insert(self.fingerprint, self) {
+                Err(denied) => return Some(Err(denied)),
+                Ok(Insertion::Stale) => return None,
+                Ok(Insertion::Done(after)) => return Some(Ok(R::of(self, &after))),
+                Ok(Insertion::Present(slot)) => {
+                    if let Some(answer) = self.check_at(slot) {
+                        return Some(answer);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Checks a key in its slot; `None` if the slot has been taken from it.
+    #[inline]
+    fn check_at<R: Receipt>(&self, slot: Slot) -> Option<Result<R, Denied>> {
+        let [quota] = self.quotas else {
+            return self.check_all_at(slot);
+        };
+        let table = &self.engine.table;
+        loop {
+            let word = table.word(slot, self.fingerprint, 0)?;
+            match quota.counter.decide(word, self.now, self.cost) {
+                Verdict::Allow(next) if next == word || table.replace(slot, 0, word, next) => {
+                    let mut after = [0; WORDS_MAX];
+                    after[0] = next;
+                    return Some(Ok(R::of(self, &after)));
+                }
+                Verdict::Allow(_) => {}
+                verdict => return Some(Err(quota.denied(0, word, self.now, verdict))),
+            }
+        }
+    }
+
+    /// The same with several quotas: all are looked at before any is charged, and when a race is lost so that one
+    /// denies after all, the charges before it are taken back.
+    fn check_all_at<R: Receipt>(&self, slot: Slot) -> Option<Result<R, Denied>> {
+        let table = &self.engine.table;
+        'look: loop {
+            let mut words = self.words(slot)?;
+            let mut after = match self.decide(&words) {
+                Ok(after) => after,
+                Err(denied) => return Some(Err(denied)),
+            };
+            for (index, quota) in self.quotas.iter().enumerate() {
+                while after[index] != words[index] && !table.replace(slot, index, words[index], after[index]) {
+                    // When the slot has been taken, the charges already made went with it.
+                    words[index] = table.word(slot, self.fingerprint, index)?;
+                    match quota.counter.decide(words[index], self.now, self.cost) {
+                        Verdict::Allow(next) => after[index] = next,
+                        Verdict::Wait(_) | Verdict::Never => {
+                            self.take_back(slot, &after, index)?;
+                            continue 'look;
+                        }
+                    }
+                }
+            }
+            return Some(Ok(R::of(self, &after)));
+        }
+    }
+
+    /// Gives back what was just charged to the first `charged` quotas.
+    #[cold]
+    fn take_back(&self, slot: Slot, after: &Words, charged: usize) -> Option<()> {
+        for (index, quota) in self.quotas[..charged].iter().enumerate() {
+            self.change_word(slot, index, |word| quota.counter.refund(word, self.now, self.cost, after[index]))?;
+        }
+        Some(())
+    }
+
+    /// Changes a word, whoever else does; `None` if the slot has been taken from the key.
+    fn change_word(&self, slot: Slot, index: usize, change: impl Fn(u64) -> u64) -> Option<()> {
+        let table = &self.engine.table;
+        loop {
+            let word = table.word(slot, self.fingerprint, index)?;
+            let next = change(word);
+            if next == word || table.replace(slot, index, word, next) {
+                return Some(());
+            }
+        }
+    }
+
+    /// Changes the words of a key that has some.
+    fn each_word(&self, change: impl Fn(&Prepared, u64, usize) -> u64) {
+        let Some(slot) = self.place() else { return };
+        for (index, quota) in self.quotas.iter().enumerate() {
+            if self.change_word(slot, index, |word| change(quota, word, index)).is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Where the key stands, brought under these rules if it stood under others.
+    fn place(&self) -> Option<Slot> {
+        let table = &self.engine.table;
+        table.find(self.fingerprint).or_else(|| table.bring(self.fingerprint, self))
+    }
+
+    fn words(&self, slot: Slot) -> Option<Words> {
+        let mut words = [0; WORDS_MAX];
+        for (index, word) in words[..self.quotas.len()].iter_mut().enumerate() {
+            *word = self.engine.table.word(slot, self.fingerprint, index)?;
+        }
+        Some(words)
+    }
+
+    /// The key's words, or those of a key never seen.
+    fn words_now(&self) -> Words {
+        self.place().and_then(|slot| self.words(slot)).unwrap_or_default()
+    }
+
+    fn peek(&self) -> Option<Status> {
+        Some(self.status(&self.words_now()))
+    }
+
+    /// What all words become, or the denial with the longest wait.
+    fn decide(&self, words: &Words) -> Result<Words, Denied> {
+        let mut after = *words;
+        let mut denied: Option<Denied> = None;
+        for (index, quota) in self.quotas.iter().enumerate() {
+            match quota.counter.decide(words[index], self.now, self.cost) {
+                Verdict::Allow(next) => after[index] = next,
+                verdict => {
+                    let this = quota.denied(index, words[index], self.now, verdict);
+                    let longer = |other: Denied| match (this.retry_after_nanos, other.retry_after_nanos) {
+                        (_, None) => false,
+                        (None, Some(_)) => true,
+                        (Some(this), Some(other)) => this > other,
+                    };
+                    if denied.is_none_or(longer) {
+                        denied = Some(this);
+                    }
+                }
+            }
+        }
+        denied.map_or(Ok(after), Err)
+    }
+
+    /// The quota that has least left.
+    #[inline]
+    fn status(&self, words: &Words) -> Status {
+        if let [quota] = self.quotas {
+            return quota.status(0, words[0], self.now);
+        }
+        let each = self.quotas.iter().zip(words).enumerate();
+        each.map(|(index, (quota, word))| quota.status(index, *word, self.now))
+            .min_by_key(Status::remaining)
+            .expect("a policy has at least one quota")
+    }
+}
+
+impl Tenancy for &Question<'_> {
+    type Refusal = Denied;
+
+    fn is_current(&self) -> bool {
+        self.engine.rules.version() == self.version
+    }
+
+    /// What would be forgiven if these words were lost: the most that any quota would forgive, because one request
+    /// charges them all. `None` if nothing would.
+    fn debt(&self, owner: u64, words: &Words) -> Option<u64> {
+        let owed = |quota: &Prepared, word: u64| {
+            (!quota.counter.is_fresh(word, self.now)).then(|| quota.counter.debt(word, self.now))
+        };
+        let mask = self.engine.tag_mask;
+        if owner & mask == self.fingerprint & mask {
+            return self.quotas.iter().zip(words).filter_map(|(quota, word)| owed(quota, *word)).max();
+        }
+        let others = (0..self.quotas.len()).filter_map(|index| {
+            let quota = self.engine.quota_of(owner, index)?;
+            owed(&quota, words[index])
+        });
+        others.max()
+    }
+
+    fn decide(&self, words: &Words) -> Result<Words, Denied> {
+        Question::decide(self, words)
+    }
+
+    fn carry(&self, owner: u64, index: usize, word: u64) -> u64 {
+        self.engine.carry(owner, self.fingerprint, index, word, self.now)
+    }
+
+    fn plan(&self) -> usize {
+        self.plan
+    }
+}
+
+impl Receipt for Permit {
+    #[inline]
+    fn of(question: &Question<'_>, after: &Words) -> Self {
+        Permit { status: question.status(after) }
+    }
+}
+
+impl Receipt for Charge {
+    fn of(question: &Question<'_>, after: &Words) -> Self {
+        let permit = Permit { status: question.status(after) };
+        Charge { permit, version: question.version, words: *after }
+    }
+}

@@ -1,0 +1,93 @@
+//! [`Reservation`]: a charge by estimate, to be settled when the actual cost is known.
+
+use std::fmt;
+
+use crate::decision::{Denied, Permit};
+use crate::engine::{Charge, Fingerprint};
+use crate::limiter::RateLimiter;
+
+/// A charge by estimate, from [`RateLimiter::reserve`].
+///
+/// [Settle](Self::settle) it with the actual cost, and the rest is given back. Settling takes the reservation, so it
+/// cannot happen twice; dropping it unsettled leaves it charged, so that a request that was cancelled cannot go uncounted.
+///
+/// What has been forgotten meanwhile is not given back again: the part of the estimate that a token bucket has already
+/// refilled, or that was counted in a window which is over. Neither is what was charged under a policy that has been
+/// [replaced](RateLimiter::replace_policy) since. So giving back never lets more pass than if the estimate had been right.
+#[must_use = "a reservation that is dropped stays charged; settle it with the actual cost"]
+pub struct Reservation {
+    limiter: RateLimiter,
+    key: Fingerprint,
+    cost: u64,
+    permit: Permit,
+    /// `None` on the unlimited plan, where nothing is charged.
+    charge: Option<Charge>,
+}
+
+impl Reservation {
+    pub(crate) fn new(limiter: &RateLimiter, key: Fingerprint, cost: u64) -> Result<Self, Denied> {
+        let charge = match limiter.current_plan().index() {
+            Some(plan) => Some(limiter.engine().charge(key, plan, cost)?),
+            None => None,
+        };
+        let permit = charge.map_or(Permit::UNLIMITED, |charge| charge.permit);
+        Ok(Self { limiter: limiter.clone(), key, cost, permit, charge })
+    }
+
+    /// What was charged.
+    pub fn cost(&self) -> u64 {
+        self.cost
+    }
+
+    /// Where the key stood after the charge.
+    pub fn permit(&self) -> &Permit {
+        &self.permit
+    }
+
+    /// Says what the cost was in the end, and gives the rest back. 0 gives all of it back.
+    ///
+    /// # Errors
+    ///
+    /// When the actual cost is above what was reserved. The reservation stays charged, and nothing else changes; the error
+    /// says by how much it was too small, which a caller may charge with [`check_n`](RateLimiter::check_n).
+    pub fn settle(self, actual: u64) -> Result<(), SettleError> {
+        let Some(unused) = self.cost.checked_sub(actual) else {
+            return Err(SettleError { reserved: self.cost, actual });
+        };
+        if let (Some(plan), Some(charge)) = (self.limiter.current_plan().index(), &self.charge) {
+            if unused > 0 {
+                self.limiter.engine().give_back(self.key, plan, charge, unused);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Reservation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reservation").field("cost", &self.cost).field("permit", &self.permit).finish_non_exhaustive()
+    }
+}
+
+/// The error of a reservation that was smaller than the actual cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SettleError {
+    reserved: u64,
+    actual: u64,
+}
+
+impl SettleError {
+    /// By how much the actual cost is above what was reserved.
+    pub fn excess(&self) -> u64 {
+        self.actual - self.reserved
+    }
+}
+
+impl fmt::Display for SettleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { reserved, actual } = self;
+        write!(f, "the actual cost of {actual} is above the {reserved} reserved; reserve the most that it can be")
+    }
+}
+
+impl std::error::Error for SettleError {}

@@ -1,0 +1,232 @@
+//! [`Rules`]: what a limiter enforces now. They are read whole, without a lock, also while they are being replaced.
+//!
+//! The prepared quotas are kept as plain numbers in two banks. The version says which bank is current; a change writes
+//! the other one and then moves the version on. A reader copies what it needs from the current bank and takes it
+//! only if the version has not moved meanwhile, so it never waits for a writer.
+//!
+//! # Proof
+//!
+//! A bank is written by the change to version `v + 2` only while the version is `v + 1`. If a reader that began at
+//! `v` read one of those numbers, its fence (Acquire) after the copy pairs with the writer's fence (Release) before the
+//! store, so its second look at the version sees at least `v + 1`, and the copy is thrown away. That the numbers of
+//! version `v` are complete is what the first look (Acquire) gets from the version's store (Release).
+
+use crate::algorithm::{Cells, Counter, Verdict};
+use crate::decision::{Denied, Status};
+use crate::name::Name;
+use crate::policy::{Policy, QUOTAS_MAX};
+use sync::{AtomicU64, Mutex, Ordering::Acquire, Ordering::Relaxed, Ordering::Release, fence};
+
+/// The numbers of one prepared quota: its counter, its limit, its name.
+const CELLS: usize = 5 + 1 + 4;
+
+/// How many generations of rules can be told apart: the current one and the one before, whose keys are being
+/// carried over.
+pub(crate) const GENERATIONS: u64 = 4;
+
+/// A quota, prepared for answering.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Prepared {
+    pub(crate) counter: Counter,
+    limit: u64,
+    name: Name,
+}
+
+/// The rules of all plans, each with as many quotas.
+pub(crate) struct Rules {
+    version: AtomicU64,
+    /// Bank, plan, quota, number.
+    cells: Box<[AtomicU64]>,
+    plans: usize,
+    width: usize,
+    /// The wall clock when the limiter's clock stood at zero, for aligned windows.
+    unix_nanos_at_zero: u64,
+    /// The policies as they were given; the lock is held by whoever changes them.
+    policies: Mutex<Vec<Policy>>,
+}
+
+/// One plan's quotas at one moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) version: u64,
+    quotas: [Prepared; QUOTAS_MAX],
+    width: usize,
+}
+
+impl Rules {
+    /// Rules of these plans, which have equally many quotas.
+    pub(crate) fn new(policies: Vec<Policy>, unix_nanos_at_zero: u64) -> Self {
+        let (plans, width) = (policies.len(), policies[0].quotas().len());
+        let cells = (0..2 * plans * width * CELLS).map(|_| AtomicU64::new(0)).collect();
+        let rules = Self {
+            version: AtomicU64::new(0),
+            cells,
+            plans,
+            width,
+            unix_nanos_at_zero,
+            policies: Mutex::new(Vec::new()),
+        };
+        for (plan, policy) in policies.iter().enumerate() {
+            rules.write(0, plan, policy);
+        }
+        *rules.policies.lock() = policies;
+        rules
+    }
+
+    pub(crate) fn plans(&self) -> usize {
+        self.plans
+    }
+
+    pub(crate) fn width(&self) -> usize {
+        self.width
+    }
+
+    /// How often the rules have changed.
+    #[inline]
+    pub(crate) fn version(&self) -> u64 {
+        self.version.load(Acquire)
+    }
+
+    /// The policy of a plan, as it was given.
+    pub(crate) fn policy(&self, plan: usize) -> Policy {
+        self.policies.lock()[plan].clone()
+    }
+
+    /// Replaces the policy of a plan, and lets `after` see to it, before the next change, that nothing of the generation
+    /// before is left.
+    pub(crate) fn replace(&self, plan: usize, policy: Policy, after: impl FnOnce()) {
+        let mut policies = self.policies.lock();
+        policies[plan] = policy;
+        let next = self.version.load(Relaxed) + 1;
+        // Pairs with the fence in `read`; see the proof.
+        fence(Release);
+        for (plan, policy) in policies.iter().enumerate() {
+            self.write(next, plan, policy);
+        }
+        self.version.store(next, Release);
+        after();
+    }
+
+    fn write(&self, version: u64, plan: usize, policy: &Policy) {
+        for (index, ((_, quota), name)) in policy.quotas().zip(policy.names()).enumerate() {
+            let prepared = Prepared { counter: quota.counter(self.unix_nanos_at_zero), limit: quota.limit(), name };
+            for (cell, number) in self.quota(version, plan, index).iter().zip(prepared.to_cells()) {
+                cell.store(number, Relaxed);
+            }
+        }
+    }
+
+    fn quota(&self, version: u64, plan: usize, index: usize) -> &[AtomicU64] {
+        let bank = (version % 2) as usize;
+        let start = ((bank * self.plans + plan) * self.width + index) * CELLS;
+        &self.cells[start..start + CELLS]
+    }
+
+    /// Copies from the current bank until the copy is whole.
+    #[inline]
+    fn read<T>(&self, copy: impl Fn(u64) -> T) -> (u64, T) {
+        loop {
+            let version = self.version.load(Acquire);
+            let copied = copy(version);
+            // Pairs with the fence in `replace`; see the proof.
+            fence(Acquire);
+            if self.version.load(Relaxed) == version {
+                return (version, copied);
+            }
+        }
+    }
+
+    #[inline]
+    fn numbers(&self, version: u64, plan: usize, index: usize) -> [u64; CELLS] {
+        let cells = self.quota(version, plan, index);
+        std::array::from_fn(|number| cells[number].load(Relaxed))
+    }
+
+    /// A plan's first quota, and the version it is of.
+    #[inline]
+    pub(crate) fn first(&self, plan: usize) -> (u64, Prepared) {
+        let (version, numbers) = self.read(|version| self.numbers(version, plan, 0));
+        (version, Prepared::from_cells(&numbers))
+    }
+
+    /// All quotas of a plan.
+    pub(crate) fn all(&self, plan: usize) -> Snapshot {
+        let (version, numbers) = self.read(|version| {
+            let numbers = |index: usize| self.numbers(version, plan, index.min(self.width - 1));
+            std::array::from_fn::<_, QUOTAS_MAX, _>(numbers)
+        });
+        Snapshot { version, quotas: numbers.map(|numbers| Prepared::from_cells(&numbers)), width: self.width }
+    }
+
+    /// A quota as it was in the generation that an entry is marked with; `None` if that is neither the current one nor the
+    /// one before.
+    pub(crate) fn of_generation(&self, generation: u64, plan: usize, index: usize) -> Option<Prepared> {
+        let (_, numbers) = self.read(|version| {
+            let age = version.wrapping_sub(generation) % GENERATIONS;
+            let known = plan < self.plans && age <= 1.min(version);
+            known.then(|| self.numbers(version - age, plan, index))
+        });
+        numbers.map(|numbers| Prepared::from_cells(&numbers))
+    }
+}
+
+impl std::fmt::Debug for Rules {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Rules").field("version", &self.version()).finish_non_exhaustive()
+    }
+}
+
+impl Snapshot {
+    pub(crate) fn quotas(&self) -> &[Prepared] {
+        &self.quotas[..self.width]
+    }
+}
+
+impl Prepared {
+    fn to_cells(self) -> [u64; CELLS] {
+        let mut cells = [0; CELLS];
+        cells[..5].copy_from_slice(&self.counter.to_cells());
+        cells[5] = self.limit;
+        cells[6..].copy_from_slice(&self.name.to_cells());
+        cells
+    }
+
+    #[inline]
+    fn from_cells(cells: &[u64; CELLS]) -> Self {
+        let [a, b, c, d, e, limit, f, g, h, i] = *cells;
+        let counter: Cells = [a, b, c, d, e];
+        Self { counter: Counter::from_cells(&counter), limit, name: Name::from_cells([f, g, h, i]) }
+    }
+
+    #[inline]
+    pub(crate) fn status(&self, index: usize, word: u64, now: u64) -> Status {
+        Status {
+            quota: self.name,
+            index: index as u8, // below QUOTAS_MAX
+            limit: self.limit,
+            remaining: self.counter.remaining(word, now),
+            reset_after_nanos: self.counter.reset_after(word, now),
+        }
+    }
+
+    pub(crate) fn denied(&self, index: usize, word: u64, now: u64, verdict: Verdict) -> Denied {
+        let retry_after_nanos = match verdict {
+            Verdict::Wait(until) => Some(until.saturating_sub(now)),
+            Verdict::Never | Verdict::Allow(_) => None,
+        };
+        Denied { status: self.status(index, word, now), retry_after_nanos }
+    }
+}
+
+#[cfg(not(loom))]
+mod sync {
+    pub(super) use parking_lot::Mutex;
+    pub(super) use std::sync::atomic::{AtomicU64, Ordering, fence};
+}
+
+/// The same, seen through the model checker.
+#[cfg(loom)]
+mod sync {
+    pub(super) use loom::sync::atomic::{AtomicU64, Ordering, fence};
+    pub(super) use parking_lot::Mutex;
+}
