@@ -25,7 +25,8 @@ use super::route::NO_ROUTER;
 /// parameters of the outer path as well. Values count percent-decoded, as axum gives them to handlers: `/users/%37` is `7`.
 ///
 /// A request that no route matches (the fallback) has no parameters, which is [`NoKey::Absent`]. A route without a parameter of
-/// this name is [`NoKey::Misconfigured`], and so is a layer around the router, where no route is known yet.
+/// this name is [`NoKey::Misconfigured`], and so is a layer around the router, where no route is known yet, and a path that
+/// something between two routers has rewritten.
 #[derive(Clone, Debug)]
 pub struct PathParam {
     name: Box<str>,
@@ -40,8 +41,8 @@ impl PathParam {
         Self {
             absent: format!("the path parameter {name}").into(),
             unknown: format!(
-                "the matched route has no path parameter {{{name}}}: \
-                 add the layer only to routes that have it, or name it in the route"
+                "the matched route has no path parameter {{{name}}}, or something between two routers rewrites the path: \
+                 add the layer only to routes that have the parameter, and where the path is the client's"
             )
             .into(),
             name: name.into(),
@@ -54,22 +55,25 @@ impl KeyExtractor for PathParam {
 
     fn extract<'a>(&'a self, parts: &'a Parts) -> Result<Decoded<'a>, NoKey> {
         // The matched path is the whole one inside of nested routers, while the URI has lost its beginning there.
-        let original = parts.extensions.get::<OriginalUri>();
-        let path = original.map_or(&parts.uri, |OriginalUri(uri)| uri).path();
-        match parts.extensions.get::<MatchedPath>() {
-            Some(route) => match find(route.as_str(), path, &self.name) {
-                Some(value) => Ok(Decoded::new(value.as_bytes())),
-                None => Err(NoKey::Misconfigured(self.unknown.clone())),
-            },
-            None if original.is_some() => Err(NoKey::Absent(self.absent.clone())),
-            None => Err(NoKey::Misconfigured(NO_ROUTER.into())),
+        let Some(OriginalUri(original)) = parts.extensions.get() else {
+            return Err(NoKey::Misconfigured(NO_ROUTER.into()));
+        };
+        let Some(route) = parts.extensions.get::<MatchedPath>() else {
+            return Err(NoKey::Absent(self.absent.clone()));
+        };
+        // Nesting takes the beginning away and nothing else, or all of it, which leaves `/`.
+        let nested = original.path().ends_with(parts.uri.path()) || parts.uri.path() == "/";
+        let value = if nested { find(route.as_str(), original.path(), &self.name) } else { None };
+        match value {
+            Some(value) => Ok(Decoded::new(value.as_bytes())),
+            None => Err(NoKey::Misconfigured(self.unknown.clone())),
         }
     }
 }
 
 /// The value of a parameter, given a route and a path that matches it: segment by segment, up to the parameter.
 ///
-/// A segment is text, a parameter, or a parameter with text around it. Where text differs, something has rewritten the path
+/// A segment is text, a parameter, or text and then a parameter. Where text differs, something has rewritten the path
 /// between two routers, and no value is better than a wrong one.
 fn find<'p>(route: &str, path: &'p str, name: &str) -> Option<&'p str> {
     let mut rest = Some(path);
@@ -79,7 +83,7 @@ fn find<'p>(route: &str, path: &'p str, name: &str) -> Option<&'p str> {
             Some((value, after)) => (value, Some(after)),
             None => (path, None),
         };
-        let Some((before, param, behind)) = split_param(segment) else {
+        let Some((before, param)) = split_param(segment) else {
             if !strip_text(segment, value)?.is_empty() {
                 return None;
             }
@@ -90,7 +94,7 @@ fn find<'p>(route: &str, path: &'p str, name: &str) -> Option<&'p str> {
             // It takes all that is left, so nothing follows.
             return if wildcard == name { strip_text(before, path) } else { None };
         }
-        let value = strip_text_end(behind, strip_text(before, value)?)?;
+        let value = strip_text(before, value)?;
         if param == name {
             return Some(value);
         }
@@ -99,8 +103,8 @@ fn find<'p>(route: &str, path: &'p str, name: &str) -> Option<&'p str> {
     None
 }
 
-/// Text, parameter, text. Braces in text are doubled.
-fn split_param(segment: &str) -> Option<(&str, &str, &str)> {
+/// The text and the parameter of a segment that has one. Braces in text are doubled.
+fn split_param(segment: &str) -> Option<(&str, &str)> {
     let mut from = 0;
     loop {
         let open = from + segment[from..].find('{')?;
@@ -108,26 +112,15 @@ fn split_param(segment: &str) -> Option<(&str, &str, &str)> {
             from = open + 2;
             continue;
         }
-        let close = open + segment[open..].find('}')?;
-        return Some((&segment[..open], &segment[open + 1..close], &segment[close + 1..]));
+        return Some((&segment[..open], segment[open + 1..].strip_suffix('}')?));
     }
 }
 
+/// What is left of a value behind this text.
 fn strip_text<'v>(text: &str, mut value: &'v str) -> Option<&'v str> {
     let mut text = text.chars();
     while let Some(c) = text.next() {
         value = value.strip_prefix(c)?;
-        if matches!(c, '{' | '}') {
-            text.next();
-        }
-    }
-    Some(value)
-}
-
-fn strip_text_end<'v>(text: &str, mut value: &'v str) -> Option<&'v str> {
-    let mut text = text.chars().rev();
-    while let Some(c) = text.next() {
-        value = value.strip_suffix(c)?;
         if matches!(c, '{' | '}') {
             text.next();
         }
