@@ -92,7 +92,7 @@ impl Twin {
     /// in the bits that the count leaves, and not so coarse that the rate would suffer.
     fn tick(&self) -> u64 {
         let room = 64 - bits(self.quota.amount());
-        let mut tick = 1;
+        let mut tick = 1_u64;
         while bits((1 << 60) + self.period()) - tick.ilog2() > room && tick * 2 <= self.period() / one_in(&self.quota) {
             tick *= 2;
         }
