@@ -25,12 +25,13 @@ pub(crate) struct Throttle {
 
 impl Throttle {
     /// Counts one, and says how many there are to report, if it is time.
-    // Relaxed: both words only count; a report that two threads race for goes to the one that moves `reported`.
+    // Relaxed: both words only count; a report that two threads race for goes to the one that moves `reported`. It only
+    // moves on, so that threads whose readings lie on either side of a second do not report by turns.
     pub(crate) fn count(&self, now_nanos: u64) -> Option<u64> {
         self.unreported.fetch_add(1, Relaxed);
         let second = now_nanos / NANOS_PER_SECOND + 1;
         let reported = self.reported.load(Relaxed);
-        let due = second != reported && self.reported.compare_exchange(reported, second, Relaxed, Relaxed).is_ok();
+        let due = second > reported && self.reported.compare_exchange(reported, second, Relaxed, Relaxed).is_ok();
         due.then(|| self.unreported.swap(0, Relaxed))
     }
 }

@@ -346,7 +346,8 @@ fn a_service_dropped_between_ready_and_call_costs_nothing() {
     assert_eq!(layer.limiter().peek(&()).remaining(), 1);
 }
 
-/// A body of the test's own: not `Default`, `Clone`, `Unpin`, `Send` or `Debug`. Its first frame is what it was made for.
+/// A body of the test's own: not `Default`, `Clone`, `Unpin`, `Send` or `Debug`. Its first frame is what it was made
+/// for.
 struct Strange {
     kind: usize,
     _not_send: Rc<()>,

@@ -8,6 +8,7 @@ use http::{HeaderMap, Response};
 use pin_project_lite::pin_project;
 
 use super::body::ResponseBody;
+use crate::decision::Denied;
 
 pin_project! {
     /// The response of a [`RateLimit`](super::RateLimit).
@@ -28,7 +29,8 @@ pin_project! {
 }
 
 impl<F> ResponseFuture<F> {
-    /// The inner service's response, with headers added if there are any.
+    /// The inner service's response, with headers added if there are any. A denial from further inside keeps its own:
+    /// they say where the client stands with the limit that it has reached.
     pub(super) fn passed(future: F, headers: Option<Box<HeaderMap>>) -> Self {
         Self { state: State::Passed { future, headers } }
     }
@@ -50,7 +52,9 @@ where
             StateProjection::Passed { future, headers } => {
                 let mut response = ready!(future.poll(cx))?;
                 if let Some(headers) = headers.take() {
-                    response.headers_mut().extend(*headers);
+                    if response.extensions().get::<Denied>().is_none() {
+                        response.headers_mut().extend(*headers);
+                    }
                 }
                 Poll::Ready(Ok(response.map(ResponseBody::inner)))
             }

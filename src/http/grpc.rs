@@ -15,29 +15,28 @@ const RETRY_PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-
 
 const RESOURCE_EXHAUSTED: HeaderValue = HeaderValue::from_static("8");
 
+/// The protocols, by the media types of their messages; which encoding follows after a `+` does not matter in an answer
+/// without messages.
+const KINDS: [&str; 3] = ["application/grpc", "application/grpc-web", "application/grpc-web-text"];
+
 /// A gRPC request's protocol, as the content type to answer with.
 pub(super) struct Kind(HeaderValue);
 
 /// Which gRPC protocol a request speaks, if it does.
 pub(super) fn kind(head: &Parts) -> Option<Kind> {
     let content_type = head.headers.get(CONTENT_TYPE)?.as_bytes();
-    let answer = match content_type.strip_prefix(b"application/grpc")? {
-        rest if rest.starts_with(b"-web-text") => "application/grpc-web-text",
-        rest if rest.starts_with(b"-web") => "application/grpc-web",
-        [] | [b'+' | b';', ..] => "application/grpc",
-        _ => return None,
-    };
-    Some(Kind(HeaderValue::from_static(answer)))
+    let end = content_type.iter().position(|byte| matches!(byte, b'+' | b';' | b' ' | b'\t'));
+    let media_type = &content_type[..end.unwrap_or(content_type.len())];
+    let kind = KINDS.iter().find(|kind| media_type.eq_ignore_ascii_case(kind.as_bytes()))?;
+    Some(Kind(HeaderValue::from_static(kind)))
 }
 
-/// RESOURCE_EXHAUSTED, with the pushback of gRPC's retry design (proposal A6): milliseconds, or negative for never.
+/// RESOURCE_EXHAUSTED, with the pushback of gRPC's retry design (proposal A6): milliseconds in 32 bits, or negative for
+/// "do not retry", which is also right for a wait beyond those bits (24 days).
 pub(super) fn denial(kind: Kind, denied: Denied) -> Response<Bytes> {
     let mut response = trailers_only(kind, RESOURCE_EXHAUSTED, HeaderValue::from_static("rate limit reached"));
-    let pushback = match denied.retry_after() {
-        Some(wait) => u64::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX).into(),
-        None => HeaderValue::from_static("-1"),
-    };
-    response.headers_mut().insert(RETRY_PUSHBACK, pushback);
+    let millis = denied.retry_after().and_then(|wait| i32::try_from(wait.as_nanos().div_ceil(1_000_000)).ok());
+    response.headers_mut().insert(RETRY_PUSHBACK, millis.unwrap_or(-1).into());
     response.extensions_mut().insert(denied);
     response
 }

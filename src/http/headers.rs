@@ -1,5 +1,7 @@
 //! [`Headers`]: the dialects in which a response tells the client where it stands.
 
+use std::fmt::Write as _;
+
 use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
 
@@ -15,6 +17,9 @@ const X_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
+/// The largest Integer of Structured Fields (RFC 9651, section 3.3.1). A number beyond it is sent as this.
+const INTEGER_MAX: u64 = 999_999_999_999_999;
+
 /// Which headers tell a client where it stands. All numbers are integers; of several quotas, the one is told that denied
 /// or has least left.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -28,10 +33,11 @@ pub enum Headers {
     ///
     /// `q` and `w` are the quota's amount and its period in seconds (`w` is left out unless that is a whole number of
     /// them), `r` is what remains, which for a token bucket with a burst can be above `q`, and `t` is the seconds until
-    /// the request would pass (on a denial) or the limit is whole again.
+    /// the request would pass (on a denial) or the limit is whole again; a denial that no wait helps has none.
     Draft,
     /// `X-RateLimit-Limit`, `X-RateLimit-Remaining` and `X-RateLimit-Reset`: what may pass at once, what remains, and
-    /// when the limit is whole again. Whether that is a point in time or a span differs between services, so say it.
+    /// when the limit is whole again (left out of a denial that no wait helps). Whether that is a point in time or a
+    /// span differs between services, so say it.
     XRateLimit(Reset),
 }
 
@@ -56,7 +62,7 @@ impl Prepared {
         let quotas = policy.quotas().map(|(name, quota)| {
             let (period, subsec) = (quota.period().as_secs(), quota.period().subsec_nanos());
             let window = if subsec == 0 { format!(";w={period}") } else { String::new() };
-            format!("\"{name}\";q={}{window}", quota.amount())
+            format!("\"{name}\";q={}{window}", quota.amount().min(INTEGER_MAX))
         });
         let quotas = quotas.collect::<Vec<_>>().join(", ");
         Self { policy: HeaderValue::try_from(quotas).expect("names are printable ASCII without quotes") }
@@ -67,13 +73,16 @@ impl Headers {
     /// How many headers this adds at most.
     pub(super) const COUNT_MAX: usize = 3;
 
-    /// Adds what is told of a status. `seconds` is `t`.
-    fn add(self, to: &mut HeaderMap, status: &Status, seconds: u64, prepared: &Prepared, limiter: &RateLimiter) {
+    /// Adds what is told of a status. `wait` is `t` in seconds; there is none for what no wait helps.
+    fn add(self, to: &mut HeaderMap, status: &Status, wait: Option<u64>, prepared: &Prepared, limiter: &RateLimiter) {
         match self {
             Self::None => {}
             Self::Draft => {
                 to.insert(RATELIMIT_POLICY, prepared.policy.clone());
-                let state = format!("\"{}\";r={};t={seconds}", status.quota(), status.remaining());
+                let mut state = format!("\"{}\";r={}", status.quota(), status.remaining().min(INTEGER_MAX));
+                if let Some(seconds) = wait {
+                    write!(state, ";t={seconds}").expect("a String takes any text");
+                }
                 to.insert(RATELIMIT, HeaderValue::try_from(state).expect("names are printable ASCII without quotes"));
             }
             Self::XRateLimit(reset) => {
@@ -83,17 +92,18 @@ impl Headers {
                 };
                 to.insert(X_LIMIT, status.limit().into());
                 to.insert(X_REMAINING, status.remaining().into());
-                to.insert(X_RESET, nanos.div_ceil(NANOS_PER_SECOND).into());
+                if wait.is_some() {
+                    to.insert(X_RESET, nanos.div_ceil(NANOS_PER_SECOND).into());
+                }
             }
         }
     }
 
     pub(super) fn add_allowed(self, to: &mut HeaderMap, status: &Status, prepared: &Prepared, limiter: &RateLimiter) {
-        self.add(to, status, status.reset_after_nanos.div_ceil(NANOS_PER_SECOND), prepared, limiter);
+        self.add(to, status, Some(status.reset_after_nanos.div_ceil(NANOS_PER_SECOND)), prepared, limiter);
     }
 
     pub(super) fn add_denied(self, to: &mut HeaderMap, denied: &Denied, prepared: &Prepared, limiter: &RateLimiter) {
-        let whole = denied.status.reset_after_nanos.div_ceil(NANOS_PER_SECOND);
-        self.add(to, &denied.status, denied.retry_after_secs().unwrap_or(whole), prepared, limiter);
+        self.add(to, &denied.status, denied.retry_after_secs(), prepared, limiter);
     }
 }

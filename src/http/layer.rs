@@ -143,7 +143,7 @@ impl<K> RateLimitLayer<K> {
     }
 
     /// Sends the [`headers`](Self::headers) on every response that the limiter let pass, too. (`Retry-After` stays on
-    /// denials alone.)
+    /// denials alone.) Of several layers around each other the outermost one's are sent, but a denial's stay as they are.
     #[must_use]
     pub fn headers_on_every_response(self) -> Self {
         self.answering(|answers| answers.headers_when_allowed = true)

@@ -20,7 +20,11 @@ mod layer;
 mod reject;
 mod service;
 
-pub use key::{ClientIp, GlobalKey, HeaderKey, KeyExtractor, NoKey, PeerAddr};
+pub use key::{BehindHops, BehindProxies, ClientIp, PeerAddr};
+pub use key::{CookieKey, Decoded, ExtensionKey, GlobalKey, HeaderKey};
+pub use key::{ExtractorError, KeyExtractor, NoKey, Reason};
+#[cfg(feature = "axum")]
+pub use key::{MethodRouteKey, PathParam, RouteKey};
 
 pub use body::ResponseBody;
 pub use future::ResponseFuture;

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 
@@ -116,12 +116,9 @@ impl Answers {
                     plain(body.clone(), self.content_type.clone())
                 }
             };
-            if head.method == Method::HEAD {
-                response.body_mut().clear();
-            }
             make_denial(&mut response, denied);
             self.headers.add_denied(response.headers_mut(), &denied, &self.prepared, limiter);
-            response
+            fit(response, head)
         };
         for (name, value) in &self.extra {
             response.headers_mut().insert(name, value.clone());
@@ -145,11 +142,10 @@ impl Answers {
         if let Some(kind) = grpc::kind(head) {
             return grpc::refusal(kind, status, text.trim_end());
         }
-        let body = if head.method == Method::HEAD { Bytes::new() } else { Bytes::from(text) };
-        let mut response = plain(body, TEXT);
+        let mut response = plain(Bytes::from(text), TEXT);
         *response.status_mut() = status;
         response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
-        response
+        fit(response, head)
     }
 }
 
@@ -175,6 +171,16 @@ fn plain(body: Bytes, content_type: HeaderValue) -> Response<Bytes> {
     let mut response = Response::new(body);
     response.headers_mut().reserve(HEADERS_EXPECTED);
     response.headers_mut().insert(CONTENT_TYPE, content_type);
+    response
+}
+
+/// Takes the body from the answer to a HEAD, and says in its place how long it was: a server that saw an empty body
+/// would send a length of 0, which a GET's is not (RFC 9110, section 8.6).
+fn fit(mut response: Response<Bytes>, head: &Parts) -> Response<Bytes> {
+    if head.method == Method::HEAD {
+        let body = std::mem::take(response.body_mut());
+        response.headers_mut().entry(CONTENT_LENGTH).or_insert_with(|| body.len().into());
+    }
     response
 }
 

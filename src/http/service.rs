@@ -1,5 +1,6 @@
 //! [`RateLimit`]: the service.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -73,8 +74,10 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (head, body) = request.into_parts();
         match self.shared.decide(&head) {
-            Ok(headers) => ResponseFuture::passed(self.inner.call(Request::from_parts(head, body)), headers),
-            Err(response) => {
+            ControlFlow::Continue(headers) => {
+                ResponseFuture::passed(self.inner.call(Request::from_parts(head, body)), headers)
+            }
+            ControlFlow::Break(response) => {
                 // Dropping the service that had become ready releases all that it reserved for the call that will not be.
                 self.inner = self.inner.clone();
                 ResponseFuture::answered(response)
@@ -85,19 +88,19 @@ where
 
 impl<K: KeyExtractor> Shared<K> {
     /// Lets a request pass, with the headers its response shall have, or answers it.
-    fn decide(&self, head: &Parts) -> Result<Option<Box<HeaderMap>>, Response<Bytes>> {
+    fn decide(&self, head: &Parts) -> ControlFlow<Response<Bytes>, Option<Box<HeaderMap>>> {
         let Self { limiter, key, answers } = self;
         let decision = match key.extract(head) {
             Ok(key) => limiter.check(&key),
             Err(no_key) => match answers.when_no_key {
-                WhenNoKey::Refuse => return Err(answers.no_key(no_key, head, limiter)),
-                WhenNoKey::Allow => return Ok(None),
+                WhenNoKey::Refuse => return ControlFlow::Break(answers.no_key(no_key, head, limiter)),
+                WhenNoKey::Allow => return ControlFlow::Continue(None),
                 WhenNoKey::Share => limiter.check(&NO_KEY),
             },
         };
         match decision {
-            Ok(permit) => Ok(answers.when_allowed(&permit, limiter)),
-            Err(denied) => Err(answers.denial(denied, head, limiter)),
+            Ok(permit) => ControlFlow::Continue(answers.when_allowed(&permit, limiter)),
+            Err(denied) => ControlFlow::Break(answers.denial(denied, head, limiter)),
         }
     }
 }

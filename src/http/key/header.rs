@@ -3,18 +3,42 @@
 use http::HeaderName;
 use http::request::Parts;
 
-use super::{KeyExtractor, NoKey};
+use super::error::ExtractorError;
+use super::no_key::{NoKey, Reason};
+use super::{KeyExtractor, SEVERAL};
 
-/// Counts by the value of a header, as for API keys. A client that can choose the value can choose its limit.
+/// Counts by the value of a header, as for API keys. A client that can choose the value can choose its limit: look at the
+/// header's validity before, or limit the address as well, with a second layer.
+///
+/// ```
+/// use tollgate::RateLimitLayer;
+/// use tollgate::http::HeaderKey;
+///
+/// let layer = RateLimitLayer::per_minute(600).key(HeaderKey::new("x-api-key")?);
+/// # let _ = layer;
+/// # Ok::<(), tollgate::http::ExtractorError>(())
+/// ```
+///
+/// The value counts byte for byte, at any length: only its fingerprint is remembered. A request that has the header on
+/// several lines with different values counts by the empty value, as do all such requests together. Programs differ in which
+/// line they take, so taking any would let a client rotate one that the program does not look at.
 #[derive(Clone, Debug)]
 pub struct HeaderKey {
     name: HeaderName,
+    absent: Reason,
 }
 
 impl HeaderKey {
-    /// Counts by this header.
-    pub fn new(name: HeaderName) -> Self {
-        Self { name }
+    /// Counts by this header. Takes a string in any case, or a [`HeaderName`].
+    ///
+    /// # Errors
+    ///
+    /// If this is not the name of a header (RFC 9110, section 5.1).
+    pub fn new(name: impl AsRef<str>) -> Result<Self, ExtractorError> {
+        let given = name.as_ref();
+        let name: HeaderName =
+            given.parse().map_err(|_| ExtractorError::about(given, "is not the name of a header"))?;
+        Ok(Self { absent: format!("the header {name}").into(), name })
     }
 }
 
@@ -22,6 +46,11 @@ impl KeyExtractor for HeaderKey {
     type Key<'a> = &'a [u8];
 
     fn extract<'a>(&'a self, parts: &'a Parts) -> Result<&'a [u8], NoKey> {
-        parts.headers.get(&self.name).map(|value| value.as_bytes()).ok_or(NoKey::Absent("a header"))
+        let mut values = parts.headers.get_all(&self.name).iter();
+        let value = values.next().ok_or_else(|| NoKey::Absent(self.absent.clone()))?;
+        if values.any(|other| other != value) {
+            return Ok(SEVERAL);
+        }
+        Ok(value.as_bytes())
     }
 }

@@ -1,14 +1,36 @@
 //! Keys of HTTP requests: [`KeyExtractor`] and the extractors that come with the crate.
 
 mod client_ip;
+mod cookie;
+mod decoded;
+mod error;
+mod extension;
+mod forwarded;
 mod header;
+mod no_key;
+#[cfg(feature = "axum")]
+mod path_param;
+mod peer;
+#[cfg(feature = "axum")]
+mod route;
+mod trusted;
 
 use http::request::Parts;
 
 use crate::key::Key;
 
-pub use client_ip::{ClientIp, PeerAddr};
+pub use client_ip::{BehindHops, BehindProxies, ClientIp};
+pub use cookie::CookieKey;
+pub use decoded::Decoded;
+pub use error::ExtractorError;
+pub use extension::ExtensionKey;
 pub use header::HeaderKey;
+pub use no_key::{NoKey, Reason};
+#[cfg(feature = "axum")]
+pub use path_param::PathParam;
+pub use peer::PeerAddr;
+#[cfg(feature = "axum")]
+pub use route::{MethodRouteKey, RouteKey};
 
 /// Finds in a request's head what it is counted by.
 ///
@@ -28,15 +50,8 @@ pub trait KeyExtractor {
     fn extract<'a>(&'a self, parts: &'a Parts) -> Result<Self::Key<'a>, NoKey>;
 }
 
-/// Why a request has no key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum NoKey {
-    /// The client left it out. Says what, as in `the header x-api-key`.
-    Absent(&'static str),
-    /// The server is not set up to know it. Says what to add to the program.
-    Misconfigured(&'static str),
-}
+/// The value that stands for several different ones.
+const SEVERAL: &[u8] = b"";
 
 impl<F, K> KeyExtractor for F
 where
@@ -49,7 +64,7 @@ where
         Self: 'a;
 
     fn extract<'a>(&'a self, parts: &'a Parts) -> Result<K, NoKey> {
-        self(parts).ok_or(NoKey::Absent("what this route is counted by"))
+        self(parts).ok_or(NoKey::Absent("what this route is counted by".into()))
     }
 }
 

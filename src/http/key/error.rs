@@ -1,0 +1,45 @@
+//! [`ExtractorError`]: an extractor that cannot be built.
+
+use std::fmt;
+
+/// The error of an extractor that cannot be built: a bad address range, prefix, hop count or name. Its text names what was
+/// given, and says what would do.
+///
+/// ```
+/// use tollgate::http::ClientIp;
+///
+/// let error = ClientIp::behind(["10.0.0.0/33"]).unwrap_err();
+/// assert_eq!(
+///     error.to_string(),
+///     "\"10.0.0.0/33\" is not an address range: \
+///      write an address, as in \"192.0.2.7\", or a network, as in \"10.0.0.0/8\" or \"2001:db8::/32\""
+/// );
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExtractorError {
+    text: String,
+}
+
+impl ExtractorError {
+    pub(super) fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into() }
+    }
+
+    /// An error that shows the string it is about, cut where it gets long, and then what is wrong with it.
+    pub(super) fn about(given: &str, what: &str) -> Self {
+        /// The most of a string that an error repeats, in characters.
+        const SHOWN_MAX: usize = 80;
+        match given.char_indices().nth(SHOWN_MAX) {
+            Some((end, _)) => Self::new(format!("{:?}... {what}", &given[..end])),
+            None => Self::new(format!("{given:?} {what}")),
+        }
+    }
+}
+
+impl fmt::Display for ExtractorError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for ExtractorError {}

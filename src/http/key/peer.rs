@@ -1,0 +1,88 @@
+//! [`PeerAddr`], and where each framework keeps the address at the other end of the connection.
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::Extensions;
+
+use super::no_key::NoKey;
+
+/// What to add where the peer's address is missing.
+const MISSING: &str = "the request carries no peer address. \
+    axum: serve with `app.into_make_service_with_connect_info::<SocketAddr>()`; \
+    tonic: turn on tollgate's feature `tonic` and serve over TCP; \
+    hyper and others: insert `tollgate::http::PeerAddr(address)` into the request's extensions, \
+    as tests and Unix sockets need, too";
+
+/// The address at the other end of the connection, for servers that have no way of their own to say it: put one into the
+/// request's extensions, before the layer. Where there are several, this one counts.
+///
+/// ```
+/// use std::net::SocketAddr;
+/// use tollgate::http::PeerAddr;
+///
+/// # fn serve_connection(peer: SocketAddr, mut request: http::Request<()>) {
+/// // In hyper's accept loop: `let (stream, peer) = listener.accept().await?;` and then, for each request,
+/// request.extensions_mut().insert(PeerAddr(peer));
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PeerAddr(pub SocketAddr);
+
+/// The other end of the connection, as the framework tells it, with IPv4 in its own form.
+pub(super) fn peer(extensions: &Extensions) -> Option<IpAddr> {
+    let peer = if let Some(PeerAddr(peer)) = extensions.get() {
+        Some(*peer)
+    } else if let Some(peer) = extensions.get::<SocketAddr>() {
+        Some(*peer)
+    } else {
+        by_axum::peer(extensions).or_else(|| by_tonic::peer(extensions))
+    };
+    peer.map(|peer| peer.ip().to_canonical())
+}
+
+pub(super) fn missing() -> NoKey {
+    NoKey::Misconfigured(MISSING.into())
+}
+
+#[cfg(feature = "axum")]
+mod by_axum {
+    use super::{Extensions, SocketAddr};
+    use axum::extract::connect_info::{ConnectInfo, MockConnectInfo};
+
+    /// axum's own extractor takes the mock second, too.
+    pub(super) fn peer(extensions: &Extensions) -> Option<SocketAddr> {
+        if let Some(ConnectInfo(peer)) = extensions.get() {
+            return Some(*peer);
+        }
+        extensions.get().map(|MockConnectInfo(peer)| *peer)
+    }
+}
+
+#[cfg(not(feature = "axum"))]
+mod by_axum {
+    use super::{Extensions, SocketAddr};
+
+    pub(super) fn peer(_: &Extensions) -> Option<SocketAddr> {
+        None
+    }
+}
+
+#[cfg(feature = "tonic")]
+mod by_tonic {
+    use super::{Extensions, SocketAddr};
+    use tonic::transport::server::TcpConnectInfo;
+
+    /// tonic puts this type beside its `TlsConnectInfo`, so it is there with TLS as well.
+    pub(super) fn peer(extensions: &Extensions) -> Option<SocketAddr> {
+        extensions.get::<TcpConnectInfo>()?.remote_addr()
+    }
+}
+
+#[cfg(not(feature = "tonic"))]
+mod by_tonic {
+    use super::{Extensions, SocketAddr};
+
+    pub(super) fn peer(_: &Extensions) -> Option<SocketAddr> {
+        None
+    }
+}

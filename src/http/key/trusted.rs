@@ -1,0 +1,86 @@
+//! The addresses of trusted proxies.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use super::error::ExtractorError;
+
+/// What an address range is to look like.
+const EXPECTED: &str = "is not an address range: \
+    write an address, as in \"192.0.2.7\", or a network, as in \"10.0.0.0/8\" or \"2001:db8::/32\"";
+
+/// Prefix length of `::ffff:0:0/96`, the IPv4-mapped addresses (RFC 4291, section 2.5.5.2).
+const MAPPED_PREFIX: u8 = 96;
+
+/// A set of addresses.
+///
+/// The networks of each family are sorted and disjoint, so that a look-up is a binary search, and a content network's
+/// hundreds of ranges cost what ten do.
+pub(super) struct Trusted {
+    v4: Vec<Ipv4Net>,
+    v6: Vec<Ipv6Net>,
+}
+
+impl Trusted {
+    pub(super) fn new<I>(ranges: I) -> Result<Self, ExtractorError>
+    where
+        I: IntoIterator,
+        I::Item: AsRef<str>,
+    {
+        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        for range in ranges {
+            let range = range.as_ref();
+            match network(range.trim()).ok_or_else(|| ExtractorError::about(range, EXPECTED))? {
+                IpNet::V4(net) => v4.push(net),
+                IpNet::V6(net) => v6.push(net),
+            }
+        }
+        Ok(Self { v4: Ipv4Net::aggregate(&v4), v6: Ipv6Net::aggregate(&v6) })
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.v4.is_empty() && self.v6.is_empty()
+    }
+
+    /// Whether every address of a family is in the set.
+    pub(super) fn is_everyone(&self) -> bool {
+        self.v4.iter().any(|net| net.prefix_len() == 0) || self.v6.iter().any(|net| net.prefix_len() == 0)
+    }
+
+    /// Takes addresses in canonical form.
+    pub(super) fn contains(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(address) => {
+                let after = self.v4.partition_point(|net| net.network() <= address);
+                after.checked_sub(1).is_some_and(|at| self.v4[at].contains(&address))
+            }
+            IpAddr::V6(address) => {
+                let after = self.v6.partition_point(|net| net.network() <= address);
+                after.checked_sub(1).is_some_and(|at| self.v6[at].contains(&address))
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Trusted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(&self.v4).entries(&self.v6).finish()
+    }
+}
+
+/// A network, or an address as the network of itself alone; IPv4 in its own form, since addresses are compared in it.
+fn network(text: &str) -> Option<IpNet> {
+    let net = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).ok()?;
+    match net {
+        IpNet::V6(v6) if v6.prefix_len() >= MAPPED_PREFIX => match Ipv6Addr::to_ipv4_mapped(&v6.network()) {
+            Some(v4) => {
+                let prefix = v6.prefix_len() - MAPPED_PREFIX;
+                Some(Ipv4Net::new(v4, prefix).expect("at most 128 - 96").into())
+            }
+            None => Some(net),
+        },
+        net => Some(net),
+    }
+}

@@ -1,0 +1,500 @@
+//! The other keys: headers, cookies, extensions, and what axum's router knows.
+
+#![cfg(feature = "tower")]
+
+use std::sync::Arc;
+
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Request};
+use proptest::prelude::*;
+use tollgate::http::{CookieKey, ExtensionKey, GlobalKey, HeaderKey, KeyExtractor, NoKey};
+use tollgate::{Clock, KeyText, Quota, RateLimiter};
+
+fn head<V: AsRef<[u8]>>(lines: &[(&str, V)]) -> Parts {
+    let (mut head, ()) = Request::new(()).into_parts();
+    for (name, value) in lines {
+        let name: HeaderName = name.parse().unwrap();
+        head.headers.append(name, HeaderValue::from_bytes(value.as_ref()).unwrap());
+    }
+    head
+}
+
+/// The text of a key, or why there is none.
+fn text_of(key: &impl KeyExtractor, head: &Parts) -> String {
+    match key.extract(head) {
+        Ok(key) => KeyText::of(&key),
+        Err(NoKey::Absent(what)) => format!("absent: {what}"),
+        Err(NoKey::Misconfigured(what)) => format!("misconfigured: {what}"),
+        Err(other) => panic!("{other:?}"),
+    }
+}
+
+/// The key of a request with these header lines.
+#[track_caller]
+fn check(key: impl KeyExtractor, lines: &[(&str, &str)], expected: &str) {
+    assert_eq!(text_of(&key, &head(lines)), expected, "{lines:?}");
+}
+
+/// How many of a thousand requests pass where each key has one.
+fn admitted(key: impl KeyExtractor, name: &str, value: impl Fn(u32) -> Vec<String>) -> usize {
+    let limiter = RateLimiter::builder(Quota::per_hour(1)).clock(Clock::manual()).build();
+    let ask = |n| {
+        let head = head(&value(n).iter().map(|value| (name, value)).collect::<Vec<_>>());
+        limiter.check(&key.extract(&head).unwrap()).is_ok()
+    };
+    (0..1000).filter(|&n| ask(n)).count()
+}
+
+#[test]
+fn a_header_counts_by_its_value() {
+    let key = || HeaderKey::new("X-Api-Key").unwrap();
+    check(key(), &[("x-api-key", "abc")], "abc");
+    check(key(), &[("x-api-key", "ABC"), ("x-other", "abc")], "ABC");
+    check(key(), &[("x-api-key", "")], "%");
+    check(key(), &[], "absent: the header x-api-key");
+    check(key(), &[("x-api", "abc")], "absent: the header x-api-key");
+    check(HeaderKey::new(http::header::AUTHORIZATION).unwrap(), &[("authorization", "a b")], "a%20b");
+    check(HeaderKey::new(String::from("host")).unwrap(), &[("host", "example")], "example");
+    // Once more is no harm.
+    check(key(), &[("x-api-key", "abc"), ("x-api-key", "abc")], "abc");
+    // Two that differ are none of them: whichever the program takes, the other cannot be rotated.
+    check(key(), &[("x-api-key", "abc"), ("x-api-key", "abd")], "%");
+    assert_eq!(admitted(key(), "x-api-key", |n| vec!["real".into(), n.to_string()]), 1);
+    assert_eq!(admitted(key(), "x-api-key", |n| vec![n.to_string(), "real".into()]), 1);
+    assert_eq!(admitted(key(), "x-api-key", |n| vec!["a".into(), "a".into(), n.to_string()]), 1);
+    assert_eq!(admitted(key(), "x-api-key", |n| vec![n.to_string()]), 1000);
+    // To the last byte, at any length.
+    assert_eq!(admitted(key(), "x-api-key", |n| vec![format!("{}{n}", "x".repeat(10_000))]), 1000);
+}
+
+#[test]
+fn a_cookie_counts_by_its_value() {
+    let key = || CookieKey::new("session").unwrap();
+    check(key(), &[("cookie", "session=abc")], "abc");
+    check(key(), &[("cookie", "a=1; session=abc; b=2")], "abc");
+    check(key(), &[("cookie", "a=1;session=abc;b=2")], "abc");
+    check(key(), &[("cookie", "a=1"), ("cookie", "session=abc")], "abc");
+    check(key(), &[("cookie", "session=abc==; b=2")], "abc%3D%3D");
+    check(key(), &[("cookie", "session=")], "%");
+    check(key(), &[], "absent: the cookie session");
+    check(key(), &[("cookie", "")], "absent: the cookie session");
+    check(key(), &[("cookie", "session")], "absent: the cookie session");
+    check(key(), &[("cookie", "Session=abc")], "absent: the cookie session");
+    check(key(), &[("cookie", "xsession=abc; sessionx=abc; ses sion=abc; =session")], "absent: the cookie session");
+    check(key(), &[("cookie", "a=session=abc")], "absent: the cookie session");
+    check(key(), &[("set-cookie", "session=abc")], "absent: the cookie session");
+    // One cookie in every spelling that programs take for it.
+    for spelling in [
+        "session=abc",
+        " session = abc ",
+        "session=\"abc\"",
+        "session=%61%62%63",
+        "%73ession=abc",
+        "session=abc; session=abc",
+    ] {
+        check(key(), &[("cookie", spelling)], "abc");
+    }
+    check(CookieKey::new("a%b").unwrap(), &[("cookie", "a%b=1")], "1");
+    // Several that differ are none of them.
+    check(key(), &[("cookie", "session=abc; session=abd")], "%");
+    check(key(), &[("cookie", "session=abc"), ("cookie", "%73ession=abd")], "%");
+    assert_eq!(admitted(key(), "cookie", |n| vec![format!("session=real; session={n}")]), 1);
+    assert_eq!(admitted(key(), "cookie", |n| vec![format!("session={n}"), "session=real".into()]), 1);
+    assert_eq!(admitted(key(), "cookie", |n| vec![format!("session={n}")]), 1000);
+}
+
+#[test]
+fn cookies_are_read_to_a_bound() {
+    let key = || CookieKey::new("session").unwrap();
+    let padding = |len: usize| "x".repeat(len);
+    check(key(), &[("cookie", &format!("session=abc; a={}", padding(16_000)))], "abc");
+    check(key(), &[("cookie", &format!("session=abc; a={}", padding(17_000)))], "%");
+    check(key(), &[("cookie", &padding(1 << 20))], "%");
+    check(key(), &[("cookie", &";".repeat(16_000))], "absent: the cookie session");
+    check(key(), &[("cookie", "a=1"); 10_000], "%");
+    // What cannot be read to its end cannot be rotated there.
+    let line = |n| format!("session={n}; a={}; session=real", padding(17_000));
+    assert_eq!(admitted(key(), "cookie", |n| vec![line(n)]), 1);
+}
+
+#[test]
+fn names_that_are_none_are_refused_when_built() {
+    for name in ["", "not a name", "a:b", "a\r\nb", "\u{e9}", &"x".repeat(70_000)] {
+        let error = HeaderKey::new(name).unwrap_err().to_string();
+        assert!(error.starts_with('"') && error.contains("not the name of a header"), "{error}");
+        assert!(error.len() < 200, "{error}");
+    }
+    for name in ["", "a b", "a=b", "a;b", "a,b", "\"a\"", "\u{e9}"] {
+        let error = CookieKey::new(name).unwrap_err().to_string();
+        assert!(error.contains(&format!("{name:?}")) && error.contains("not the name of a cookie"), "{error}");
+    }
+}
+
+#[derive(Clone)]
+struct User {
+    id: u64,
+    name: Arc<str>,
+}
+
+#[test]
+fn an_extension_counts_by_what_the_closure_takes() {
+    let mut head = head::<&str>(&[]);
+    let by_id = ExtensionKey::<User>::new(|user: &User| user.id);
+    let by_name = ExtensionKey::new(|user: &User| user.name.clone());
+    assert_eq!(text_of(&by_id, &head), "absent: the request extension keys::User");
+    head.extensions.insert(User { id: 7, name: "ann".into() });
+    assert_eq!(text_of(&by_id, &head), "7");
+    assert_eq!(text_of(&by_name.clone(), &head), "ann");
+    assert_eq!(format!("{by_id:?}"), "ExtensionKey(\"keys::User\")");
+}
+
+#[test]
+fn keys_combine() {
+    let header = || HeaderKey::new("x-a").unwrap();
+    let cookie = || CookieKey::new("b").unwrap();
+    let method = |head: &Parts| Some(head.method.as_str().to_owned());
+    let lines = [("x-a", "a"), ("cookie", "b=b")];
+    check(GlobalKey, &lines, "%");
+    check(method, &lines, "GET");
+    check(|_: &Parts| None::<u32>, &lines, "absent: what this route is counted by");
+    check((header(), cookie()), &lines, "a:b");
+    check((header(), method, cookie()), &lines, "a:GET:b");
+    check((header(), cookie()), &lines[..1], "absent: the cookie b");
+    check((header(), cookie(), GlobalKey), &lines[1..], "absent: the header x-a");
+    // Parts do not run into each other.
+    let limiter = RateLimiter::builder(Quota::per_hour(1)).clock(Clock::manual()).build();
+    for (a, b) in [("", "abc"), ("a", "bc"), ("ab", "c"), ("abc", "")] {
+        let pair = (CookieKey::new("a").unwrap(), cookie());
+        let head = head(&[("cookie", format!("a={a}; b={b}"))]);
+        assert!(limiter.check(&pair.extract(&head).unwrap()).is_ok(), "{a} {b}");
+    }
+}
+
+#[test]
+fn a_missing_key_reads_well() {
+    let no_key = HeaderKey::new("x-api-key").unwrap().extract(&head::<&str>(&[])).unwrap_err();
+    assert_eq!(no_key.to_string(), "the request lacks the header x-api-key");
+    assert_eq!(no_key, NoKey::Absent("the header x-api-key".into()));
+    assert_ne!(no_key, NoKey::Absent("the header x-api".into()));
+}
+
+proptest! {
+    /// Any spelling of a value is the value, for the limiter and in its text; and no bytes do harm.
+    #[test]
+    fn spellings_of_a_value_are_one_key(value in prop::collection::vec(any::<u8>(), 0..200), choices in any::<u64>()) {
+        // Encoded are the bytes that must be, and some by choice.
+        let spell = |choices: u64| -> String {
+            let mut text = String::new();
+            for (n, &byte) in value.iter().enumerate() {
+                if byte.is_ascii_alphanumeric() && choices >> (n % 64) & 1 == 0 {
+                    text.push(byte.into());
+                } else if choices >> ((n + 7) % 64) & 1 == 0 {
+                    text.push_str(&format!("%{byte:02x}"));
+                } else {
+                    text.push_str(&format!("%{byte:02X}"));
+                }
+            }
+            text
+        };
+        let key = CookieKey::new("s").unwrap();
+        let limiter = RateLimiter::builder(Quota::per_hour(1)).clock(Clock::manual()).build();
+        let heads = [spell(0), spell(choices), spell(u64::MAX)].map(|spelling| head(&[("cookie", format!("s={spelling}"))]));
+        let plain = KeyText::of(&value);
+        for (n, head) in heads.iter().enumerate() {
+            let found = key.extract(head).unwrap();
+            prop_assert_eq!(KeyText::of(&found), plain.clone());
+            prop_assert_eq!(limiter.check(&found).is_ok(), n == 0);
+            // And its end matters.
+            let longer = head.headers["cookie"].to_str().unwrap().to_owned() + "x";
+            let longer = self::head(&[("cookie", longer)]);
+            prop_assert_ne!(key.extract(&longer).unwrap(), found);
+            prop_assert_eq!(limiter.check(&key.extract(&longer).unwrap()).is_ok(), n == 0);
+        }
+    }
+
+    /// Any bytes in a cookie header give a key or none, and bytes after it cannot hide what is there.
+    #[test]
+    fn any_cookies_are_harmless(
+        line in prop::collection::vec(any::<u8>().prop_filter("not in headers", |&b| b == 9 || (b >= 32 && b != 127)), 0..60),
+    ) {
+        let key = CookieKey::new("s").unwrap();
+        let with = [&line[..], b"; s=real"].concat();
+        let found = text_of(&key, &head(&[("cookie", &with)]));
+        let alone = text_of(&key, &head(&[("cookie", &line)]));
+        let expected = if alone == "real" || alone.starts_with("absent") { "real" } else { "%" };
+        prop_assert_eq!(found, expected);
+    }
+}
+
+/// Requests through real axum routers, with a layer that answers with the key it sees.
+#[cfg(feature = "axum")]
+mod routes {
+    use std::convert::Infallible;
+    use std::future::{Ready, ready};
+    use std::task::{Context, Poll};
+
+    use axum::Router;
+    use axum::body::Body;
+    use axum::response::Response;
+    use axum::routing::{any, get, post};
+    use http::Request;
+    use tollgate::http::{ClientIp, KeyExtractor, MethodRouteKey, PathParam, PeerAddr, RouteKey};
+    use tollgate::{Quota, RateLimitLayer};
+    use tower::{Layer, Service, ServiceExt};
+
+    use super::text_of;
+
+    /// Where a limit would stand: answers with the key, in a header.
+    #[derive(Clone)]
+    struct Probe<K>(K);
+
+    #[derive(Clone)]
+    struct Probed<K>(K);
+
+    impl<S, K: Clone> Layer<S> for Probe<K> {
+        type Service = Probed<K>;
+
+        fn layer(&self, _: S) -> Probed<K> {
+            Probed(self.0.clone())
+        }
+    }
+
+    impl<K: KeyExtractor> Service<Request<Body>> for Probed<K> {
+        type Response = Response;
+        type Error = Infallible;
+        type Future = Ready<Result<Response, Infallible>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, request: Request<Body>) -> Self::Future {
+            let key = text_of(&self.0, &request.into_parts().0);
+            ready(Ok(Response::builder().header("key", key).body(Body::empty()).unwrap()))
+        }
+    }
+
+    /// The key of a request (`GET /path`, or another method in front).
+    #[track_caller]
+    fn ask<S>(app: &S, request: &str) -> String
+    where
+        S: Service<Request<Body>, Response = Response, Error = Infallible> + Clone,
+    {
+        let (method, uri) = request.split_once(' ').unwrap();
+        answer(app, Request::builder().method(method).uri(uri))
+    }
+
+    fn answer<S>(app: &S, request: http::request::Builder) -> String
+    where
+        S: Service<Request<Body>, Response = Response, Error = Infallible> + Clone,
+    {
+        let request = request.body(Body::empty()).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let response = runtime.block_on(app.clone().oneshot(request)).unwrap();
+        match response.headers().get("key") {
+            Some(key) => key.to_str().unwrap().to_owned(),
+            None => response.status().to_string(),
+        }
+    }
+
+    #[track_caller]
+    fn check(app: &Router, request: &str, expected: &str) {
+        assert_eq!(ask(app, request), expected, "{request}");
+    }
+
+    async fn ok() {}
+
+    fn routes() -> Router {
+        Router::new()
+            .route("/", get(ok))
+            .route("/users/{id}", get(ok).post(ok))
+            .route("/search", get(ok))
+            .route("/slash/", get(ok))
+            .route("/slash", get(ok))
+            .route("/files/{*path}", get(ok))
+    }
+
+    #[test]
+    fn a_route_is_one_key() {
+        let app = routes().layer(Probe(RouteKey));
+        check(&app, "GET /users/1", "%2Fusers%2F%7Bid%7D");
+        check(&app, "GET /users/2?x=y", "%2Fusers%2F%7Bid%7D");
+        check(&app, "POST /users/2", "%2Fusers%2F%7Bid%7D");
+        check(&app, "GET /search", "%2Fsearch");
+        check(&app, "GET /files/a/b/c", "%2Ffiles%2F%7B%2Apath%7D");
+        check(&app, "GET /", "%2F");
+        // With and without a slash at the end.
+        check(&app, "GET /slash", "%2Fslash");
+        check(&app, "GET /slash/", "%2Fslash");
+    }
+
+    #[test]
+    fn what_matches_no_route_is_one_key_too() {
+        const UNMATCHED: &str = "%";
+        for app in [
+            routes().layer(Probe(RouteKey)),
+            routes().fallback(ok).layer(Probe(RouteKey)),
+            Router::new().nest("/api", routes()).fallback(ok).layer(Probe(RouteKey)),
+            Router::new().nest("/api", routes().fallback(ok)).layer(Probe(RouteKey)),
+        ] {
+            for path in
+                ["/nothing", "/a/b/c", "/search/", "//search", "/SEARCH", "/%73earch", "/users", "/users/1/", "/api/x"]
+            {
+                check(&app, &format!("GET {path}"), UNMATCHED);
+            }
+        }
+    }
+
+    #[test]
+    fn a_nested_route_is_its_whole_path() {
+        let inside = Router::new().nest("/{tenant}", Router::new().nest("/api", routes().layer(Probe(RouteKey))));
+        let outside = Router::new().nest("/{tenant}", Router::new().nest("/api", routes())).layer(Probe(RouteKey));
+        for app in [inside, outside] {
+            check(&app, "GET /acme/api/users/1", "%2F%7Btenant%7D%2Fapi%2Fusers%2F%7Bid%7D");
+            check(&app, "GET /other/api/search", "%2F%7Btenant%7D%2Fapi%2Fsearch");
+        }
+        // A nested service is not matched yet, seen from outside.
+        let app = Router::new().nest_service("/api", routes()).layer(Probe(RouteKey));
+        check(&app, "GET /api/search", "%");
+        let app = Router::new().nest_service("/api", routes().layer(Probe(RouteKey)));
+        check(&app, "GET /api/search", "%2Fapi%2Fsearch");
+    }
+
+    #[test]
+    fn around_the_router_no_route_is_known() {
+        for answer in [
+            ask(&Probe(RouteKey).layer(routes()), "GET /search"),
+            ask(&Probe(MethodRouteKey).layer(routes()), "GET /search"),
+            ask(&Probe(PathParam::new("id")).layer(routes()), "GET /users/1"),
+        ] {
+            assert!(answer.starts_with("misconfigured: ") && answer.contains("Router::layer"), "{answer}");
+        }
+    }
+
+    #[test]
+    fn methods_count_as_what_answers_them() {
+        let app = Router::new().route("/a", any(ok).layer(Probe(MethodRouteKey)));
+        for method in ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"] {
+            check(&app, &format!("{method} /a"), &format!("{method}:%2Fa"));
+        }
+        check(&app, "HEAD /a", "GET:%2Fa");
+        for method in ["BREW", "get", "PROPFIND", "X1", "X2"] {
+            check(&app, &format!("{method} /a"), "other:%2Fa");
+        }
+        let app = routes().layer(Probe(MethodRouteKey));
+        check(&app, "HEAD /search", "GET:%2Fsearch");
+        check(&app, "POST /users/1", "POST:%2Fusers%2F%7Bid%7D");
+        check(&app, "POST /nothing", "POST:%");
+
+        let app = Router::new().route("/a", post(ok)).layer(Probe(MethodRouteKey));
+        for name in ["x-http-method-override", "x-http-method", "x-method-override"] {
+            let request = Request::post("/a").header(name, "DELETE");
+            assert_eq!(answer(&app, request), "POST:%2Fa");
+        }
+    }
+
+    #[test]
+    fn a_path_parameter_counts_by_its_value() {
+        let layered = routes().layer(Probe(PathParam::new("id")));
+        let on_route = Router::new().route("/users/{id}", get(ok).layer(Probe(PathParam::new("id"))));
+        for app in [layered.clone(), on_route] {
+            for spelling in ["/users/abc", "/users/%61bc", "/users/%61%62%63", "/users/ab%63?id=x"] {
+                check(&app, &format!("GET {spelling}"), "abc");
+            }
+            check(&app, "GET /users/ABC", "ABC");
+            check(&app, "GET /users/a%2Fb", "a%2Fb");
+            check(&app, "GET /users/%2561", "%2561");
+            check(&app, "GET /users/100%", "100%25");
+            check(&app, "GET /users/%ff", "%FF");
+        }
+        // A server's mistake on routes that lack it, and nobody's on paths that are none.
+        let answer = ask(&layered, "GET /search");
+        assert!(answer.starts_with("misconfigured: ") && answer.contains("{id}"), "{answer}");
+        check(&layered, "GET /nothing", "absent: the path parameter id");
+        check(&layered, "GET /users/1/", "absent: the path parameter id");
+    }
+
+    #[test]
+    fn wildcards_are_parameters() {
+        let app = routes().layer(Probe(PathParam::new("path")));
+        check(&app, "GET /files/a", "a");
+        check(&app, "GET /files/a/b//c/", "a%2Fb%2F%2Fc%2F");
+        check(&app, "GET /files//", "%2F");
+    }
+
+    #[test]
+    fn text_may_stand_before_a_parameter() {
+        let routes = Router::new().route("/v{version}/{{x}}{id}", get(ok));
+        check(&routes.clone().layer(Probe(PathParam::new("version"))), "GET /v2/{x}7", "2");
+        check(&routes.layer(Probe(PathParam::new("id"))), "GET /v2/{x}7", "7");
+    }
+
+    /// Where something between two routers rewrites the path, the first path and the matched route do not fit each other.
+    #[test]
+    fn no_value_is_better_than_a_wrong_one() {
+        let inner = Router::new().route("/users/{id}", get(ok)).layer(Probe(PathParam::new("id")));
+        let rewriting = tower::util::MapRequest::new(inner, |mut request: Request<Body>| {
+            *request.uri_mut() = http::Uri::from_static("/users/7");
+            request
+        });
+        let app = Router::new().fallback_service(rewriting);
+        assert!(ask(&app, "GET /old/users/7").starts_with("misconfigured: "));
+        assert!(ask(&app, "GET /old").starts_with("misconfigured: "));
+        assert!(ask(&app, "GET /users/8").starts_with("misconfigured: "), "the handler sees 7");
+        check(&app, "GET /users/7", "7");
+        // All of the path taken by the prefix.
+        let app = Router::new().nest("/{id}", Router::new().route("/", get(ok)).layer(Probe(PathParam::new("id"))));
+        check(&app, "GET /7", "7");
+        let service = Router::new().route("/", get(ok)).layer(Probe(PathParam::new("id")));
+        check(&Router::new().nest_service("/{id}", service.clone()), "GET /7", "7");
+        check(&Router::new().nest_service("/{id}", service), "GET /7/", "7");
+    }
+
+    #[test]
+    fn parameters_are_found_inside_of_nest() {
+        let probe = |name: &str| Probe(PathParam::new(name));
+        for name in ["tenant", "version", "id"] {
+            let routes = || Router::new().route("/users/{id}", get(ok)).route("/{{id}}/{id}", get(ok));
+            let expected = match name {
+                "tenant" => "acme",
+                "version" => "v1",
+                _ => "7",
+            };
+            let innermost =
+                Router::new().nest("/{tenant}", Router::new().nest("/api/{version}", routes().layer(probe(name))));
+            let between =
+                Router::new().nest("/{tenant}", Router::new().nest("/api/{version}", routes()).layer(probe(name)));
+            let outermost =
+                Router::new().nest("/{tenant}", Router::new().nest("/api/{version}", routes())).layer(probe(name));
+            let service = Router::new()
+                .nest_service("/{tenant}/api/{version}", Router::new().fallback_service(routes().layer(probe(name))));
+            for app in [innermost, between, outermost] {
+                check(&app, "GET /acme/api/v1/users/7", expected);
+                check(&app, "GET /%61cme/api/%761/users/%37", expected);
+                check(&app, "GET /acme/api/v1/{id}/7", expected);
+            }
+            check(&service, "GET /acme/api/v1/users/7", expected);
+        }
+    }
+
+    /// The key, the layer and the router together: a client that varies all it can has one limit for each route.
+    #[test]
+    fn a_route_cannot_be_dodged() {
+        let layer = RateLimitLayer::new(Quota::per_hour(1)).key((MethodRouteKey, ClientIp::peer()));
+        let app = routes().layer(layer);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let send = |method: &str, path: &str| {
+            let mut request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
+            request.extensions_mut().insert(PeerAddr("203.0.113.9:80".parse().unwrap()));
+            runtime.block_on(app.clone().oneshot(request)).unwrap().status().as_u16()
+        };
+        assert_eq!(send("GET", "/users/1"), 200);
+        assert_eq!(send("GET", "/users/2"), 429);
+        assert_eq!(send("HEAD", "/users/3"), 429);
+        assert_eq!(send("POST", "/users/1"), 200);
+        assert_eq!(send("GET", "/nothing"), 404);
+        assert_eq!(send("GET", "//users/1"), 429);
+        assert_eq!(send("BREW", "/search"), 405);
+        assert_eq!(send("BREW2", "/search"), 429);
+    }
+}
