@@ -15,6 +15,12 @@ const _: () = assert!(QUOTAS_MAX == WORDS_MAX);
 /// The bits of a fingerprint that tell the generation of rules by which its words are to be read.
 const GENERATION_BITS: u32 = GENERATIONS.trailing_zeros();
 
+/// What a fingerprint says of how the key's words are to be read.
+#[inline]
+fn tag(version: u64, plan: usize) -> u64 {
+    (version % GENERATIONS) | ((plan as u64) << GENERATION_BITS)
+}
+
 pub(crate) struct Engine {
     hasher: ahash::RandomState,
     rules: Rules,
@@ -95,7 +101,7 @@ impl Engine {
     ) -> T {
         loop {
             let now = self.clock.now();
-            let tagged = |version: u64| key | version % GENERATIONS | (plan as u64) << GENERATION_BITS;
+            let tagged = |version: u64| key | tag(version, plan);
             let answered = if self.rules.width() == 1 {
                 let (version, quota) = self.rules.first(plan);
                 let fingerprint = tagged(version);
@@ -158,12 +164,11 @@ impl Engine {
         self.rules.replace(plan, policy, || {
             let now = self.clock.now();
             let generation = self.rules.version() % GENERATIONS;
-            let current = |owner: u64| owner & !(GENERATIONS - 1) | generation;
+            let current = |owner: u64| (owner & !(GENERATIONS - 1)) | generation;
             let carry = |owner: u64, index: usize, word: u64| self.carry(owner, current(owner), index, word, now);
             self.table.carry_over(current, carry, |plan, index, word| {
                 let before = generation.wrapping_sub(1) % GENERATIONS;
-                let tag = |generation: u64| generation | (plan as u64) << GENERATION_BITS;
-                self.carry(tag(before), tag(generation), index, word, now)
+                self.carry(tag(before, plan), tag(generation, plan), index, word, now)
             });
         });
     }

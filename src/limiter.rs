@@ -220,6 +220,12 @@ impl RateLimiter {
         Some(self.inner.engine.rules().policy(self.plan.index()?))
     }
 
+    /// How often the policies of this limiter have been replaced.
+    #[cfg(feature = "tower")]
+    pub(crate) fn policy_version(&self) -> u64 {
+        self.inner.engine.rules().version()
+    }
+
     pub(crate) fn engine(&self) -> &Engine {
         &self.inner.engine
     }

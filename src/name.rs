@@ -17,8 +17,11 @@ impl Name {
     pub(crate) const UNLIMITED: Self = {
         let mut bytes = [0; NAME_MAX];
         let name = b"unlimited";
-        let (head, _) = bytes.split_at_mut(name.len());
-        head.copy_from_slice(name);
+        let mut at = 0;
+        while at < name.len() {
+            bytes[at] = name[at];
+            at += 1;
+        }
         Self { len: name.len() as u8, bytes }
     };
 

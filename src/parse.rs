@@ -171,7 +171,7 @@ impl<'a> Reader<'a> {
     fn peek(&self) -> Token<'a> {
         let rest = self.input[self.at..].trim_start();
         let at = self.input.len() - rest.len();
-        let run = |is: fn(&u8) -> bool| rest.len() - rest.bytes().skip_while(|byte| is(byte)).count();
+        let run = |is: fn(&u8) -> bool| rest.len() - rest.bytes().skip_while(is).count();
         let (kind, len) = match rest.bytes().next() {
             None => (Kind::End, 0),
             Some(b'0'..=b'9') => (Kind::Number, run(u8::is_ascii_digit)),
@@ -280,5 +280,5 @@ fn unit(text: &str) -> Option<u64> {
         let singular = if plural { &text[..spelling.len()] } else { text };
         singular.eq_ignore_ascii_case(spelling)
     };
-    UNITS.iter().find(|(_, spellings)| spellings.iter().any(|spelling| is(spelling))).map(|(nanos, _)| *nanos)
+    UNITS.iter().find(|(_, spellings)| spellings.iter().any(is)).map(|(nanos, _)| *nanos)
 }

@@ -16,8 +16,13 @@ const EDGES: &[(&str, &[&str])] = &[
     ("quota", &["algorithm"]),
     ("policy", &["quota", "name"]),
     ("parse", &["policy", "quota"]),
-    ("limiter", &["policy", "quota", "name", "algorithm", "table", "clock", "decision", "throttle"]),
-    ("http", &["limiter", "policy", "quota", "decision", "key"]),
+    ("plan", &["policy"]),
+    ("rules", &["policy", "name", "algorithm", "decision"]),
+    ("engine", &["rules", "table", "clock", "policy", "algorithm", "decision"]),
+    ("limiter", &["engine", "reservation", "plan", "policy", "table", "clock", "decision", "throttle"]),
+    // A reservation is the limiter's answer and holds the limiter: the two are one noun in two files.
+    ("reservation", &["limiter", "engine", "decision"]),
+    ("http", &["limiter", "policy", "plan", "quota", "decision", "key"]),
 ];
 
 /// Crates that only doors may name.

@@ -1,12 +1,15 @@
 //! [`Headers`]: the dialects in which a response tells the client where it stands.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
+use parking_lot::Mutex;
 
 use crate::decision::{Denied, Status};
 use crate::limiter::RateLimiter;
+use crate::plan::Plan;
 use crate::policy::Policy;
 
 const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
@@ -51,22 +54,36 @@ pub enum Reset {
     Delta,
 }
 
-/// The values that do not change from response to response.
-#[derive(Clone, Debug)]
-pub(super) struct Prepared {
-    policy: HeaderValue,
+/// The `RateLimit-Policy` header of a limiter: made once, and again when the policy has been replaced.
+#[derive(Clone, Debug, Default)]
+pub(super) struct PolicyHeader {
+    made: Arc<Mutex<Option<(u64, Plan, HeaderValue)>>>,
 }
 
-impl Prepared {
-    pub(super) fn new(policy: &Policy) -> Self {
-        let quotas = policy.quotas().map(|(name, quota)| {
-            let (period, subsec) = (quota.period().as_secs(), quota.period().subsec_nanos());
-            let window = if subsec == 0 { format!(";w={period}") } else { String::new() };
-            format!("\"{name}\";q={}{window}", quota.amount().min(INTEGER_MAX))
-        });
-        let quotas = quotas.collect::<Vec<_>>().join(", ");
-        Self { policy: HeaderValue::try_from(quotas).expect("names are printable ASCII without quotes") }
+impl PolicyHeader {
+    /// The value for what this handle enforces now; `None` where that is no limit.
+    fn value(&self, limiter: &RateLimiter) -> Option<HeaderValue> {
+        let (version, plan) = (limiter.policy_version(), limiter.current_plan());
+        let mut made = self.made.lock();
+        match &*made {
+            Some((of_version, of_plan, value)) if (*of_version, *of_plan) == (version, plan) => Some(value.clone()),
+            _ => {
+                let value = policy_value(&limiter.policy()?);
+                *made = Some((version, plan, value.clone()));
+                Some(value)
+            }
+        }
     }
+}
+
+fn policy_value(policy: &Policy) -> HeaderValue {
+    let quotas = policy.quotas().map(|(name, quota)| {
+        let (period, subsec) = (quota.period().as_secs(), quota.period().subsec_nanos());
+        let window = if subsec == 0 { format!(";w={period}") } else { String::new() };
+        format!("\"{name}\";q={}{window}", quota.amount().min(INTEGER_MAX))
+    });
+    let quotas = quotas.collect::<Vec<_>>().join(", ");
+    HeaderValue::try_from(quotas).expect("names are printable ASCII without quotes")
 }
 
 impl Headers {
@@ -74,11 +91,12 @@ impl Headers {
     pub(super) const COUNT_MAX: usize = 3;
 
     /// Adds what is told of a status. `wait` is `t` in seconds; there is none for what no wait helps.
-    fn add(self, to: &mut HeaderMap, status: &Status, wait: Option<u64>, prepared: &Prepared, limiter: &RateLimiter) {
+    fn add(self, to: &mut HeaderMap, status: &Status, wait: Option<u64>, policy: &PolicyHeader, limiter: &RateLimiter) {
         match self {
             Self::None => {}
             Self::Draft => {
-                to.insert(RATELIMIT_POLICY, prepared.policy.clone());
+                let Some(policy) = policy.value(limiter) else { return };
+                to.insert(RATELIMIT_POLICY, policy);
                 let mut state = format!("\"{}\";r={}", status.quota(), status.remaining().min(INTEGER_MAX));
                 if let Some(seconds) = wait {
                     write!(state, ";t={seconds}").expect("a String takes any text");
@@ -99,11 +117,11 @@ impl Headers {
         }
     }
 
-    pub(super) fn add_allowed(self, to: &mut HeaderMap, status: &Status, prepared: &Prepared, limiter: &RateLimiter) {
-        self.add(to, status, Some(status.reset_after_nanos.div_ceil(NANOS_PER_SECOND)), prepared, limiter);
+    pub(super) fn add_allowed(self, to: &mut HeaderMap, status: &Status, policy: &PolicyHeader, limiter: &RateLimiter) {
+        self.add(to, status, Some(status.reset_after_nanos.div_ceil(NANOS_PER_SECOND)), policy, limiter);
     }
 
-    pub(super) fn add_denied(self, to: &mut HeaderMap, denied: &Denied, prepared: &Prepared, limiter: &RateLimiter) {
-        self.add(to, &denied.status, denied.retry_after_secs(), prepared, limiter);
+    pub(super) fn add_denied(self, to: &mut HeaderMap, denied: &Denied, policy: &PolicyHeader, limiter: &RateLimiter) {
+        self.add(to, &denied.status, denied.retry_after_secs(), policy, limiter);
     }
 }

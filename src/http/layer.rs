@@ -105,11 +105,7 @@ impl RateLimitLayer {
     /// # let _ = layer;
     /// ```
     pub fn sharing(limiter: &RateLimiter) -> Self {
-        Self {
-            answers: Arc::new(Answers::new(limiter.policy())),
-            limiter: limiter.clone(),
-            key: Arc::new(ClientIp::default()),
-        }
+        Self { answers: Arc::new(Answers::new()), limiter: limiter.clone(), key: Arc::new(ClientIp::default()) }
     }
 }
 
@@ -158,8 +154,7 @@ impl<K> RateLimitLayer<K> {
     /// The body of denials: a line of text unless set.
     #[must_use]
     pub fn denial_body(self, body: Body) -> Self {
-        let policy = self.limiter.policy().clone();
-        self.answering(|answers| answers.set_body(body, &policy))
+        self.answering(|answers| answers.body = body)
     }
 
     /// Builds denials by a closure. Its status becomes 429 and the limiter's headers are set after it, so it

@@ -1,6 +1,5 @@
 //! The limiter's own answers: 429 over HTTP, its gRPC form, and what a request without a key gets.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -10,11 +9,10 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 
 use super::grpc;
-use super::headers::{Headers, Prepared};
+use super::headers::{Headers, PolicyHeader};
 use super::key::NoKey;
 use crate::decision::{Denied, Permit};
 use crate::limiter::RateLimiter;
-use crate::policy::Policy;
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
@@ -51,7 +49,7 @@ pub enum WhenNoKey {
 #[non_exhaustive]
 pub enum Body {
     /// This text, as `text/plain`.
-    Text(Cow<'static, str>),
+    Text(Bytes),
     /// A problem document (RFC 9457) of the type `quota-exceeded`, naming the quota that denied.
     ProblemJson,
 }
@@ -66,40 +64,31 @@ pub(super) struct Answers {
     pub(super) headers_when_allowed: bool,
     pub(super) extra: Vec<(HeaderName, HeaderValue)>,
     pub(super) build: Option<Arc<Build>>,
-    prepared: Prepared,
-    content_type: HeaderValue,
-    /// One body, or one for each quota.
-    bodies: Vec<Bytes>,
+    policy: PolicyHeader,
+    pub(super) body: Body,
 }
 
 impl Answers {
-    pub(super) fn new(policy: &Policy) -> Self {
+    pub(super) fn new() -> Self {
         Self {
             when_no_key: WhenNoKey::default(),
             headers: Headers::default(),
             headers_when_allowed: false,
             extra: Vec::new(),
             build: None,
-            prepared: Prepared::new(policy),
-            content_type: TEXT,
-            bodies: vec![Bytes::from_static(DEFAULT_BODY)],
+            policy: PolicyHeader::default(),
+            body: Body::Text(Bytes::from_static(DEFAULT_BODY)),
         }
-    }
-
-    pub(super) fn set_body(&mut self, body: Body, policy: &Policy) {
-        (self.content_type, self.bodies) = match body {
-            Body::Text(text) => (TEXT, vec![Bytes::from(text.into_owned())]),
-            Body::ProblemJson => (PROBLEM_JSON, policy.quotas().map(|(name, _)| problem(name)).collect()),
-        };
     }
 
     /// The headers that an allowed response gets, if any.
     pub(super) fn when_allowed(&self, permit: &Permit, limiter: &RateLimiter) -> Option<Box<HeaderMap>> {
-        if !self.headers_when_allowed || self.headers == Headers::None {
+        let unlimited = permit.status().limit() == u64::MAX;
+        if !self.headers_when_allowed || self.headers == Headers::None || unlimited {
             return None;
         }
         let mut headers = HeaderMap::with_capacity(Headers::COUNT_MAX);
-        self.headers.add_allowed(&mut headers, permit.status(), &self.prepared, limiter);
+        self.headers.add_allowed(&mut headers, permit.status(), &self.policy, limiter);
         Some(Box::new(headers))
     }
 
@@ -111,13 +100,13 @@ impl Answers {
         } else {
             let mut response = match &self.build {
                 Some(build) => build(&denied, head),
-                None => {
-                    let body = self.bodies.get(denied.status.quota_index()).unwrap_or(&self.bodies[0]);
-                    plain(body.clone(), self.content_type.clone())
-                }
+                None => match &self.body {
+                    Body::Text(text) => plain(text.clone(), TEXT),
+                    Body::ProblemJson => plain(problem(denied.status().quota()), PROBLEM_JSON),
+                },
             };
             make_denial(&mut response, denied);
-            self.headers.add_denied(response.headers_mut(), &denied, &self.prepared, limiter);
+            self.headers.add_denied(response.headers_mut(), &denied, &self.policy, limiter);
             fit(response, head)
         };
         for (name, value) in &self.extra {
