@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use http::{HeaderName, Request, Response};
+use http::{Request, Response};
 use tollgate::http::{GlobalKey, HeaderKey, Headers};
 use tollgate::{Clock, Policy, RateLimitLayer, RateLimiter};
 use tower::{Layer, ServiceExt, service_fn};
@@ -65,7 +65,7 @@ async fn denials_do_not_flood_the_log() {
 
     // Two services of one layer and one of another, around one limiter; many keys.
     let (login, clock) = limiter("login: 1/day");
-    let layer = RateLimitLayer::sharing(&login).key(HeaderKey::new(HeaderName::from_static("x-api-key")));
+    let layer = RateLimitLayer::sharing(&login).key(HeaderKey::new("x-api-key").unwrap());
     let services = [layer.layer(app), layer.layer(app), layer.clone().headers(Headers::Draft).layer(app)];
     let flood = async |requests: usize| {
         for n in 0..requests {

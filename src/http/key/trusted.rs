@@ -71,8 +71,17 @@ impl fmt::Debug for Trusted {
 }
 
 /// A network, or an address as the network of itself alone; IPv4 in its own form, since addresses are compared in it.
+///
+/// The parts are left to the standard library: `ipnet` by itself also takes `010.0.0.0/8`, which is 8.0.0.0/8 to those who
+/// read a leading zero as octal.
 fn network(text: &str) -> Option<IpNet> {
-    let net = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).ok()?;
+    let net = match text.split_once('/') {
+        None => IpNet::from(text.parse::<IpAddr>().ok()?),
+        Some((address, bits)) if bits.bytes().all(|byte| byte.is_ascii_digit()) => {
+            IpNet::new(address.parse().ok()?, bits.parse().ok()?).ok()?
+        }
+        Some(_) => return None,
+    };
     match net {
         IpNet::V6(v6) if v6.prefix_len() >= MAPPED_PREFIX => match Ipv6Addr::to_ipv4_mapped(&v6.network()) {
             Some(v4) => {
