@@ -101,20 +101,47 @@ impl Engine {
     ) -> T {
         loop {
             let now = self.clock.now();
-            let tagged = |version: u64| key | tag(version, plan);
-            let answered = if self.rules.width() == 1 {
-                let (version, quota) = self.rules.first(plan);
-                let fingerprint = tagged(version);
-                answer(Question { engine: self, quotas: &[quota], version, plan, fingerprint, now, cost })
-            } else {
-                let snapshot = self.rules.all(plan);
-                let (version, fingerprint) = (snapshot.version, tagged(snapshot.version));
-                answer(Question { engine: self, quotas: snapshot.quotas(), version, plan, fingerprint, now, cost })
+            let answered = match self.rules.initial(plan) {
+                Some(quotas) => answer(self.question(key, plan, cost, now, 0, quotas)),
+                None => self.ask_changed(key, plan, cost, now, &answer),
             };
             if let Some(answered) = answered {
                 return answered;
             }
         }
+    }
+
+    /// As [`ask`](Self::ask), of rules that have been replaced at least once.
+    #[inline(never)]
+    fn ask_changed<T>(
+        &self,
+        key: u64,
+        plan: usize,
+        cost: u64,
+        now: u64,
+        answer: impl Fn(Question<'_>) -> Option<T>,
+    ) -> Option<T> {
+        if self.rules.width() == 1 {
+            let (version, quota) = self.rules.first(plan);
+            answer(self.question(key, plan, cost, now, version, &[quota]))
+        } else {
+            let snapshot = self.rules.all(plan);
+            answer(self.question(key, plan, cost, now, snapshot.version, snapshot.quotas()))
+        }
+    }
+
+    #[inline]
+    fn question<'a>(
+        &'a self,
+        key: u64,
+        plan: usize,
+        cost: u64,
+        now: u64,
+        version: u64,
+        quotas: &'a [Prepared],
+    ) -> Question<'a> {
+        let fingerprint = key | tag(version, plan);
+        Question { engine: self, quotas, version, plan, fingerprint, now, cost }
     }
 
     #[inline]
@@ -190,7 +217,7 @@ impl Engine {
 
 impl Question<'_> {
     /// `None` when the rules have been replaced meanwhile.
-    #[inline]
+    #[inline(always)]
     fn check<R: Receipt>(&self) -> Option<Result<R, Denied>> {
         if self.cost == 0 {
             // Nothing to charge: no window opens, no place is taken, and time that stepped back cannot deny it.
@@ -222,7 +249,7 @@ impl Question<'_> {
     }
 
     /// Checks a key in its slot; `None` if the slot has been taken from it.
-    #[inline]
+    #[inline(always)]
     fn check_at<R: Receipt>(&self, slot: Slot) -> Option<Result<R, Denied>> {
         let [quota] = self.quotas else {
             return self.check_all_at(slot);
@@ -347,7 +374,7 @@ impl Question<'_> {
     }
 
     /// The quota that has least left.
-    #[inline]
+    #[inline(always)]
     fn status(&self, words: &Words) -> Status {
         if let [quota] = self.quotas {
             return quota.status(0, words[0], self.now);
@@ -397,7 +424,7 @@ impl Tenancy for &Question<'_> {
 }
 
 impl Receipt for Permit {
-    #[inline]
+    #[inline(always)]
     fn of(question: &Question<'_>, after: &Words) -> Self {
         Permit { status: question.status(after) }
     }

@@ -35,6 +35,8 @@ pub(crate) struct Prepared {
 /// The rules of all plans, each with as many quotas.
 pub(crate) struct Rules {
     version: AtomicU64,
+    /// The quotas of version 0, plan by plan: most limiters never see another, and need not copy these.
+    initial: Box<[Prepared]>,
     /// Bank, plan, quota, number.
     cells: Box<[AtomicU64]>,
     plans: usize,
@@ -58,8 +60,10 @@ impl Rules {
     pub(crate) fn new(policies: Vec<Policy>, unix_nanos_at_zero: u64) -> Self {
         let (plans, width) = (policies.len(), policies[0].quotas().len());
         let cells = (0..2 * plans * width * CELLS).map(|_| AtomicU64::new(0)).collect();
+        let initial = policies.iter().flat_map(|policy| prepared(policy, unix_nanos_at_zero)).collect();
         let rules = Self {
             version: AtomicU64::new(0),
+            initial,
             cells,
             plans,
             width,
@@ -108,14 +112,14 @@ impl Rules {
     }
 
     fn write(&self, version: u64, plan: usize, policy: &Policy) {
-        for (index, ((_, quota), name)) in policy.quotas().zip(policy.names()).enumerate() {
-            let prepared = Prepared { counter: quota.counter(self.unix_nanos_at_zero), limit: quota.limit(), name };
+        for (index, prepared) in prepared(policy, self.unix_nanos_at_zero).enumerate() {
             for (cell, number) in self.quota(version, plan, index).iter().zip(prepared.to_cells()) {
                 cell.store(number, Relaxed);
             }
         }
     }
 
+    #[inline]
     fn quota(&self, version: u64, plan: usize, index: usize) -> &[AtomicU64] {
         let bank = (version % 2) as usize;
         let start = ((bank * self.plans + plan) * self.width + index) * CELLS;
@@ -138,8 +142,17 @@ impl Rules {
 
     #[inline]
     fn numbers(&self, version: u64, plan: usize, index: usize) -> [u64; CELLS] {
-        let cells = self.quota(version, plan, index);
-        std::array::from_fn(|number| cells[number].load(Relaxed))
+        let mut numbers = [0; CELLS];
+        for (number, cell) in numbers.iter_mut().zip(self.quota(version, plan, index)) {
+            *number = cell.load(Relaxed);
+        }
+        numbers
+    }
+
+    /// A plan's quotas, as long as they are of version 0.
+    #[inline]
+    pub(crate) fn initial(&self, plan: usize) -> Option<&[Prepared]> {
+        (self.version() == 0).then(|| &self.initial[plan * self.width..][..self.width])
     }
 
     /// A plan's first quota, and the version it is of.
@@ -152,10 +165,17 @@ impl Rules {
     /// All quotas of a plan.
     pub(crate) fn all(&self, plan: usize) -> Snapshot {
         let (version, numbers) = self.read(|version| {
-            let numbers = |index: usize| self.numbers(version, plan, index.min(self.width - 1));
-            std::array::from_fn::<_, QUOTAS_MAX, _>(numbers)
+            let mut numbers = [[0; CELLS]; QUOTAS_MAX];
+            for (index, numbers) in numbers[..self.width].iter_mut().enumerate() {
+                *numbers = self.numbers(version, plan, index);
+            }
+            numbers
         });
-        Snapshot { version, quotas: numbers.map(|numbers| Prepared::from_cells(&numbers)), width: self.width }
+        let mut quotas = [Prepared::from_cells(&numbers[0]); QUOTAS_MAX];
+        for (quota, numbers) in quotas[1..].iter_mut().zip(&numbers[1..self.width]) {
+            *quota = Prepared::from_cells(numbers);
+        }
+        Snapshot { version, quotas, width: self.width }
     }
 
     /// A quota as it was in the generation that an entry is marked with; `None` if that is neither the current one nor the
@@ -168,6 +188,14 @@ impl Rules {
         });
         numbers.map(|numbers| Prepared::from_cells(&numbers))
     }
+}
+
+fn prepared(policy: &Policy, unix_nanos_at_zero: u64) -> impl Iterator<Item = Prepared> {
+    policy.quotas().zip(policy.names()).map(move |((_, quota), name)| Prepared {
+        counter: quota.counter(unix_nanos_at_zero),
+        limit: quota.limit(),
+        name,
+    })
 }
 
 impl std::fmt::Debug for Rules {
@@ -198,7 +226,7 @@ impl Prepared {
         Self { counter: Counter::from_cells(&counter), limit, name: Name::from_cells([f, g, h, i]) }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn status(&self, index: usize, word: u64, now: u64) -> Status {
         Status {
             quota: self.name,
