@@ -69,6 +69,14 @@ struct Prepared {
     limit: u64,
 }
 
+/// What one quota said, and where the key then stands.
+#[derive(Clone, Copy)]
+struct Charged {
+    verdict: Verdict,
+    remaining: u64,
+    reset_after_nanos: u64,
+}
+
 impl RateLimiter {
     /// A limiter with the default capacity of 2^20 keys, on the system's clock.
     ///
@@ -173,7 +181,12 @@ impl Inner {
             return Ok(Permit { status: self.peek(fingerprint, now) });
         }
         if let Some(slot) = self.table.find(fingerprint) {
-            if let Some(answer) = self.check_at(slot, fingerprint, now, cost) {
+            // As `check_at`, but the answer is built once, where it is returned: to move one costs more than to decide it.
+            if let [quota] = &*self.quotas {
+                if let Some(charged) = self.charge_at(slot, fingerprint, quota, now, cost) {
+                    return quota.answer(charged, now);
+                }
+            } else if let Some(answer) = self.check_all_at(slot, fingerprint, now, cost) {
                 return answer;
             }
         }
@@ -205,19 +218,54 @@ impl Inner {
     }
 
     /// Checks a key in its slot; `None` if the slot has been taken from it.
-    #[inline]
     fn check_at(&self, slot: Slot, fingerprint: u64, now: u64, cost: u64) -> Option<Result<Permit, Denied>> {
-        let [quota] = &*self.quotas else {
-            return self.check_all_at(slot, fingerprint, now, cost);
-        };
+        match &*self.quotas {
+            [quota] => Some(quota.answer(self.charge_at(slot, fingerprint, quota, now, cost)?, now)),
+            _ => self.check_all_at(slot, fingerprint, now, cost),
+        }
+    }
+
+    /// Decides by the only quota, and charges it.
+    #[inline]
+    fn charge_at(&self, slot: Slot, fingerprint: u64, quota: &Prepared, now: u64, cost: u64) -> Option<Charged> {
+        match quota.counter {
+            // A copy, so that its numbers stay in registers and the clock is converted once.
+            Counter::TokenBucket(bucket) => {
+                let (verdict, word) = self.charge(slot, fingerprint, |word| bucket.decide(word, now, cost))?;
+                let (remaining, reset_after) = (bucket.remaining(word, now), bucket.reset_after(word, now));
+                Some(Charged { verdict, remaining, reset_after_nanos: reset_after })
+            }
+            ref counter => self.charge_window_at(slot, fingerprint, counter, now, cost),
+        }
+    }
+
+    /// Out of the token bucket's way: windows divide, and want its registers.
+    #[inline(never)]
+    fn charge_window_at(
+        &self,
+        slot: Slot,
+        fingerprint: u64,
+        counter: &Counter,
+        now: u64,
+        cost: u64,
+    ) -> Option<Charged> {
+        let (verdict, word) = self.charge(slot, fingerprint, |word| counter.decide(word, now, cost))?;
+        let (remaining, reset_after) = (counter.remaining(word, now), counter.reset_after(word, now));
+        Some(Charged { verdict, remaining, reset_after_nanos: reset_after })
+    }
+
+    /// The verdict on a key's only word, and the word after it.
+    #[inline(always)]
+    fn charge(&self, slot: Slot, fingerprint: u64, decide: impl Fn(u64) -> Verdict) -> Option<(Verdict, u64)> {
         loop {
             let word = self.table.word(slot, fingerprint, 0)?;
-            match quota.counter.decide(word, now, cost) {
+            let verdict = decide(word);
+            match verdict {
                 Verdict::Allow(next) if next == word || self.table.replace(slot, 0, word, next) => {
-                    return Some(Ok(Permit { status: quota.status(0, next, now) }));
+                    return Some((verdict, next));
                 }
                 Verdict::Allow(_) => {}
-                verdict => return Some(Err(quota.denied(0, word, now, verdict))),
+                Verdict::Wait(_) | Verdict::Never => return Some((verdict, word)),
             }
         }
     }
@@ -339,6 +387,17 @@ impl Prepared {
             limit: self.limit,
             remaining: self.counter.remaining(word, now),
             reset_after_nanos: self.counter.reset_after(word, now),
+        }
+    }
+
+    #[inline]
+    fn answer(&self, charged: Charged, now: u64) -> Result<Permit, Denied> {
+        let Charged { verdict, remaining, reset_after_nanos } = charged;
+        let status = Status { quota: self.name, index: 0, limit: self.limit, remaining, reset_after_nanos };
+        match verdict {
+            Verdict::Allow(_) => Ok(Permit { status }),
+            Verdict::Wait(until) => Err(Denied { status, retry_after_nanos: Some(until.saturating_sub(now)) }),
+            Verdict::Never => Err(Denied { status, retry_after_nanos: None }),
         }
     }
 
