@@ -12,13 +12,21 @@
 //! it from the application's own responses and leave it out of what an autoscaler reads.
 
 mod body;
+mod charge;
+mod counters;
 mod future;
 mod grpc;
 mod headers;
 mod key;
 mod layer;
 mod reject;
+mod rollout;
+#[cfg(feature = "axum")]
+mod routes;
+mod scope;
 mod service;
+mod settings;
+mod watch;
 
 pub use key::{BehindHops, BehindProxies, ClientIp, PeerAddr};
 pub use key::{CookieKey, Decoded, ExtensionKey, GlobalKey, HeaderKey};
@@ -27,8 +35,10 @@ pub use key::{ExtractorError, KeyExtractor, NoKey, Reason};
 pub use key::{MethodRouteKey, PathParam, RouteKey};
 
 pub use body::ResponseBody;
+pub use counters::{Counters, LimiterCounts, QuotaCounts};
 pub use future::ResponseFuture;
 pub use headers::{Headers, Reset};
 pub use layer::RateLimitLayer;
 pub use reject::{Body, WhenNoKey};
+pub use rollout::{PercentError, Rollout};
 pub use service::RateLimit;
