@@ -168,7 +168,8 @@ impl Share {
 
 impl Default for Share {
     fn default() -> Self {
-        Self { parts: AtomicU64::new(WHOLE), seen: AtomicU64::new(0) }
+        // From 1, because 0 is below every share, and a program that restarts often would take many first ones.
+        Self { parts: AtomicU64::new(WHOLE), seen: AtomicU64::new(1) }
     }
 }
 
