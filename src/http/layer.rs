@@ -142,6 +142,7 @@ impl<K> RateLimitLayer<K> {
     }
 
     /// Tells clients where they stand, in these headers, on denials. Without this, denials carry `Retry-After` alone.
+    /// (A gRPC denial has gRPC's own headers instead.)
     #[must_use]
     pub fn headers(self, headers: Headers) -> Self {
         self.answering(|answers| answers.headers = headers)
@@ -154,13 +155,15 @@ impl<K> RateLimitLayer<K> {
         self.answering(|answers| answers.headers_when_allowed = true)
     }
 
-    /// Adds a fixed header to denials, as Envoy's `response_headers_to_add` does. Replaces one of the same name.
+    /// Adds a fixed header to denials, gRPC's too, as Envoy's `response_headers_to_add` does. It is set last, and replaces
+    /// one of the same name, be it the limiter's own.
     #[must_use]
     pub fn denial_header(self, name: HeaderName, value: HeaderValue) -> Self {
         self.answering(|answers| answers.extra.push((name, value)))
     }
 
-    /// The body of denials: a line of text unless set.
+    /// The body of denials over plain HTTP: a line of text unless set. A [`denial_response`](Self::denial_response) goes
+    /// before it.
     #[must_use]
     pub fn denial_body(self, body: Body) -> Self {
         let policy = self.limiter.policy().clone();
