@@ -99,7 +99,13 @@ async fn what_cannot_start_says_why_in_one_line() {
         #[cfg(feature = "tonic")]
         "tonic",
     ];
-    for name in with_limit.iter().chain(&["per_route", "custom_key"]) {
+    let without = [
+        "per_route",
+        "custom_key",
+        #[cfg(feature = "metrics")]
+        "prometheus",
+    ];
+    for name in with_limit.iter().chain(&without) {
         let mut cases = vec![
             (vec!["--listen", &occupied], "cannot listen on"),
             (vec!["--listen", "nowhere"], "cannot listen on nowhere"),
@@ -156,6 +162,31 @@ async fn metrics_leave_denials_out() {
     assert_eq!(value("http_requests_denied_total "), 7.0);
     // Each of the three slept for 20 ms, and nothing quicker was averaged in.
     assert!(value("http_request_duration_seconds_sum ") >= 3.0 * 0.020);
+}
+
+#[cfg(feature = "metrics")]
+#[tokio::test]
+async fn prometheus_reads_denials_by_limiter_and_quota() {
+    let server = serve("prometheus", &[]).await;
+    for _ in 0..20 {
+        ask(server.address, "POST /login").await;
+        assert_eq!(ask(server.address, "GET /search").await.status(), StatusCode::OK, "only tried");
+    }
+    let metrics = ask(server.address, "GET /metrics").await;
+    let text = std::str::from_utf8(metrics.body()).unwrap();
+    let value = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{name} in {text}"));
+        line.trim().parse::<u64>().unwrap()
+    };
+    let (allowed, denied) = (
+        value(r#"tollgate_allowed_total{limiter="logins"}"#),
+        value(r#"tollgate_denied_total{limiter="logins",quota="burst"}"#),
+    );
+    assert!(allowed >= 5 && denied > 0 && allowed + denied == 20, "{text}");
+    let shadow = value(r#"tollgate_shadow_denied_total{limiter="search",quota="2/second"}"#);
+    assert_eq!(value(r#"tollgate_allowed_total{limiter="search"}"#) + shadow, 20, "{text}");
+    assert_eq!(value(r#"tollgate_evicted_total{limiter="logins"}"#), 0);
+    assert_eq!(value(r#"tollgate_keys{limiter="logins"}"#), 1);
 }
 
 #[cfg(feature = "tonic")]
