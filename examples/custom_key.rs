@@ -1,10 +1,11 @@
 //! Counting by what the application knows: an API key with a limit of its own for those who have none.
 //!
 //! ```text
-//! cargo run --example custom_key
+//! cargo run --example custom_key -- --listen 127.0.0.1:5000
 //! ```
 
 use std::net::SocketAddr;
+use std::process::ExitCode;
 
 use axum::Router;
 use axum::http::request::Parts;
@@ -31,8 +32,19 @@ fn customer(head: &Parts) -> Option<Customer> {
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn main() -> ExitCode {
     tracing_subscriber::fmt().with_target(false).init();
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    let listen = arguments()?;
 
     // Two layers on one route: five a minute for each customer, one shared limit for all who show no valid key; and, outside
     // it, a generous limit for each address, so that guessing keys is limited too.
@@ -47,10 +59,30 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .layer(per_customer)
         .layer(per_address);
 
-    let listener = TcpListener::bind("127.0.0.1:5000").await?;
-    println!("listening on http://{}; try:", listener.local_addr()?);
-    println!("  for i in 1 2 3 4 5 6; do curl -s -H 'x-api-key: customer-1' http://127.0.0.1:5000/data; done");
-    println!("  curl -s -H 'x-api-key: customer-2' http://127.0.0.1:5000/data");
+    let listener = TcpListener::bind(&listen).await.map_err(|error| format!("cannot listen on {listen}: {error}"))?;
+    let address = listener.local_addr()?;
+    println!("listening on http://{address}; try:");
+    println!("  for i in 1 2 3 4 5 6; do curl -s -H 'x-api-key: customer-1' http://{address}/data; done");
+    println!("  curl -s -H 'x-api-key: customer-2' http://{address}/data");
     axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await?;
     Ok(())
+}
+
+/// Where to listen: `--listen`.
+fn arguments() -> Result<String, Box<dyn std::error::Error>> {
+    use lexopt::prelude::*;
+
+    let mut listen = "127.0.0.1:5000".to_owned();
+    let mut arguments = lexopt::Parser::from_env();
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            Long("listen") => listen = arguments.value()?.string()?,
+            Long("help") => {
+                println!("usage: custom_key [--listen 127.0.0.1:5000]");
+                std::process::exit(0);
+            }
+            _ => return Err(argument.unexpected().into()),
+        }
+    }
+    Ok(listen)
 }

@@ -1,10 +1,11 @@
 //! Limits in decorator style: different ones per route, one shared by two routes, one route exempt.
 //!
 //! ```text
-//! cargo run --example per_route
+//! cargo run --example per_route -- --listen 127.0.0.1:5000
 //! ```
 
 use std::net::SocketAddr;
+use std::process::ExitCode;
 
 use axum::Router;
 use axum::extract::State;
@@ -44,16 +45,45 @@ async fn export(
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn main() -> ExitCode {
     tracing_subscriber::fmt().with_target(false).init();
-    let listener = TcpListener::bind("127.0.0.1:5000").await?;
-    println!("listening on http://{}; try:", listener.local_addr()?);
-    println!("  for i in 1 2 3 4 5 6; do curl -s -X POST http://127.0.0.1:5000/login; done");
-    println!("  for i in daily weekly daily; do curl -s http://127.0.0.1:5000/reports/$i; done");
-    println!(
-        "  for i in 1 2 3 4; do curl -s http://127.0.0.1:5000/export/7; done; curl -s http://127.0.0.1:5000/export/8"
-    );
-    println!("  for i in 1 2 3 4; do curl -s http://127.0.0.1:5000/health; done");
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    let listen = arguments()?;
+    let listener = TcpListener::bind(&listen).await.map_err(|error| format!("cannot listen on {listen}: {error}"))?;
+    let address = listener.local_addr()?;
+    println!("listening on http://{address}; try:");
+    println!("  for i in 1 2 3 4 5 6; do curl -s -X POST http://{address}/login; done");
+    println!("  for i in daily weekly daily; do curl -s http://{address}/reports/$i; done");
+    println!("  for i in 1 2 3 4; do curl -s http://{address}/export/7; done; curl -s http://{address}/export/8");
+    println!("  for i in 1 2 3 4; do curl -s http://{address}/health; done");
     axum::serve(listener, app()?.into_make_service_with_connect_info::<SocketAddr>()).await?;
     Ok(())
+}
+
+/// Where to listen: `--listen`.
+fn arguments() -> Result<String, Box<dyn std::error::Error>> {
+    use lexopt::prelude::*;
+
+    let mut listen = "127.0.0.1:5000".to_owned();
+    let mut arguments = lexopt::Parser::from_env();
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            Long("listen") => listen = arguments.value()?.string()?,
+            Long("help") => {
+                println!("usage: per_route [--listen 127.0.0.1:5000]");
+                std::process::exit(0);
+            }
+            _ => return Err(argument.unexpected().into()),
+        }
+    }
+    Ok(listen)
 }

@@ -2,11 +2,11 @@
 
 use std::hash::{BuildHasher, Hash};
 
-use crate::algorithm::Verdict;
+use crate::algorithm::{Counter, Verdict};
 use crate::clock::Clock;
 use crate::decision::{Denied, Permit, Status};
 use crate::policy::{Policy, QUOTAS_MAX};
-use crate::rules::{GENERATIONS, Prepared, Rules};
+use crate::rules::{Charged, GENERATIONS, Prepared, Rules};
 use crate::table::{Insertion, Slot, Table, Tenancy, WORDS_MAX, WhenFull, Words};
 
 // One word for each quota.
@@ -57,7 +57,7 @@ struct Question<'a> {
 
 /// What a decision is made into: just the permit, or what giving back needs.
 trait Receipt {
-    fn of(question: &Question<'_>, after: &Words) -> Self;
+    fn of(question: &Question<'_>, permit: Permit, after: &Words) -> Self;
 }
 
 impl Engine {
@@ -146,6 +146,23 @@ impl Engine {
 
     #[inline]
     pub(crate) fn check(&self, key: Fingerprint, plan: usize, cost: u64) -> Result<Permit, Denied> {
+        // A known key under one quota, which is what `ask` would find too. It is written out here so that the verdict stays
+        // in registers and the answer is built once, where it is returned: to move one costs more than to decide it.
+        if cost > 0 && self.rules.width() == 1 {
+            let copy;
+            let (version, quotas) = match self.rules.initial(plan) {
+                Some(quotas) => (0, quotas),
+                None => {
+                    let (version, quota) = self.rules.first(plan);
+                    copy = [quota];
+                    (version, copy.as_slice())
+                }
+            };
+            let question = self.question(key.0, plan, cost, self.clock.now(), version, quotas);
+            if let Some(charged) = self.table.find(question.fingerprint).and_then(|slot| question.charge_at(slot)) {
+                return quotas[0].answer(charged, question.now);
+            }
+        }
         self.ask(key, plan, cost, |question| question.check())
     }
 
@@ -217,11 +234,10 @@ impl Engine {
 
 impl Question<'_> {
     /// `None` when the rules have been replaced meanwhile.
-    #[inline(always)]
     fn check<R: Receipt>(&self) -> Option<Result<R, Denied>> {
         if self.cost == 0 {
             // Nothing to charge: no window opens, no place is taken, and time that stepped back cannot deny it.
-            return Some(Ok(R::of(self, &self.words_now())));
+            return Some(Ok(self.receipt(&self.words_now())));
         }
         if let Some(slot) = self.engine.table.find(self.fingerprint) {
             if let Some(answer) = self.check_at(slot) {
@@ -238,7 +254,7 @@ impl Question<'_> {
             match self.engine.table.insert(self.fingerprint, self) {
                 Err(denied) => return Some(Err(denied)),
                 Ok(Insertion::Stale) => return None,
-                Ok(Insertion::Done(after)) => return Some(Ok(R::of(self, &after))),
+                Ok(Insertion::Done(after)) => return Some(Ok(self.receipt(&after))),
                 Ok(Insertion::Present(slot)) => {
                     if let Some(answer) = self.check_at(slot) {
                         return Some(answer);
@@ -249,22 +265,54 @@ impl Question<'_> {
     }
 
     /// Checks a key in its slot; `None` if the slot has been taken from it.
-    #[inline(always)]
     fn check_at<R: Receipt>(&self, slot: Slot) -> Option<Result<R, Denied>> {
         let [quota] = self.quotas else {
             return self.check_all_at(slot);
         };
+        let charged = self.charge_at(slot)?;
+        Some(quota.answer(charged, self.now).map(|permit| {
+            let mut after = [0; WORDS_MAX];
+            after[0] = charged.word;
+            R::of(self, permit, &after)
+        }))
+    }
+
+    /// Decides by the only quota, and charges it.
+    #[inline]
+    fn charge_at(&self, slot: Slot) -> Option<Charged> {
+        let Self { now, cost, .. } = *self;
+        match self.quotas[0].counter {
+            // A copy, so that its numbers stay in registers and the clock is converted once.
+            Counter::TokenBucket(bucket) => {
+                let (verdict, word) = self.charge(slot, |word| bucket.decide(word, now, cost))?;
+                let (remaining, reset_after_nanos) = (bucket.remaining(word, now), bucket.reset_after(word, now));
+                Some(Charged { verdict, word, remaining, reset_after_nanos })
+            }
+            ref counter => self.charge_window_at(slot, counter),
+        }
+    }
+
+    /// Out of the token bucket's way: windows divide, and want its registers.
+    #[inline(never)]
+    fn charge_window_at(&self, slot: Slot, counter: &Counter) -> Option<Charged> {
+        let (verdict, word) = self.charge(slot, |word| counter.decide(word, self.now, self.cost))?;
+        let (remaining, reset_after_nanos) = (counter.remaining(word, self.now), counter.reset_after(word, self.now));
+        Some(Charged { verdict, word, remaining, reset_after_nanos })
+    }
+
+    /// The verdict on a key's only word, and the word after it.
+    #[inline(always)]
+    fn charge(&self, slot: Slot, decide: impl Fn(u64) -> Verdict) -> Option<(Verdict, u64)> {
         let table = &self.engine.table;
         loop {
             let word = table.word(slot, self.fingerprint, 0)?;
-            match quota.counter.decide(word, self.now, self.cost) {
+            let verdict = decide(word);
+            match verdict {
                 Verdict::Allow(next) if next == word || table.replace(slot, 0, word, next) => {
-                    let mut after = [0; WORDS_MAX];
-                    after[0] = next;
-                    return Some(Ok(R::of(self, &after)));
+                    return Some((verdict, next));
                 }
                 Verdict::Allow(_) => {}
-                verdict => return Some(Err(quota.denied(0, word, self.now, verdict))),
+                Verdict::Wait(_) | Verdict::Never => return Some((verdict, word)),
             }
         }
     }
@@ -292,7 +340,7 @@ impl Question<'_> {
                     }
                 }
             }
-            return Some(Ok(R::of(self, &after)));
+            return Some(Ok(self.receipt(&after)));
         }
     }
 
@@ -346,6 +394,10 @@ impl Question<'_> {
         self.place().and_then(|slot| self.words(slot)).unwrap_or_default()
     }
 
+    fn receipt<R: Receipt>(&self, after: &Words) -> R {
+        R::of(self, Permit { status: self.status(after) }, after)
+    }
+
     fn peek(&self) -> Option<Status> {
         Some(self.status(&self.words_now()))
     }
@@ -374,11 +426,7 @@ impl Question<'_> {
     }
 
     /// The quota that has least left.
-    #[inline(always)]
     fn status(&self, words: &Words) -> Status {
-        if let [quota] = self.quotas {
-            return quota.status(0, words[0], self.now);
-        }
         let each = self.quotas.iter().zip(words).enumerate();
         each.map(|(index, (quota, word))| quota.status(index, *word, self.now))
             .min_by_key(Status::remaining)
@@ -424,15 +472,13 @@ impl Tenancy for &Question<'_> {
 }
 
 impl Receipt for Permit {
-    #[inline(always)]
-    fn of(question: &Question<'_>, after: &Words) -> Self {
-        Permit { status: question.status(after) }
+    fn of(_: &Question<'_>, permit: Permit, _: &Words) -> Self {
+        permit
     }
 }
 
 impl Receipt for Charge {
-    fn of(question: &Question<'_>, after: &Words) -> Self {
-        let permit = Permit { status: question.status(after) };
+    fn of(question: &Question<'_>, permit: Permit, after: &Words) -> Self {
         Charge { permit, version: question.version, words: *after }
     }
 }

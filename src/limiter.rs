@@ -215,9 +215,9 @@ impl RateLimiter {
         }
     }
 
-    /// What this handle enforces now; `None` on [`Plan::UNLIMITED`].
-    pub fn policy(&self) -> Option<Policy> {
-        Some(self.inner.engine.rules().policy(self.plan.index()?))
+    /// What this handle enforces now; on [`Plan::UNLIMITED`], which enforces nothing, the default plan's policy.
+    pub fn policy(&self) -> Policy {
+        self.inner.engine.rules().policy(self.plan.index().unwrap_or_default())
     }
 
     /// How often the policies of this limiter have been replaced.

@@ -12,7 +12,7 @@
 //! version `v` are complete is what the first look (Acquire) gets from the version's store (Release).
 
 use crate::algorithm::{Cells, Counter, Verdict};
-use crate::decision::{Denied, Status};
+use crate::decision::{Denied, Permit, Status};
 use crate::name::Name;
 use crate::policy::{Policy, QUOTAS_MAX};
 use sync::{AtomicU64, Mutex, Ordering::Acquire, Ordering::Relaxed, Ordering::Release, fence};
@@ -30,6 +30,15 @@ pub(crate) struct Prepared {
     pub(crate) counter: Counter,
     limit: u64,
     name: Name,
+}
+
+/// What an only quota said, and where the key then stands.
+#[derive(Clone, Copy)]
+pub(crate) struct Charged {
+    pub(crate) verdict: Verdict,
+    pub(crate) word: u64,
+    pub(crate) remaining: u64,
+    pub(crate) reset_after_nanos: u64,
 }
 
 /// The rules of all plans, each with as many quotas.
@@ -226,7 +235,6 @@ impl Prepared {
         Self { counter: Counter::from_cells(&counter), limit, name: Name::from_cells([f, g, h, i]) }
     }
 
-    #[inline(always)]
     pub(crate) fn status(&self, index: usize, word: u64, now: u64) -> Status {
         Status {
             quota: self.name,
@@ -234,6 +242,18 @@ impl Prepared {
             limit: self.limit,
             remaining: self.counter.remaining(word, now),
             reset_after_nanos: self.counter.reset_after(word, now),
+        }
+    }
+
+    /// The answer of an only quota.
+    #[inline]
+    pub(crate) fn answer(&self, charged: Charged, now: u64) -> Result<Permit, Denied> {
+        let Charged { verdict, remaining, reset_after_nanos, .. } = charged;
+        let status = Status { quota: self.name, index: 0, limit: self.limit, remaining, reset_after_nanos };
+        match verdict {
+            Verdict::Allow(_) => Ok(Permit { status }),
+            Verdict::Wait(until) => Err(Denied { status, retry_after_nanos: Some(until.saturating_sub(now)) }),
+            Verdict::Never => Err(Denied { status, retry_after_nanos: None }),
         }
     }
 

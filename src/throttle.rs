@@ -11,6 +11,8 @@ const NANOS_PER_SECOND: u64 = 1_000_000_000;
 pub(crate) struct Reports {
     /// Requests over the limit.
     pub(crate) denials: Throttle,
+    /// Requests over the limit that were let pass.
+    pub(crate) shadow_denials: Throttle,
     /// Requests that could not be counted.
     pub(crate) misconfigured: Throttle,
 }

@@ -187,6 +187,13 @@ fn a_denial_that_never_ends_promises_nothing() {
     check(limit("0/second").0.headers(Headers::Draft), App, &[("GET /", &draft)]);
     let x = format!("{never}\nx-ratelimit-limit: 0\nx-ratelimit-remaining: 0\n\ntoo many requests");
     check(limit("0/second").0.headers(Headers::XRateLimit(Reset::Delta)), App, &[("GET /", &x)]);
+    // A cost above all that is ever granted is denied by a limit that has all of it left.
+    let costly = limit("5/minute").0.cost(|_| 6).headers(Headers::Draft).denial_body(Body::ProblemJson);
+    let response = answer(&mut costly.layer(App), "GET /");
+    assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert!(!response.headers().contains_key(RETRY_AFTER));
+    assert_eq!(response.headers()["ratelimit"], "\"5/minute\";r=5");
+    assert!(response.extensions().get::<Denied>().unwrap().is_permanent());
     // Not even when a closure promises.
     let promise = |_: &Denied, _: &http::request::Parts| {
         Response::builder().header(RETRY_AFTER, "0").body("later".into()).unwrap()

@@ -146,9 +146,8 @@ async fn a_denied_upload_is_not_read() {
     let upload = post(|body: Bytes| async move { body.len().to_string() });
     let to = serve(Router::new().route("/", upload).layer(limit("1/minute").0)).await;
     let request = |body: &str| {
-        format!(
-            "POST / HTTP/1.1\r\nhost: test\r\nconnection: close\r\nexpect: 100-continue\r\ncontent-length: 4\r\n\r\n{body}"
-        )
+        let head = "POST / HTTP/1.1\r\nhost: test\r\nconnection: close\r\nexpect: 100-continue\r\ncontent-length: 4";
+        format!("{head}\r\n\r\n{body}")
     };
     let allowed = raw(to, &request("data")).await;
     assert!(allowed.starts_with("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n"), "{allowed}");

@@ -27,7 +27,7 @@ const EDGES: &[(&str, &[&str])] = &[
 
 /// Crates that only doors may name.
 const DOORS_ONLY: &[&str] =
-    &["http", "http_body", "tower", "tower_layer", "tower_service", "tokio", "axum", "tonic", "bytes"];
+    &["http", "http_body", "tower", "tower_layer", "tower_service", "tokio", "axum", "tonic", "bytes", "metrics"];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).expect("src can be read") {

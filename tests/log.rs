@@ -102,4 +102,16 @@ async fn denials_do_not_flood_the_log() {
     let service = RateLimitLayer::sharing(&limiter("0/second").0).key(GlobalKey).layer(app);
     service.oneshot(Request::new(())).await.unwrap();
     assert_eq!(lines.take(), [r#"INFO message=requests over the limit quota="0/second" count=1"#]);
+
+    // What is let pass in spite of the limit has a line of its own; a layer's name is in it.
+    let (api, _) = limiter("daily: 0/day");
+    let layer = RateLimitLayer::sharing(&api).key(GlobalKey).named("api");
+    for layer in [layer.clone().shadow(), layer.clone(), layer.shadow()] {
+        layer.layer(app).oneshot(Request::new(())).await.unwrap();
+    }
+    let expected = [
+        r#"INFO message=requests over the limit, let pass limiter="api" quota="daily" count=1"#,
+        r#"INFO message=requests over the limit limiter="api" quota="daily" count=1"#,
+    ];
+    assert_eq!(lines.take(), expected);
 }

@@ -55,8 +55,13 @@ impl TokenBucket {
     }
 
     /// The first nanosecond whose `units` are at least these, which are not 0.
+    #[inline]
     fn nanos_until(&self, units: u64) -> u64 {
-        ((u128::from(units - 1) << 60) / u128::from(self.rate)) as u64 + 1 // the span fits 2^62 ns
+        let before = units - 1;
+        // `inverse` is rounded up by less than one in 2^64, so this is the quotient or one more.
+        let nanos = ((u128::from(before) * u128::from(self.inverse)) >> 64) as u64; // the span fits 2^62 ns
+        let above = u128::from(nanos) * u128::from(self.rate) > u128::from(before) << 60;
+        nanos + 1 - u64::from(above)
     }
 
     #[inline]
@@ -81,12 +86,10 @@ impl TokenBucket {
 
     #[inline]
     pub(crate) fn reset_after(&self, word: u64, now: u64) -> u64 {
-        let units = word.saturating_sub(self.units(now));
-        if units == 0 {
+        if self.is_fresh(word, now) {
             return 0;
         }
-        let nanos = ((u128::from(units) * u128::from(self.inverse)) >> 64) as u64; // below 2^62
-        nanos + u64::from(!self.is_fresh(word, now.saturating_add(nanos)))
+        self.nanos_until(word) - now.min(HORIZON_NANOS)
     }
 
     #[inline]

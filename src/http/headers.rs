@@ -61,16 +61,16 @@ pub(super) struct PolicyHeader {
 }
 
 impl PolicyHeader {
-    /// The value for what this handle enforces now; `None` where that is no limit.
-    fn value(&self, limiter: &RateLimiter) -> Option<HeaderValue> {
+    /// The value for what this handle enforces now.
+    fn value(&self, limiter: &RateLimiter) -> HeaderValue {
         let (version, plan) = (limiter.policy_version(), limiter.current_plan());
         let mut made = self.made.lock();
         match &*made {
-            Some((of_version, of_plan, value)) if (*of_version, *of_plan) == (version, plan) => Some(value.clone()),
+            Some((of_version, of_plan, value)) if (*of_version, *of_plan) == (version, plan) => value.clone(),
             _ => {
-                let value = policy_value(&limiter.policy()?);
+                let value = policy_value(&limiter.policy());
                 *made = Some((version, plan, value.clone()));
-                Some(value)
+                value
             }
         }
     }
@@ -95,8 +95,7 @@ impl Headers {
         match self {
             Self::None => {}
             Self::Draft => {
-                let Some(policy) = policy.value(limiter) else { return };
-                to.insert(RATELIMIT_POLICY, policy);
+                to.insert(RATELIMIT_POLICY, policy.value(limiter));
                 let mut state = format!("\"{}\";r={}", status.quota(), status.remaining().min(INTEGER_MAX));
                 if let Some(seconds) = wait {
                     write!(state, ";t={seconds}").expect("a String takes any text");

@@ -10,6 +10,7 @@ use super::headers::Headers;
 use super::key::{ClientIp, KeyExtractor};
 use super::reject::{Answers, Body, WhenNoKey};
 use super::service::{RateLimit, Shared};
+use super::settings::Settings;
 use crate::decision::Denied;
 use crate::limiter::RateLimiter;
 use crate::policy::Policy;
@@ -39,11 +40,13 @@ pub struct RateLimitLayer<K = ClientIp> {
     limiter: RateLimiter,
     key: Arc<K>,
     answers: Arc<Answers>,
+    settings: Settings,
 }
 
 impl<K> Clone for RateLimitLayer<K> {
     fn clone(&self) -> Self {
-        Self { limiter: self.limiter.clone(), key: self.key.clone(), answers: self.answers.clone() }
+        let Self { limiter, key, answers, settings } = self;
+        Self { limiter: limiter.clone(), key: key.clone(), answers: answers.clone(), settings: settings.clone() }
     }
 }
 
@@ -105,7 +108,12 @@ impl RateLimitLayer {
     /// # let _ = layer;
     /// ```
     pub fn sharing(limiter: &RateLimiter) -> Self {
-        Self { answers: Arc::new(Answers::new()), limiter: limiter.clone(), key: Arc::new(ClientIp::default()) }
+        Self {
+            answers: Arc::new(Answers::new()),
+            limiter: limiter.clone(),
+            key: Arc::new(ClientIp::default()),
+            settings: Settings::default(),
+        }
     }
 }
 
@@ -123,7 +131,8 @@ impl<K> RateLimitLayer<K> {
     /// ```
     #[must_use]
     pub fn key<K2: KeyExtractor>(self, key: K2) -> RateLimitLayer<K2> {
-        RateLimitLayer { limiter: self.limiter, key: Arc::new(key), answers: self.answers }
+        let Self { limiter, answers, settings, .. } = self;
+        RateLimitLayer { limiter, key: Arc::new(key), answers, settings }
     }
 
     /// What happens to a request that has no key. Without this, it is refused.
@@ -133,6 +142,7 @@ impl<K> RateLimitLayer<K> {
     }
 
     /// Tells clients where they stand, in these headers, on denials. Without this, denials carry `Retry-After` alone.
+    /// (A gRPC denial has gRPC's own headers instead.)
     #[must_use]
     pub fn headers(self, headers: Headers) -> Self {
         self.answering(|answers| answers.headers = headers)
@@ -145,13 +155,15 @@ impl<K> RateLimitLayer<K> {
         self.answering(|answers| answers.headers_when_allowed = true)
     }
 
-    /// Adds a fixed header to denials, as Envoy's `response_headers_to_add` does. Replaces one of the same name.
+    /// Adds a fixed header to denials, gRPC's too, as Envoy's `response_headers_to_add` does. It is set last, and replaces
+    /// one of the same name, be it the limiter's own.
     #[must_use]
     pub fn denial_header(self, name: HeaderName, value: HeaderValue) -> Self {
         self.answering(|answers| answers.extra.push((name, value)))
     }
 
-    /// The body of denials: a line of text unless set.
+    /// The body of denials over plain HTTP: a line of text unless set. A [`denial_response`](Self::denial_response) goes
+    /// before it.
     #[must_use]
     pub fn denial_body(self, body: Body) -> Self {
         self.answering(|answers| answers.body = body)
@@ -185,6 +197,18 @@ impl<K> RateLimitLayer<K> {
         self
     }
 
+    pub(super) fn setting(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+        change(&mut self.settings);
+        self
+    }
+
+    /// What all services made by this layer now share.
+    pub(super) fn shared(&self) -> Shared<K> {
+        let Self { limiter, key, answers, settings } = self.clone();
+        let watchers = settings.audience.watchers(&limiter.policy());
+        Shared { limiter, key, answers, settings, watchers }
+    }
+
     /// The limiter that this layer charges.
     pub fn limiter(&self) -> &RateLimiter {
         &self.limiter
@@ -195,7 +219,6 @@ impl<S, K> Layer<S> for RateLimitLayer<K> {
     type Service = RateLimit<S, K>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        let Self { limiter, key, answers } = self.clone();
-        RateLimit::new(inner, Shared { limiter, key, answers })
+        RateLimit::new(inner, self.shared())
     }
 }

@@ -6,19 +6,33 @@
 //! HTTP 200 and, in the only header block, `grpc-status: 8` (RESOURCE_EXHAUSTED), a message, and
 //! `grpc-retry-pushback-ms`. A bare 429 would reach gRPC clients as UNAVAILABLE.
 //!
-//! # Metrics
+//! # Watching
+//!
+//! [`Counters`] count what became of requests, hooks are told of denials, and the feature `metrics` counts by the facade
+//! of that name; see [`RateLimitLayer`](RateLimitLayer#watching). At most once a second, each limiter logs how many
+//! requests it denied (`tracing`, target `tollgate`, level `INFO`).
 //!
 //! The limiter's answer carries the [`Denied`](crate::Denied) in its extensions, so that a metrics layer outside can tell
 //! it from the application's own responses and leave it out of what an autoscaler reads.
 
 mod body;
+mod charge;
+mod counters;
 mod future;
 mod grpc;
 mod headers;
 mod key;
 mod layer;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod reject;
+mod rollout;
+#[cfg(feature = "axum")]
+mod routes;
+mod scope;
 mod service;
+mod settings;
+mod watch;
 
 pub use key::{BehindHops, BehindProxies, ClientIp, PeerAddr};
 pub use key::{CookieKey, Decoded, ExtensionKey, GlobalKey, HeaderKey};
@@ -27,8 +41,10 @@ pub use key::{ExtractorError, KeyExtractor, NoKey, Reason};
 pub use key::{MethodRouteKey, PathParam, RouteKey};
 
 pub use body::ResponseBody;
+pub use counters::{Counters, LimiterCounts, QuotaCounts};
 pub use future::ResponseFuture;
 pub use headers::{Headers, Reset};
 pub use layer::RateLimitLayer;
 pub use reject::{Body, WhenNoKey};
+pub use rollout::{PercentError, Rollout};
 pub use service::RateLimit;

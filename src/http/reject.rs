@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use super::grpc;
 use super::headers::{Headers, PolicyHeader};
 use super::key::NoKey;
-use crate::decision::{Denied, Permit};
+use crate::decision::{Denied, Status};
 use crate::limiter::RateLimiter;
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
@@ -81,20 +81,19 @@ impl Answers {
         }
     }
 
-    /// The headers that an allowed response gets, if any.
-    pub(super) fn when_allowed(&self, permit: &Permit, limiter: &RateLimiter) -> Option<Box<HeaderMap>> {
-        let unlimited = permit.status().limit() == u64::MAX;
+    /// The headers that a response gets whose request was let pass, if any.
+    pub(super) fn when_passed(&self, status: &Status, limiter: &RateLimiter) -> Option<Box<HeaderMap>> {
+        let unlimited = status.limit() == u64::MAX;
         if !self.headers_when_allowed || self.headers == Headers::None || unlimited {
             return None;
         }
         let mut headers = HeaderMap::with_capacity(Headers::COUNT_MAX);
-        self.headers.add_allowed(&mut headers, permit.status(), &self.policy, limiter);
+        self.headers.add_allowed(&mut headers, status, &self.policy, limiter);
         Some(Box::new(headers))
     }
 
     /// The answer to a request over the limit.
     pub(super) fn denial(&self, denied: Denied, head: &Parts, limiter: &RateLimiter) -> Response<Bytes> {
-        log_denial(&denied, limiter);
         let mut response = if let Some(kind) = grpc::kind(head) {
             grpc::denial(kind, denied)
         } else {
@@ -116,15 +115,12 @@ impl Answers {
     }
 
     /// The answer to a request that has no key.
-    pub(super) fn no_key(&self, no_key: NoKey, head: &Parts, limiter: &RateLimiter) -> Response<Bytes> {
-        let (status, text) = match &no_key {
+    pub(super) fn no_key(&self, no_key: &NoKey, head: &Parts) -> Response<Bytes> {
+        let (status, text) = match no_key {
             NoKey::Absent(what) => {
                 (StatusCode::FORBIDDEN, format!("this request lacks what it would be counted by: {what}\n"))
             }
             NoKey::Misconfigured(what) => {
-                if let Some(count) = limiter.reports().misconfigured.count(limiter.clock().now()) {
-                    tracing::error!(target: "tollgate", count, "requests cannot be counted: {what}");
-                }
                 (StatusCode::INTERNAL_SERVER_ERROR, format!("rate limiting is not set up: {what}\n"))
             }
         };
@@ -144,15 +140,6 @@ impl fmt::Debug for Answers {
             .field("when_no_key", &self.when_no_key)
             .field("headers", &self.headers)
             .finish_non_exhaustive()
-    }
-}
-
-/// At most one line per limiter and second, and no keys: a flood of denials must not become a flood of logging.
-fn log_denial(denied: &Denied, limiter: &RateLimiter) {
-    if tracing::enabled!(target: "tollgate", tracing::Level::INFO) {
-        if let Some(count) = limiter.reports().denials.count(limiter.clock().now()) {
-            tracing::info!(target: "tollgate", quota = denied.status().quota(), count, "requests over the limit");
-        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! [`RateLimit`]: the service.
 
+use std::hash::Hash;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -11,8 +12,12 @@ use tower_service::Service;
 
 use super::body::ResponseBody;
 use super::future::ResponseFuture;
-use super::key::{ClientIp, KeyExtractor};
+use super::key::{ClientIp, KeyExtractor, NoKey};
 use super::reject::{Answers, NO_KEY, WhenNoKey};
+use super::scope::Place;
+use super::settings::Settings;
+use super::watch::Watchers;
+use crate::decision::Denied;
 use crate::limiter::RateLimiter;
 
 /// Limits the requests to a service. Made by [`RateLimitLayer`](super::RateLimitLayer).
@@ -34,6 +39,8 @@ pub(super) struct Shared<K> {
     pub(super) limiter: RateLimiter,
     pub(super) key: Arc<K>,
     pub(super) answers: Arc<Answers>,
+    pub(super) settings: Settings,
+    pub(super) watchers: Watchers,
 }
 
 impl<S: Clone, K> Clone for RateLimit<S, K> {
@@ -86,21 +93,71 @@ where
     }
 }
 
+/// A request's answer, or leave to go on with the headers that its response shall have.
+pub(super) type Decision = ControlFlow<Response<Bytes>, Option<Box<HeaderMap>>>;
+
+/// Decides about a request, whatever it is counted by: what [`Scope`](super::scope::Scope) needs to leave one to another
+/// layer.
+pub(super) trait Decide: Send + Sync {
+    fn decide(&self, head: &Parts) -> Decision;
+}
+
+impl<K: KeyExtractor + Send + Sync> Decide for Shared<K> {
+    fn decide(&self, head: &Parts) -> Decision {
+        self.decide(head)
+    }
+}
+
 impl<K: KeyExtractor> Shared<K> {
-    /// Lets a request pass, with the headers its response shall have, or answers it.
-    fn decide(&self, head: &Parts) -> ControlFlow<Response<Bytes>, Option<Box<HeaderMap>>> {
-        let Self { limiter, key, answers } = self;
-        let decision = match key.extract(head) {
-            Ok(key) => limiter.check(&key),
-            Err(no_key) => match answers.when_no_key {
-                WhenNoKey::Refuse => return ControlFlow::Break(answers.no_key(no_key, head, limiter)),
-                WhenNoKey::Allow => return ControlFlow::Continue(None),
-                WhenNoKey::Share => limiter.check(&NO_KEY),
-            },
-        };
-        match decision {
-            Ok(permit) => ControlFlow::Continue(answers.when_allowed(&permit, limiter)),
-            Err(denied) => ControlFlow::Break(answers.denial(denied, head, limiter)),
+    fn decide(&self, head: &Parts) -> Decision {
+        match self.settings.scope.place(head) {
+            Place::Here => {}
+            Place::Nowhere => return Decision::Continue(None),
+            Place::There(other) => return other.decide(head),
         }
+        let cost = self.settings.cost(head);
+        if cost == 0 {
+            return Decision::Continue(None);
+        }
+        match self.key.extract(head) {
+            Ok(key) => self.check(&key, cost, head),
+            Err(no_key) => self.no_key(&no_key, cost, head),
+        }
+    }
+
+    fn check<Q: Hash>(&self, key: &Q, cost: u64, head: &Parts) -> Decision {
+        match self.limiter.check_n(key, cost) {
+            Ok(permit) => {
+                self.watchers.allowed(permit.status());
+                Decision::Continue(self.answers.when_passed(permit.status(), &self.limiter))
+            }
+            Err(denied) => self.denied(denied, head),
+        }
+    }
+
+    fn denied(&self, denied: Denied, head: &Parts) -> Decision {
+        if self.settings.acts() {
+            self.watchers.denied(&denied, head, &self.limiter);
+            Decision::Break(self.answers.denial(denied, head, &self.limiter))
+        } else {
+            self.watchers.shadow_denied(&denied, head, &self.limiter);
+            Decision::Continue(self.answers.when_passed(denied.status(), &self.limiter))
+        }
+    }
+
+    #[cold]
+    fn no_key(&self, no_key: &NoKey, cost: u64, head: &Parts) -> Decision {
+        match self.answers.when_no_key {
+            WhenNoKey::Share => return self.check(&NO_KEY, cost, head),
+            WhenNoKey::Allow => self.watchers.no_key(),
+            WhenNoKey::Refuse => {
+                self.watchers.log_no_key(no_key, &self.limiter);
+                self.watchers.no_key();
+                if self.settings.acts() {
+                    return Decision::Break(self.answers.no_key(no_key, head));
+                }
+            }
+        }
+        Decision::Continue(None)
     }
 }
