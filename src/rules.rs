@@ -266,14 +266,14 @@ impl Prepared {
     }
 }
 
-#[cfg(not(loom))]
+#[cfg(not(tollgate_loom))]
 mod sync {
     pub(super) use parking_lot::Mutex;
     pub(super) use std::sync::atomic::{AtomicU64, Ordering, fence};
 }
 
 /// The same, seen through the model checker.
-#[cfg(loom)]
+#[cfg(tollgate_loom)]
 mod sync {
     pub(super) use loom::sync::atomic::{AtomicU64, Ordering, fence};
     pub(super) use parking_lot::Mutex;

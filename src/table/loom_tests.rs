@@ -1,0 +1,258 @@
+//! The table's proofs, explored by the model checker.
+
+use super::*;
+use loom::sync::Arc;
+use loom::thread;
+
+/// Keys of different stripes, and one more of the first's.
+const ALICE: u64 = 0x1_0001_0001;
+const BOB: u64 = 0x2_0002_0002;
+const CAROL: u64 = 0x3_0003_0003;
+
+/// Under the model a bucket is one slot, so a table of one key has one, and every key could stand there.
+fn table(capacity: usize, width: usize, when_full: WhenFull) -> Table {
+    let table = Table::new(capacity, width, when_full, TAG_MASK, 1);
+    assert_eq!(table.slots(), capacity);
+    table
+}
+
+/// Explores all interleavings with at most three preemptions, or as many as `LOOM_MAX_PREEMPTIONS` says.
+fn check(run: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = builder.preemption_bound.or(Some(3));
+    builder.check(run);
+}
+
+/// What a limiter does around the table, in small: a word is the time at which a key has paid all, and it may owe
+/// at most `LIMIT`.
+const LIMIT: u64 = 100;
+
+fn charge(word: u64, now: u64, cost: u64) -> Option<u64> {
+    let next = word.max(now) + cost;
+    (next <= now + LIMIT).then_some(next)
+}
+
+/// The tag of a fingerprint: which generation of rules its words are to be read by.
+const TAG_MASK: u64 = 1;
+
+/// Words of generation 1 count in halves, so that one read by the wrong generation shows.
+fn carried(owner: u64, fingerprint: u64, word: u64) -> u64 {
+    match (owner & TAG_MASK, fingerprint & TAG_MASK) {
+        (0, 1) => word * 2,
+        (1, 0) => word / 2,
+        _ => word,
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Asker {
+    fingerprint: u64,
+    now: u64,
+    cost: u64,
+    /// Whether the rules that the asker goes by are still in force.
+    current: bool,
+}
+
+impl Tenancy for Asker {
+    type Refusal = ();
+
+    fn is_current(&self) -> bool {
+        self.current
+    }
+
+    fn debt(&self, _owner: u64, words: &Words) -> Option<u64> {
+        words.iter().max().filter(|&&word| word > self.now).map(|word| word - self.now)
+    }
+
+    fn decide(&self, words: &Words) -> Result<Words, ()> {
+        let next = charge(words[0], self.now, self.cost).ok_or(())?;
+        Ok([next, next, 0, 0, 0, 0, 0, 0])
+    }
+
+    fn carry(&self, owner: u64, _index: usize, word: u64) -> u64 {
+        carried(owner, self.fingerprint, word)
+    }
+
+    fn plan(&self) -> usize {
+        0
+    }
+}
+
+/// Charges a key `cost` in each of its words, as one with a single quota would.
+fn ask(table: &Table, fingerprint: u64, now: u64, cost: u64) -> bool {
+    let mut found = table.find(fingerprint);
+    loop {
+        while let Some(slot) = found {
+            let Some(word) = table.word(slot, fingerprint, 0) else { break };
+            match charge(word, now, cost) {
+                Some(next) if table.replace(slot, 0, word, next) => return true,
+                Some(_) => {}
+                None => return false,
+            }
+        }
+        found = match table.insert(fingerprint, Asker { fingerprint, now, cost, current: true }) {
+            Ok(Insertion::Present(slot)) => Some(slot),
+            Ok(Insertion::Done(_)) => return true,
+            Ok(Insertion::Stale) => unreachable!("always current"),
+            Err(()) => return false,
+        };
+    }
+}
+
+/// A key's first word, when nothing else is going on.
+fn word_of(table: &Table, fingerprint: u64) -> Option<u64> {
+    table.find(fingerprint).map(|slot| table.word(slot, fingerprint, 0).expect("no claim is going on"))
+}
+
+/// Both pass, and the slot's owner at the end owes what it was charged since it came, and nothing else.
+#[test]
+fn loom_charge_against_claim_of_an_expired_entry() {
+    check(|| {
+        let table = Arc::new(table(1, 1, WhenFull::EvictLeastIndebted));
+        assert!(ask(&table, ALICE, 0, 5));
+        let charger = {
+            let table = table.clone();
+            // At 10 the 5 are paid.
+            thread::spawn(move || assert!(ask(&table, ALICE, 10, 1)))
+        };
+        assert!(ask(&table, BOB, 10, 20));
+        charger.join().unwrap();
+        match (word_of(&table, ALICE), word_of(&table, BOB)) {
+            (Some(word), None) => assert_eq!(word, 11),
+            (None, Some(word)) => assert_eq!(word, 30),
+            owners => panic!("one slot, and these owners: {owners:?}"),
+        }
+    });
+}
+
+/// A key whose clock reading is old still counts as live to itself, and is claimed all the same.
+#[test]
+fn loom_late_charge_against_claim_of_an_expired_entry() {
+    check(|| {
+        let table = Arc::new(table(1, 1, WhenFull::Share));
+        assert!(ask(&table, ALICE, 0, LIMIT));
+        let charger = {
+            let table = table.clone();
+            thread::spawn(move || ask(&table, ALICE, 1, 2))
+        };
+        assert!(ask(&table, BOB, LIMIT, 20));
+        // Denied where it stood, or, where Bob was first, charged to the entry that newcomers share.
+        let admitted = charger.join().unwrap();
+        assert_eq!(word_of(&table, BOB), Some(LIMIT + 20));
+        assert_eq!(table.counts().shared, u64::from(admitted));
+    });
+}
+
+#[test]
+fn loom_two_claimers_of_one_slot() {
+    for when_full in [WhenFull::EvictLeastIndebted, WhenFull::Share] {
+        check(move || {
+            let table = Arc::new(table(1, 2, when_full));
+            let other = {
+                let table = table.clone();
+                thread::spawn(move || assert!(ask(&table, ALICE, 0, 7)))
+            };
+            assert!(ask(&table, BOB, 0, 20));
+            other.join().unwrap();
+            match (word_of(&table, ALICE), word_of(&table, BOB)) {
+                (Some(word), None) => assert_eq!(word, 7),
+                (None, Some(word)) => assert_eq!(word, 20),
+                owners => panic!("one slot, and these owners: {owners:?}"),
+            }
+            let Counts { occupied, evicted, shared } = table.counts();
+            assert_eq!((occupied, evicted + shared), (1, 1));
+            assert_eq!(shared == 1, when_full == WhenFull::Share);
+        });
+    }
+}
+
+/// Two threads bring one key, and a third takes places meanwhile. The key gets one place and its limit once.
+#[test]
+fn loom_two_insertions_of_one_key() {
+    check(|| {
+        let table = Arc::new(table(2, 1, WhenFull::Share));
+        // Expired at 10.
+        assert!(ask(&table, CAROL, 0, 5));
+        let spawn = |fingerprint, cost| {
+            let table = table.clone();
+            thread::spawn(move || ask(&table, fingerprint, 10, cost))
+        };
+        let (one, other) = (spawn(ALICE, 60), spawn(BOB, 1));
+        let two = ask(&table, ALICE, 10, 60);
+        let one = one.join().unwrap();
+        assert!(other.join().unwrap());
+        assert!(one ^ two, "120 of 100 passed, or nothing");
+        let places = (0..table.cells.len()).filter(|&cell| table.cells[cell].load(Relaxed) == ALICE).count();
+        assert_eq!((places, word_of(&table, ALICE)), (1, Some(70)));
+    });
+}
+
+/// Who looks while a slot changes hands sees the old key's words under the old key, the new key's under the new
+/// one, or that the slot is changing hands.
+#[test]
+fn loom_lookup_during_a_claim() {
+    for (reader, expected) in [(ALICE, 5), (BOB, 30)] {
+        check(move || {
+            let table = Arc::new(table(1, 2, WhenFull::EvictLeastIndebted));
+            assert!(ask(&table, ALICE, 0, 5));
+            let claimer = {
+                let table = table.clone();
+                thread::spawn(move || assert!(ask(&table, BOB, 10, 20)))
+            };
+            if let Some(slot) = table.find(reader) {
+                let first = table.word(slot, reader, 0);
+                assert!(first.is_none_or(|word| word == expected), "{first:?} under {reader:#x}");
+                // As a limiter reads them: the second only if the first was there.
+                if first.is_some() {
+                    let second = table.word(slot, reader, 1);
+                    assert!(second.is_none_or(|word| word == expected), "{second:?} under {reader:#x}");
+                }
+            }
+            claimer.join().unwrap();
+        });
+    }
+}
+
+/// The rules change while a key is charged and another comes: the key's words are carried over once, with every charge
+/// that was made under the old rules, and none is made under them after.
+#[test]
+fn loom_carrying_over_against_a_charge() {
+    check(|| {
+        let table = Arc::new(table(2, 2, WhenFull::Share));
+        let (old, new) = (ALICE & !TAG_MASK, ALICE | TAG_MASK);
+        assert!(ask(&table, old, 0, 5));
+        let charger = {
+            let table = table.clone();
+            // Under the old rules, to which it was told to keep: found in place, or not found and then stale.
+            thread::spawn(move || {
+                let slot = table.find(old)?;
+                let word = table.word(slot, old, 0)?;
+                table.replace(slot, 0, word, word + 3).then_some(())
+            })
+        };
+        let current = |owner: u64| owner | TAG_MASK;
+        table.carry_over(current, |owner, _, word| carried(owner, current(owner), word), |_, _, word| word);
+        let charged = charger.join().unwrap().is_some();
+        assert_eq!(table.find(old), None);
+        assert_eq!(word_of(&table, new), Some(if charged { 16 } else { 10 }));
+    });
+}
+
+/// Someone brings a key under the new rules while the table is walked, and both find the same words.
+#[test]
+fn loom_carrying_over_against_a_check() {
+    check(|| {
+        let table = Arc::new(table(2, 1, WhenFull::Share));
+        let (old, new) = (ALICE & !TAG_MASK, ALICE | TAG_MASK);
+        assert!(ask(&table, old, 0, 5));
+        let checker = {
+            let table = table.clone();
+            thread::spawn(move || assert!(ask(&table, new, 0, 1)))
+        };
+        let current = |owner: u64| owner | TAG_MASK;
+        table.carry_over(current, |owner, _, word| carried(owner, current(owner), word), |_, _, word| word);
+        checker.join().unwrap();
+        assert_eq!(table.find(old), None);
+        assert_eq!(word_of(&table, new), Some(11));
+    });
+}
