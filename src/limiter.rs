@@ -9,6 +9,7 @@ use crate::clock::Clock;
 use crate::decision::{Denied, Permit, Status};
 use crate::name::Name;
 use crate::policy::{Policy, QUOTAS_MAX};
+use crate::queue::{Queues, WAITERS_MAX_DEFAULT};
 use crate::table::{Insertion, Slot, Table, WORDS_MAX, WhenFull, Words};
 use crate::throttle::Reports;
 
@@ -60,6 +61,7 @@ struct Inner {
     policy: Policy,
     #[cfg_attr(not(feature = "tower"), allow(dead_code, reason = "only doors report"))]
     reports: Reports,
+    queues: Queues,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -92,6 +94,7 @@ impl RateLimiter {
             capacity: CAPACITY_DEFAULT,
             when_full: WhenFull::default(),
             clock: None,
+            waiters_max: WAITERS_MAX_DEFAULT,
         }
     }
 
@@ -127,7 +130,9 @@ impl RateLimiter {
     ///
     /// Under [`WhenFull::Share`], what a key spent from a shared entry is not its alone, and stays.
     pub fn reset<K: Hash + ?Sized>(&self, key: &K) {
-        self.inner.reset(self.inner.fingerprint(key));
+        let fingerprint = self.inner.fingerprint(key);
+        self.inner.reset(fingerprint);
+        self.inner.queues.nudge(fingerprint);
     }
 
     /// How full the limiter is.
@@ -138,6 +143,7 @@ impl RateLimiter {
             capacity: self.inner.table.slots(),
             evicted: counts.evicted,
             shared: counts.shared,
+            waiters: self.inner.queues.waiters(),
         }
     }
 
@@ -154,6 +160,28 @@ impl RateLimiter {
     /// The clock that this limiter reads.
     pub fn clock(&self) -> &Clock {
         &self.inner.clock
+    }
+}
+
+/// What waiting needs.
+#[cfg(feature = "tokio")]
+impl RateLimiter {
+    pub(crate) fn fingerprint<K: Hash + ?Sized>(&self, key: &K) -> u64 {
+        self.inner.fingerprint(key)
+    }
+
+    pub(crate) fn check_fingerprint(&self, fingerprint: u64, cost: u64) -> Result<Permit, Denied> {
+        self.inner.check(fingerprint, self.inner.clock.now(), cost)
+    }
+
+    /// What a denial would say if `ahead` had to pass first, one by one; it may say that there is no time to wait.
+    /// Where several quotas, or costs that do not fill a window, hold each other up, it may be longer.
+    pub(crate) fn foresee(&self, fingerprint: u64, ahead: u64, cost: u64) -> Denied {
+        self.inner.foresee(fingerprint, self.inner.clock.now(), ahead, cost)
+    }
+
+    pub(crate) fn queues(&self) -> &Queues {
+        &self.inner.queues
     }
 }
 
@@ -366,6 +394,19 @@ impl Inner {
         self.status(&words.unwrap_or_default(), now)
     }
 
+    #[cfg(feature = "tokio")]
+    fn foresee(&self, fingerprint: u64, now: u64, ahead: u64, cost: u64) -> Denied {
+        let words = self.table.find(fingerprint).and_then(|slot| self.words(slot, fingerprint)).unwrap_or_default();
+        let each = self.quotas.iter().zip(words).enumerate().map(|(index, (quota, word))| {
+            let verdict = match quota.counter.decide(word, now, cost) {
+                Verdict::Never => Verdict::Never,
+                _ => Verdict::Wait(quota.counter.passed(word, now, ahead.saturating_add(cost))),
+            };
+            quota.denied(index, word, now, verdict)
+        });
+        each.max_by_key(|denied| denied.retry_after_nanos.unwrap_or(u64::MAX)).expect("a policy has at least one quota")
+    }
+
     fn reset(&self, fingerprint: u64) {
         let Some(slot) = self.table.find(fingerprint) else { return };
         for index in 0..self.quotas.len() {
@@ -428,6 +469,7 @@ pub struct RateLimiterBuilder {
     capacity: usize,
     when_full: WhenFull,
     clock: Option<Clock>,
+    waiters_max: usize,
 }
 
 impl RateLimiterBuilder {
@@ -453,6 +495,21 @@ impl RateLimiterBuilder {
         self
     }
 
+    /// How many may wait at once, for all keys together; 16,384 unless said. One more is told
+    /// [`TooManyWaiters`](crate::NotReadyKind::TooManyWaiters). With 0, nobody waits.
+    ///
+    /// ```
+    /// use tollgate::{Quota, RateLimiter};
+    ///
+    /// let limiter = RateLimiter::builder(Quota::per_second(28)).waiters(100).build();
+    /// # let _ = limiter;
+    /// ```
+    #[cfg(feature = "tokio")]
+    pub fn waiters(mut self, waiters: usize) -> Self {
+        self.waiters_max = waiters;
+        self
+    }
+
     /// The limiter. Its memory is reserved now.
     ///
     /// # Panics
@@ -473,7 +530,15 @@ impl RateLimiterBuilder {
         let [a, b, c, d] = [0_u64, 1, 2, 3].map(|n| entropy.hash_one(n));
         let hasher = ahash::RandomState::with_seeds(a, b, c, d);
         RateLimiter {
-            inner: Arc::new(Inner { hasher, quotas, clock, table, policy: self.policy, reports: Reports::default() }),
+            inner: Arc::new(Inner {
+                hasher,
+                quotas,
+                clock,
+                table,
+                policy: self.policy,
+                reports: Reports::default(),
+                queues: Queues::new(self.waiters_max),
+            }),
         }
     }
 }
@@ -491,4 +556,6 @@ pub struct Stats {
     pub evicted: u64,
     /// Checks that passed by charging a shared entry ([`WhenFull::Share`]).
     pub shared: u64,
+    /// How many wait for their turn, for all keys together. Only the feature `tokio` lets anybody wait.
+    pub waiters: usize,
 }
