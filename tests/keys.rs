@@ -59,6 +59,7 @@ fn a_header_counts_by_its_value() {
     check(key(), &[("x-api-key", "abc"), ("x-api-key", "abc")], "abc");
     // Two that differ are none of them: whichever the program takes, the other cannot be rotated.
     check(key(), &[("x-api-key", "abc"), ("x-api-key", "abd")], "%");
+    check(key(), &[("x-api-key", "abc"), ("x-api-key", "abc"), ("x-api-key", "abd")], "%");
     assert_eq!(admitted(key(), "x-api-key", |n| vec!["real".into(), n.to_string()]), 1);
     assert_eq!(admitted(key(), "x-api-key", |n| vec![n.to_string(), "real".into()]), 1);
     assert_eq!(admitted(key(), "x-api-key", |n| vec!["a".into(), "a".into(), n.to_string()]), 1);
