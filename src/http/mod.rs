@@ -1,4 +1,4 @@
-//! The Tower door: [`RateLimitLayer`] around any service that answers with [`http::Response`](::http::Response).
+//! The Tower door: [`RateLimitLayer`] around any service that answers with [`http::Response`].
 //!
 //! # gRPC
 //!
