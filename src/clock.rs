@@ -40,6 +40,9 @@ enum Source {
     System(Instant),
     Counter(Arc<Counter>),
     Manual(Arc<AtomicU64>),
+    /// Another's time since the clock was made.
+    #[cfg_attr(not(feature = "tokio"), allow(dead_code, reason = "only doors with timers have another time"))]
+    Followed(Arc<dyn Fn() -> Duration + Send + Sync>),
 }
 
 impl Clock {
@@ -59,6 +62,12 @@ impl Clock {
     /// starts at 2001-09-09 01:46:40 UTC, which is 10⁹ seconds after the epoch.
     pub fn manual() -> Self {
         Self { source: Source::Manual(Arc::default()), unix_nanos_at_zero: 1_000_000_000 * 1_000_000_000 }
+    }
+
+    /// A clock that reads what the function says has passed since now. It may be called under a lock.
+    #[cfg_attr(not(feature = "tokio"), allow(dead_code, reason = "only doors with timers have another time"))]
+    pub(crate) fn following(elapsed: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
+        Self { source: Source::Followed(Arc::new(elapsed)), ..Self::manual() }
     }
 
     /// Moves a manual clock, and all its clones, forward. A clock of the system takes no notice.
@@ -101,6 +110,7 @@ impl Clock {
             Source::Counter(counter) => counter.now(),
             Source::System(zero) => nanos(zero.elapsed()),
             Source::Manual(now) => now.load(Relaxed),
+            Source::Followed(elapsed) => nanos(elapsed()),
         }
     }
 
@@ -128,6 +138,7 @@ impl fmt::Debug for Clock {
             Source::System(_) => "system",
             Source::Counter(_) => "system, by counter",
             Source::Manual(_) => "manual",
+            Source::Followed(_) => "followed",
         };
         f.debug_tuple("Clock").field(&source).field(&Duration::from_nanos(self.now())).finish()
     }

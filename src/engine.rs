@@ -32,7 +32,7 @@ pub(crate) struct Engine {
 
 /// A key's fingerprint, with the tag still 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Fingerprint(u64);
+pub(crate) struct Fingerprint(pub(crate) u64);
 
 /// What was charged, so that some of it can be given back.
 #[derive(Clone, Copy, Debug)]
@@ -172,6 +172,11 @@ impl Engine {
 
     pub(crate) fn peek(&self, key: Fingerprint, plan: usize) -> Status {
         self.ask(key, plan, 0, |question| question.peek())
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(crate) fn foresee(&self, key: Fingerprint, plan: usize, ahead: u64, cost: u64) -> Denied {
+        self.ask(key, plan, cost, |question| Some(question.foresee(ahead)))
     }
 
     pub(crate) fn reset(&self, key: Fingerprint, plan: usize) {
@@ -400,6 +405,18 @@ impl Question<'_> {
 
     fn peek(&self) -> Option<Status> {
         Some(self.status(&self.words_now()))
+    }
+
+    #[cfg(feature = "tokio")]
+    fn foresee(&self, ahead: u64) -> Denied {
+        let each = self.quotas.iter().zip(self.words_now()).enumerate().map(|(index, (quota, word))| {
+            let verdict = match quota.counter.decide(word, self.now, self.cost) {
+                Verdict::Never => Verdict::Never,
+                _ => Verdict::Wait(quota.counter.passed(word, self.now, ahead.saturating_add(self.cost))),
+            };
+            quota.denied(index, word, self.now, verdict)
+        });
+        each.max_by_key(|denied| denied.retry_after_nanos.unwrap_or(u64::MAX)).expect("a policy has at least one quota")
     }
 
     /// What all words become, or the denial with the longest wait.

@@ -19,6 +19,10 @@
 //!   says what it takes in memory and how to size it; [`WhenFull`] what happens when it is full.
 //! - [`Clock`]: the system's, or one moved by hand in tests.
 #![cfg_attr(
+    feature = "tokio",
+    doc = "- [`until_ready`](RateLimiter::until_ready) and [`wait`]: waiting instead of being denied, first come first served."
+)]
+#![cfg_attr(
     feature = "tower",
     doc = "- [`RateLimitLayer`] and [`http`]: the Tower layer, who the client is ([`ClientIp`]), and"
 )]
@@ -37,8 +41,8 @@
 //!
 //! # Features
 //!
-//! `axum` (default) includes `tower`, the layer, and understands axum's types. Without default features this crate is
-//! the bare limiter. A feature adds API and never changes what the rest does.
+//! `axum` (default) includes `tower`, the layer, and understands axum's types; `tokio` adds waiting. Without default
+//! features this crate is the bare limiter. A feature adds API and never changes what the rest does.
 
 mod algorithm;
 mod clock;
@@ -52,11 +56,14 @@ mod name;
 mod parse;
 mod plan;
 mod policy;
+mod queue;
 mod quota;
 mod reservation;
 mod rules;
 mod table;
 mod throttle;
+#[cfg(feature = "tokio")]
+pub mod wait;
 
 pub use limiter::{RateLimiter, RateLimiterBuilder, Stats};
 pub use table::WhenFull;
@@ -76,6 +83,9 @@ pub use decision::{Denied, Permit, Status};
 pub use clock::Clock;
 
 pub use key::{Key, KeyText};
+
+#[cfg(feature = "tokio")]
+pub use wait::{NotReady, NotReadyKind, UntilReady};
 
 #[cfg(feature = "tower")]
 pub use http::{ClientIp, RateLimit, RateLimitLayer};

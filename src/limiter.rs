@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use crate::clock::Clock;
 use crate::decision::{Denied, Permit, Status};
-use crate::engine::Engine;
+use crate::engine::{Charge, Engine, Fingerprint};
 use crate::plan::{Plan, PlanError, PlanErrorKind};
 use crate::policy::Policy;
+use crate::queue::{Queues, WAITERS_MAX_DEFAULT};
 use crate::reservation::Reservation;
 use crate::table::WhenFull;
 use crate::throttle::Reports;
@@ -57,6 +58,7 @@ struct Inner {
     plans: Vec<String>,
     #[cfg_attr(not(feature = "tower"), allow(dead_code, reason = "only doors report"))]
     reports: Reports,
+    queues: Queues,
 }
 
 impl RateLimiter {
@@ -75,6 +77,7 @@ impl RateLimiter {
             capacity: CAPACITY_DEFAULT,
             when_full: WhenFull::default(),
             clock: None,
+            waiters_max: WAITERS_MAX_DEFAULT,
         }
     }
 
@@ -127,7 +130,9 @@ impl RateLimiter {
     /// is given back need not be what the caller had charged: to undo one charge exactly, [`reserve`](Self::reserve) it.
     pub fn refund<K: Hash + ?Sized>(&self, key: &K, cost: u64) {
         if let Some(plan) = self.plan.index() {
-            self.inner.engine.refund(self.inner.engine.fingerprint(key), plan, cost);
+            let key = self.inner.engine.fingerprint(key);
+            self.inner.engine.refund(key, plan, cost);
+            self.inner.queues.nudge(key.0);
         }
     }
 
@@ -144,7 +149,9 @@ impl RateLimiter {
     /// Under [`WhenFull::Share`], what a key spent from a shared entry is not its alone, and stays.
     pub fn reset<K: Hash + ?Sized>(&self, key: &K) {
         if let Some(plan) = self.plan.index() {
-            self.inner.engine.reset(self.inner.engine.fingerprint(key), plan);
+            let key = self.inner.engine.fingerprint(key);
+            self.inner.engine.reset(key, plan);
+            self.inner.queues.nudge(key.0);
         }
     }
 
@@ -200,6 +207,7 @@ impl RateLimiter {
         let policy = policy.into();
         PlanErrorKind::check_shape(self.inner.engine.rules().width(), &policy)?;
         self.inner.engine.replace_policy(plan, policy);
+        self.inner.queues.nudge_all();
         Ok(())
     }
 
@@ -212,6 +220,7 @@ impl RateLimiter {
             capacity: table.slots(),
             evicted: counts.evicted,
             shared: counts.shared,
+            waiters: self.inner.queues.waiters(),
         }
     }
 
@@ -224,6 +233,14 @@ impl RateLimiter {
     #[cfg(feature = "tower")]
     pub(crate) fn policy_version(&self) -> u64 {
         self.inner.engine.rules().version()
+    }
+
+    /// Gives back what a reservation did not use.
+    pub(crate) fn give_back(&self, key: Fingerprint, charge: &Charge, cost: u64) {
+        if let Some(plan) = self.plan.index() {
+            self.inner.engine.give_back(key, plan, charge, cost);
+            self.inner.queues.nudge(key.0);
+        }
     }
 
     pub(crate) fn engine(&self) -> &Engine {
@@ -242,6 +259,32 @@ impl RateLimiter {
     /// The clock that this limiter reads.
     pub fn clock(&self) -> &Clock {
         self.inner.engine.clock()
+    }
+}
+
+/// What waiting needs.
+#[cfg(feature = "tokio")]
+impl RateLimiter {
+    pub(crate) fn fingerprint<K: Hash + ?Sized>(&self, key: &K) -> u64 {
+        self.inner.engine.fingerprint(key).0
+    }
+
+    pub(crate) fn check_fingerprint(&self, fingerprint: u64, cost: u64) -> Result<Permit, Denied> {
+        match self.plan.index() {
+            Some(plan) => self.inner.engine.check(Fingerprint(fingerprint), plan, cost),
+            None => Ok(Permit::UNLIMITED),
+        }
+    }
+
+    /// What a denial would say if `ahead` had to pass first, one by one; it may say that there is no time to wait.
+    /// Where several quotas, or costs that do not fill a window, hold each other up, it may be longer.
+    pub(crate) fn foresee(&self, fingerprint: u64, ahead: u64, cost: u64) -> Denied {
+        let plan = self.plan.index().unwrap_or_default(); // nobody waits on the unlimited plan
+        self.inner.engine.foresee(Fingerprint(fingerprint), plan, ahead, cost)
+    }
+
+    pub(crate) fn queues(&self) -> &Queues {
+        &self.inner.queues
     }
 }
 
@@ -274,6 +317,7 @@ pub struct RateLimiterBuilder {
     capacity: usize,
     when_full: WhenFull,
     clock: Option<Clock>,
+    waiters_max: usize,
 }
 
 impl RateLimiterBuilder {
@@ -317,6 +361,21 @@ impl RateLimiterBuilder {
         self
     }
 
+    /// How many may wait at once, for all keys together; 16,384 unless said. One more is told
+    /// [`TooManyWaiters`](crate::NotReadyKind::TooManyWaiters). With 0, nobody waits.
+    ///
+    /// ```
+    /// use tollgate::{Quota, RateLimiter};
+    ///
+    /// let limiter = RateLimiter::builder(Quota::per_second(28)).waiters(100).build();
+    /// # let _ = limiter;
+    /// ```
+    #[cfg(feature = "tokio")]
+    pub fn waiters(mut self, waiters: usize) -> Self {
+        self.waiters_max = waiters;
+        self
+    }
+
     /// The limiter. Its memory is reserved now.
     ///
     /// # Panics
@@ -326,7 +385,8 @@ impl RateLimiterBuilder {
         let (plans, mut policies): (Vec<_>, Vec<_>) = self.plans.into_iter().unzip();
         policies.insert(0, self.policy);
         let engine = Engine::new(policies, self.capacity, self.when_full, self.clock.unwrap_or_default());
-        let inner = Inner { engine, plans, reports: Reports::default() };
+        let queues = Queues::new(self.waiters_max);
+        let inner = Inner { engine, plans, reports: Reports::default(), queues };
         RateLimiter { inner: Arc::new(inner), plan: Plan::DEFAULT }
     }
 }
@@ -344,4 +404,6 @@ pub struct Stats {
     pub evicted: u64,
     /// Checks that passed by charging a shared entry ([`WhenFull::Share`]).
     pub shared: u64,
+    /// How many wait for their turn, for all keys together. Only the feature `tokio` lets anybody wait.
+    pub waiters: usize,
 }

@@ -54,10 +54,8 @@ impl Reservation {
         let Some(unused) = self.cost.checked_sub(actual) else {
             return Err(SettleError { reserved: self.cost, actual });
         };
-        if let (Some(plan), Some(charge)) = (self.limiter.current_plan().index(), &self.charge) {
-            if unused > 0 {
-                self.limiter.engine().give_back(self.key, plan, charge, unused);
-            }
+        if let (Some(charge), 1..) = (&self.charge, unused) {
+            self.limiter.give_back(self.key, charge, unused);
         }
         Ok(())
     }

@@ -269,6 +269,8 @@ fn an_element_that_is_not_well_formed_is_not_read() {
         "for=\"192.0.2.60\\\"",
         "for=\"192.0.2.60\" \"\"",
         "for=192.0.2.60;x",
+        "for=\"192.0.2.60\"x=y",
+        "=x;for=192.0.2.60",
         "f or=192.0.2.60",
     ] {
         forwarded(element, PROXY);
@@ -402,6 +404,14 @@ fn the_walk_is_bounded() {
     xff(&format!("203.0.113.9{}", " ".repeat(8000)), "203.0.113.9");
     xff(&format!("203.0.113.9{}", " ".repeat(9000)), PROXY);
     xff(&format!("203.0.113.9{}, 10.0.0.2", " ".repeat(9000)), "10.0.0.2");
+    let padded = |trusted: usize| format!("203.0.113.9{}", format!(",{}10.0.0.2", " ".repeat(991)).repeat(trusted));
+    xff(&padded(8), "203.0.113.9");
+    xff(&padded(9), "10.0.0.2");
+    // An address with a zone of 15 characters and a port is the longest there is.
+    xff(&format!("[0000:0000:0000:0000:0000:ffff:203.0.113.9%{}]:12345", "x".repeat(15)), "203.0.113.9");
+    xff(&format!("::ffff:203.0.113.9%{}", "x".repeat(200)), PROXY);
+    // An address cut in two by the bound is not another address.
+    xff(&format!("21.1.1.1{}", " ".repeat(8 * 1024 - 7)), PROXY);
     forwarded(&format!("for=203.0.113.9;host=\"{}\"", "x".repeat(9000)), PROXY);
     forwarded(&format!("host=\"{}\", for=203.0.113.9", "x,".repeat(9000)), "203.0.113.9");
     forwarded(&format!("for=6.6.6.6, {}\"", "\\\"".repeat(9000)), PROXY);

@@ -2,6 +2,8 @@
 
 #![cfg(feature = "tower")]
 
+use std::collections::BTreeSet;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use http::request::Parts;
@@ -59,6 +61,7 @@ fn a_header_counts_by_its_value() {
     check(key(), &[("x-api-key", "abc"), ("x-api-key", "abc")], "abc");
     // Two that differ are none of them: whichever the program takes, the other cannot be rotated.
     check(key(), &[("x-api-key", "abc"), ("x-api-key", "abd")], "%");
+    check(key(), &[("x-api-key", "abc"), ("x-api-key", "abc"), ("x-api-key", "abd")], "%");
     assert_eq!(admitted(key(), "x-api-key", |n| vec!["real".into(), n.to_string()]), 1);
     assert_eq!(admitted(key(), "x-api-key", |n| vec![n.to_string(), "real".into()]), 1);
     assert_eq!(admitted(key(), "x-api-key", |n| vec!["a".into(), "a".into(), n.to_string()]), 1);
@@ -112,6 +115,9 @@ fn cookies_are_read_to_a_bound() {
     check(key(), &[("cookie", &padding(1 << 20))], "%");
     check(key(), &[("cookie", &";".repeat(16_000))], "absent: the cookie session");
     check(key(), &[("cookie", "a=1"); 10_000], "%");
+    check(key(), &[("cookie", ""); 17_000], "%");
+    // Up to there, every byte counts.
+    assert_eq!(admitted(key(), "cookie", |n| vec![format!("session={n:04}{}", "x".repeat(200))]), 1000);
     // What cannot be read to its end cannot be rotated there.
     let line = |n| format!("session={n}; a={}; session=real", padding(17_000));
     assert_eq!(admitted(key(), "cookie", |n| vec![line(n)]), 1);
@@ -168,6 +174,31 @@ fn keys_combine() {
         let head = head(&[("cookie", format!("a={a}; b={b}"))]);
         assert!(limiter.check(&pair.extract(&head).unwrap()).is_ok(), "{a} {b}");
     }
+}
+
+/// The limiter's own hasher tells where one write ends and the next begins. A hasher need not.
+#[test]
+fn parts_are_apart_for_any_hasher() {
+    #[derive(Default)]
+    struct Bytes(Vec<u8>);
+    impl Hasher for Bytes {
+        fn write(&mut self, bytes: &[u8]) {
+            self.0.extend(bytes);
+        }
+        fn finish(&self) -> u64 {
+            0
+        }
+    }
+    let pair = (CookieKey::new("a").unwrap(), CookieKey::new("b").unwrap());
+    let hashed = |a: &str, b: &str| {
+        let head = head(&[("cookie", format!("a={a}; b={b}"))]);
+        let mut hasher = Bytes::default();
+        pair.extract(&head).unwrap().hash(&mut hasher);
+        hasher.0
+    };
+    let all = [hashed("", "abc"), hashed("a", "bc"), hashed("ab", "c"), hashed("abc", "")];
+    assert_eq!(BTreeSet::from(all.clone()).len(), all.len());
+    assert_eq!(hashed("%61", "b%63"), all[1]);
 }
 
 #[test]

@@ -90,6 +90,17 @@ impl FixedWindow {
         self.window(word, now).1
     }
 
+    pub(crate) fn passed(&self, word: u64, now: u64, total: u64) -> u64 {
+        let (end, used) = self.window(word, now);
+        match total.saturating_sub(self.amount - used) {
+            0 => now,
+            left => {
+                let windows_between = (left - 1) / self.amount;
+                (end << self.tick_shift).saturating_add(windows_between.saturating_mul(self.period_nanos))
+            }
+        }
+    }
+
     pub(crate) fn refund(&self, word: u64, now: u64, cost: u64, charged: u64) -> u64 {
         if word >> self.count_bits != charged >> self.count_bits {
             return word; // the window that was charged is over

@@ -72,6 +72,13 @@ impl Counter {
         each!(self, counter => counter.debt(word, now))
     }
 
+    /// The earliest time at which `total`, asked for one by one, can all have passed; `now`, if it passes now. For a
+    /// sliding window it may take longer yet. `total` may be above the limit, which is not 0.
+    #[cfg_attr(not(feature = "tokio"), allow(dead_code, reason = "only doors with timers wait"))]
+    pub(crate) fn passed(&self, word: u64, now: u64, total: u64) -> u64 {
+        each!(self, counter => counter.passed(word, now, total))
+    }
+
     /// The word after `cost` is given back of a charge that had left the key at the word `charged`.
     ///
     /// What of that charge has been forgotten meanwhile (refilled, or gone with its window) is not given back

@@ -154,6 +154,24 @@ impl SlidingWindow {
         self.weighted(&window) + window.current
     }
 
+    pub(crate) fn passed(&self, word: u64, now: u64, total: u64) -> u64 {
+        let window = self.unpack(word, now);
+        if self.weighted(&window).saturating_add(window.current).saturating_add(total) <= self.amount {
+            return now;
+        }
+        let start = (window.number - 1) * self.period_nanos;
+        if let Some(room) = self.amount.checked_sub(window.current.saturating_add(total)) {
+            let offset = self.room_after(window.previous, room);
+            if offset < self.period_nanos {
+                return start + offset;
+            }
+        }
+        // The rest passes as this window's share falls, at the full rate at most.
+        let left = u128::from(total.saturating_sub(self.amount.saturating_sub(window.current)));
+        let nanos = left * u128::from(self.period_nanos) / u128::from(self.amount);
+        (start + self.period_nanos).saturating_add(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+
     pub(crate) fn refund(&self, word: u64, now: u64, cost: u64, charged: u64) -> u64 {
         let window = self.unpack(word, now);
         let charged_number = charged >> (self.count_bits + self.previous_bits);

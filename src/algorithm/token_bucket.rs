@@ -102,6 +102,16 @@ impl TokenBucket {
         word.saturating_sub(self.units(now)).div_ceil(1 << self.shift)
     }
 
+    pub(crate) fn passed(&self, word: u64, now: u64, total: u64) -> u64 {
+        let arrival = word.max(self.units(now));
+        // Beyond the word's range is beyond the horizon.
+        let full = arrival.saturating_add(total.saturating_mul(1 << self.shift));
+        match full.saturating_sub(self.size) {
+            0 => now,
+            units => self.nanos_until(units).max(now),
+        }
+    }
+
     pub(crate) fn refund(&self, word: u64, now: u64, cost: u64, charged: u64) -> u64 {
         let now = self.units(now);
         // The bucket refills the oldest charge first, so of this one all that lies beyond now is still outstanding.

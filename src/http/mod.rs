@@ -1,10 +1,11 @@
-//! The Tower door: [`RateLimitLayer`] around any service that answers with [`http::Response`](::http::Response).
+//! The Tower door: [`RateLimitLayer`] around any service that answers with [`http::Response`].
 //!
 //! # gRPC
 //!
 //! A request whose content type is `application/grpc` (or gRPC-Web) is answered the gRPC way when it is over the limit:
 //! HTTP 200 and, in the only header block, `grpc-status: 8` (RESOURCE_EXHAUSTED), a message, and
-//! `grpc-retry-pushback-ms`. A bare 429 would reach gRPC clients as UNAVAILABLE.
+//! `grpc-retry-pushback-ms`. A bare 429 would reach gRPC clients as UNAVAILABLE. A client without a retry policy of its own
+//! (as tonic's is) finds the pushback in the status's metadata.
 //!
 //! # Watching
 //!

@@ -115,7 +115,8 @@ pub(super) fn lone_address(headers: &HeaderMap, name: &HeaderName) -> Option<IpA
 
 /// Where the last comma outside quotes is.
 ///
-/// Seen from the right, a quote closes a quoted string, which reaches left to the next quote that no backslash escapes.
+/// Seen from the right, a quote closes a quoted string, which reaches left to the next quote that no backslash escapes: an
+/// opening quote stands behind `=`, and a quote inside always has its own backslash in front.
 fn last_comma(text: &[u8]) -> Option<usize> {
     let mut end = text.len();
     loop {
@@ -125,8 +126,7 @@ fn last_comma(text: &[u8]) -> Option<usize> {
         }
         loop {
             end = text[..end].iter().rposition(|&byte| byte == b'"')?;
-            let escapes = text[..end].iter().rev().take_while(|&&byte| byte == b'\\').count();
-            if escapes % 2 == 0 {
+            if !text[..end].ends_with(b"\\") {
                 break;
             }
         }

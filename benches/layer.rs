@@ -1,0 +1,123 @@
+//! What the layer adds to a service that answers at once, with each of its options unused and used.
+//!
+//! ```text
+//! cargo bench --all-features --bench layer
+//! ```
+//!
+//! `by hand` is the least that limiting costs: a direct check in front of the service. What an unused option costs is in
+//! the difference between `by hand` and `allowed/plain`, all of them together; what one costs that is used, in its own line.
+
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::hint::black_box;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use http::{Method, Request, Response};
+use tollgate::http::{Counters, GlobalKey, Headers, Rollout};
+use tollgate::{Quota, RateLimit, RateLimitLayer, RateLimiter};
+use tower::{Layer, Service};
+
+/// Answers at once, with an empty body.
+#[derive(Clone, Copy)]
+struct Hello;
+
+impl Service<Request<()>> for Hello {
+    type Response = Response<()>;
+    type Error = Infallible;
+    type Future = Ready<Result<Response<()>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<()>) -> Self::Future {
+        black_box(request);
+        ready(Ok(Response::new(())))
+    }
+}
+
+/// A limiter in front of a service, as somebody would write it who needs nothing else.
+#[derive(Clone)]
+struct ByHand(RateLimiter, Hello);
+
+impl Service<Request<()>> for ByHand {
+    type Response = Response<()>;
+    type Error = Infallible;
+    type Future = Ready<Result<Response<()>, Infallible>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.1.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<()>) -> Self::Future {
+        match self.0.check(&()) {
+            Ok(_) => self.1.call(request),
+            Err(_) => ready(Ok(Response::new(()))),
+        }
+    }
+}
+
+/// Makes one request and drops the answer.
+fn ask<S: Service<Request<()>, Error = Infallible>>(service: &mut S) {
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(service.poll_ready(&mut cx).is_ready());
+    let Poll::Ready(response) = pin!(service.call(Request::new(()))).poll(&mut cx) else {
+        unreachable!("the service answers at once")
+    };
+    let _ = black_box(response);
+}
+
+/// Never reached in a bench.
+fn wide() -> RateLimitLayer<GlobalKey> {
+    RateLimitLayer::sharing(&RateLimiter::new(Quota::per_second(1_000_000_000))).key(GlobalKey)
+}
+
+/// Always reached.
+fn shut() -> RateLimitLayer<GlobalKey> {
+    RateLimitLayer::sharing(&RateLimiter::new(Quota::per_day(0))).key(GlobalKey)
+}
+
+fn layer(criterion: &mut Criterion) {
+    let mut bench = |name: &str, service: &mut RateLimit<Hello, GlobalKey>| {
+        criterion.bench_function(name, |bencher| bencher.iter(|| ask(service)));
+    };
+    let mut used = |name: &str, option: &dyn Fn(RateLimitLayer<GlobalKey>) -> RateLimitLayer<GlobalKey>| {
+        bench(&format!("allowed/{name}"), &mut option(wide()).layer(Hello));
+        bench(&format!("denied/{name}"), &mut option(shut()).layer(Hello));
+    };
+    let counters = Counters::new();
+    let whole = Rollout::new();
+    let half = Rollout::new().enabled_percent(50).unwrap().enforced_percent(50).unwrap();
+
+    used("plain", &|layer| layer);
+    used("exempt, but not this one", &|layer| layer.exempt(|head| head.uri.path() == "/health"));
+    used("exempt_preflight", &|layer| layer.exempt_preflight());
+    used("methods", &|layer| layer.methods([Method::POST, Method::GET]));
+    used("when, but not this one", &|layer| layer.when(|head| head.uri.path() == "/login", shut()));
+    used("cost", &|layer| layer.cost(|head| u64::from(head.method == Method::GET)));
+    used("rollout of the whole", &|layer| layer.rollout(&whole));
+    used("rollout of a half", &|layer| layer.rollout(&half));
+    used("shadow", &|layer| layer.shadow());
+    used("count_into", &|layer| layer.named("bench").count_into(&counters));
+    #[cfg(feature = "metrics")]
+    used("metrics, without a recorder", &|layer| layer.named("bench").metrics());
+    used("on_denied", &|layer| layer.on_denied(|denied, _| drop(black_box(denied.status().remaining()))));
+    used("headers on every response", &|layer| layer.headers(Headers::Draft).headers_on_every_response());
+
+    bench("exempt/by predicate", &mut wide().exempt(|head| head.method == Method::GET).layer(Hello));
+    bench("exempt/by cost", &mut wide().cost(|_| 0).layer(Hello));
+}
+
+/// What everything is compared to.
+fn bare(criterion: &mut Criterion) {
+    criterion.bench_function("bare service", |bencher| bencher.iter(|| ask(&mut Hello)));
+    let mut by_hand = ByHand(wide().limiter().clone(), Hello);
+    criterion.bench_function("by hand", |bencher| bencher.iter(|| ask(&mut by_hand)));
+    let mut clock = wide().limiter().clone();
+    criterion.bench_function("clock", |bencher| bencher.iter(|| black_box(&mut clock).clock().elapsed()));
+}
+
+criterion_group!(benches, bare, layer);
+criterion_main!(benches);

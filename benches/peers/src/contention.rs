@@ -1,0 +1,73 @@
+//! One key hammered from several threads: what each thread pays per check.
+
+use std::hint::black_box;
+use std::sync::Barrier;
+use std::time::Instant;
+
+use governor::clock::DefaultClock;
+use tollgate::RateLimiter;
+
+use crate::limiters::{Governor, Work};
+use crate::measure::{alternate, at_least, at_most, title};
+
+/// Short, so that most rounds fall between two interruptions.
+const COUNT: usize = 20_000;
+const ROUNDS: usize = 501;
+const KEY: u64 = 42;
+
+pub fn run() {
+    one("denied", Work::denied());
+    one("allowed", Work::allowed());
+}
+
+fn one(what: &str, work: Work) {
+    title(&format!("one key from 1 and 2 threads, {what}, ns per check and thread ({ROUNDS} rounds of {COUNT})"));
+    let ours = RateLimiter::new(work.ours);
+    let governor: Governor<u64> = work.governor(DefaultClock::default());
+    let tollgate = |threads| per_thread(threads, || ours.check(black_box(&KEY)).is_ok());
+    let peer = |threads| per_thread(threads, || governor.check_key(black_box(&KEY)).is_ok());
+    let samples = alternate(
+        ROUNDS,
+        vec![
+            ("tollgate, 1 thread", Box::new(|| tollgate(1))),
+            ("tollgate, 2 threads", Box::new(|| tollgate(2))),
+            ("governor, 1 thread", Box::new(|| peer(1))),
+            ("governor, 2 threads", Box::new(|| peer(2))),
+        ],
+    );
+    let [one, two, governor_one, governor_two] = &samples[..] else { unreachable!("as many samples as contenders") };
+    let growth = 1.0 / two.faster_than(one);
+    if what == "denied" {
+        at_most("tollgate, 2 threads over 1, denied", growth, 1.2);
+        at_least("times faster than governor, 2 threads, denied", two.faster_than(governor_two), 4.0);
+    } else {
+        println!("  tollgate, 2 threads over 1: {growth:.2}");
+        println!("  times faster than governor, 2 threads: {:.2}", two.faster_than(governor_two));
+    }
+    println!("  governor, 2 threads over 1: {:.2}", 1.0 / governor_two.faster_than(governor_one));
+}
+
+/// Nanoseconds per operation of each of the threads, on average, all running at once.
+fn per_thread<R>(threads: usize, operation: impl Fn() -> R + Sync) -> f64 {
+    let barrier = Barrier::new(threads);
+    let run = || {
+        barrier.wait();
+        for _ in 0..COUNT / 20 {
+            black_box(operation()); // until the others have come, too
+        }
+        let start = Instant::now();
+        for _ in 0..COUNT {
+            black_box(operation());
+        }
+        let nanos = start.elapsed().as_nanos() as f64;
+        for _ in 0..COUNT / 20 {
+            black_box(operation()); // so that the others are not measured alone
+        }
+        nanos
+    };
+    let total: f64 = std::thread::scope(|scope| {
+        let handles: Vec<_> = (0..threads).map(|_| scope.spawn(run)).collect();
+        handles.into_iter().map(|handle| handle.join().expect("no check panics")).sum()
+    });
+    total / (threads * COUNT) as f64
+}

@@ -1,0 +1,68 @@
+//! One hot key, one thread.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use governor::clock::{DefaultClock, FakeRelativeClock, MonotonicClock};
+use tollgate::{Clock, RateLimiter};
+
+use crate::limiters::{Governor, SameClock, Work};
+use crate::measure::{alternate, at_least, at_most, time, title};
+
+/// Short, so that most rounds fall between two interruptions.
+const COUNT: usize = 20_000;
+const ROUNDS: usize = 1001;
+const KEY: u64 = 42;
+
+pub fn run() {
+    one("allowed", Work::allowed());
+    one("denied", Work::denied());
+}
+
+fn one(what: &str, work: Work) {
+    title(&format!("one hot key, one thread, {what} ({ROUNDS} rounds of {COUNT})"));
+    let key = &KEY;
+    let system = Clock::system();
+    let ours = RateLimiter::builder(work.ours).clock(system.clone()).build();
+    let ours_manual = RateLimiter::builder(work.ours).clock(Clock::manual()).build();
+    let same: Governor<u64, _> = work.governor(SameClock(system.clone()));
+    let default: Governor<u64> = work.governor(DefaultClock::default());
+    let std: Governor<u64, _> = work.governor(MonotonicClock);
+    let fake: Governor<u64, _> = work.governor(FakeRelativeClock::default());
+    let quanta = quanta::Clock::new();
+
+    let samples = alternate(
+        ROUNDS,
+        vec![
+            ("an empty loop", Box::new(|| time(COUNT, || black_box(key)))),
+            ("bare: the counter (quanta, raw)", Box::new(|| time(COUNT, || quanta.raw()))),
+            ("bare: std::time::Instant::now()", Box::new(|| time(COUNT, Instant::now))),
+            ("bare: Clock::system", Box::new(|| time(COUNT, || system.elapsed().as_nanos() as u64))),
+            ("tollgate, verdict", Box::new(|| time(COUNT, || ours.check(black_box(key)).is_ok()))),
+            ("tollgate, the whole answer", Box::new(|| time(COUNT, || ours.check(black_box(key))))),
+            ("governor, tollgate's clock", Box::new(|| time(COUNT, || same.check_key(black_box(key)).is_ok()))),
+            (
+                "governor, its default clock (quanta)",
+                Box::new(|| time(COUNT, || default.check_key(black_box(key)).is_ok())),
+            ),
+            (
+                "governor, its default clock, the whole answer",
+                Box::new(|| time(COUNT, || default.check_key(black_box(key)))),
+            ),
+            ("governor, std's clock", Box::new(|| time(COUNT, || std.check_key(black_box(key)).is_ok()))),
+            ("tollgate, clock by hand", Box::new(|| time(COUNT, || ours_manual.check(black_box(key)).is_ok()))),
+            ("governor, clock by hand", Box::new(|| time(COUNT, || fake.check_key(black_box(key)).is_ok()))),
+        ],
+    );
+    let [_, _, _, bare, ours, whole, same, default, default_whole, std, ours_manual, fake] = &samples[..] else {
+        unreachable!("as many samples as contenders");
+    };
+    let reach = 1.5 * bare.median() + 5.0;
+    at_most(&format!("tollgate in ns, {what}, 1.5 x the bare clock read + 5 ns"), ours.median(), reach);
+    at_most(&format!("the same, the whole answer, {what}"), whole.median(), reach);
+    at_least(&format!("times faster than governor, same clock, {what}"), ours.faster_than(same), 1.8);
+    at_least(&format!("the same, clock by hand, {what}"), ours_manual.faster_than(fake), 1.8);
+    at_least(&format!("times faster than governor, all at defaults, {what}"), ours.faster_than(default), 1.0);
+    at_least(&format!("the same, the whole answer, {what}"), whole.faster_than(default_whole), 1.0);
+    at_least(&format!("times faster than governor with std's clock, {what}"), ours.faster_than(std), 1.0);
+}

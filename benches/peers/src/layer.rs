@@ -1,0 +1,198 @@
+//! The Tower layer around a service that does nothing: what it adds to a request, and what a whole 429 costs.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::hint::black_box;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use axum_governor::extractor::PeerIp;
+use axum_governor::nz;
+use http::{Request, Response, StatusCode};
+use tollgate::{Quota, RateLimitLayer};
+use tower::{Layer, Service, service_fn};
+use tower_governor::governor::GovernorConfigBuilder;
+
+use crate::measure::{alternate, at_most, title};
+
+/// Requests made ahead of the time that is measured.
+const BATCH: usize = 1000;
+const ROUNDS: usize = 501;
+
+pub fn run() {
+    time(Work::Allowed);
+    time(Work::Denied);
+}
+
+#[derive(Clone, Copy)]
+enum Work {
+    /// 10^9 a second: never empty.
+    Allowed,
+    /// One an hour: empty after the first.
+    Denied,
+}
+
+impl Work {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Allowed => "allowed",
+            Self::Denied => "denied",
+        }
+    }
+
+    fn status(self) -> StatusCode {
+        match self {
+            Self::Allowed => StatusCode::OK,
+            Self::Denied => StatusCode::TOO_MANY_REQUESTS,
+        }
+    }
+}
+
+fn time(work: Work) {
+    let what = work.name();
+    title(&format!("the layer around a service that does nothing, {what} ({ROUNDS} rounds of {})", BATCH));
+    let (mut bare, mut ours) = (bare(), tollgate(work));
+    let (mut tower_governor, mut axum_governor) = (tower_governor(work), axum_governor(work));
+    settle(&mut ours, work);
+    settle(&mut tower_governor, work);
+    settle(&mut axum_governor, work);
+    let samples = alternate(
+        ROUNDS,
+        vec![
+            ("the bare service", Box::new(|| batches(&mut bare))),
+            ("tollgate", Box::new(|| batches(&mut ours))),
+            ("tower_governor", Box::new(|| batches(&mut tower_governor))),
+            ("axum-governor", Box::new(|| batches(&mut axum_governor))),
+        ],
+    );
+    let [bare, ours, tower_governor, axum_governor] = &samples[..] else {
+        unreachable!("as many samples as contenders")
+    };
+    let [ours_over, tower_governor, axum_governor] =
+        [ours, tower_governor, axum_governor].map(|samples| samples.median() - bare.median());
+    println!(
+        "  over the bare service: tollgate {ours_over:.1}, tower_governor {tower_governor:.1}, \
+         axum-governor {axum_governor:.1} ns"
+    );
+    match work {
+        Work::Allowed => at_most("tollgate over the bare service in ns, allowed", ours_over, 60.0),
+        Work::Denied => at_most("tollgate in ns, the whole 429", ours.median(), 250.0),
+    }
+}
+
+/// Counts allocations of one request each. They are counted in a run of its own, because counting takes time.
+#[cfg(feature = "allocations")]
+pub fn count() {
+    for work in [Work::Allowed, Work::Denied] {
+        title(&format!("allocations of a request, {}", work.name()));
+        let (mut ours, mut tower_governor, mut axum_governor) =
+            (tollgate(work), tower_governor(work), axum_governor(work));
+        settle(&mut ours, work);
+        settle(&mut tower_governor, work);
+        settle(&mut axum_governor, work);
+        let bare = allocations(&mut bare());
+        let ours = allocations(&mut ours);
+        let [tower_governor, axum_governor] = [allocations(&mut tower_governor), allocations(&mut axum_governor)];
+        println!("  bare {bare}, tollgate {ours}, tower_governor {tower_governor}, axum-governor {axum_governor}");
+        if let Work::Allowed = work {
+            at_most("allocations of tollgate's layer, allowed", ours as f64 - bare as f64, 0.0);
+        }
+    }
+}
+
+#[cfg(feature = "allocations")]
+fn allocations<S, B>(service: &mut S) -> usize
+where
+    S: Service<Request<Body>, Response = Response<B>, Error = Infallible>,
+{
+    let request = request();
+    let region = stats_alloc::Region::new(crate::ALLOCATOR);
+    let response = answer(service, request);
+    let change = region.change();
+    drop(response);
+    change.allocations + change.reallocations
+}
+
+/// The first request takes what there is, if there is only one.
+fn settle<S, B>(service: &mut S, work: Work)
+where
+    S: Service<Request<Body>, Response = Response<B>, Error = Infallible>,
+{
+    answer(service, request());
+    assert_eq!(answer(service, request()).status(), work.status());
+}
+
+fn bare()
+-> impl Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send + 'static {
+    service_fn(|_: Request<Body>| std::future::ready(Ok(Response::new(Body::empty()))))
+}
+
+fn tollgate(work: Work) -> impl Service<Request<Body>, Response = Response<impl http_body::Body>, Error = Infallible> {
+    let quota = match work {
+        Work::Allowed => Quota::per_second(1_000_000_000),
+        Work::Denied => Quota::per_hour(1),
+    };
+    RateLimitLayer::new(quota).layer(bare())
+}
+
+fn tower_governor(work: Work) -> impl Service<Request<Body>, Response = Response<Body>, Error = Infallible> {
+    let (period, burst) = match work {
+        Work::Allowed => (Duration::from_nanos(1), 1_000_000_000),
+        Work::Denied => (Duration::from_secs(3600), 1),
+    };
+    let config =
+        GovernorConfigBuilder::default().period(period).burst_size(burst).finish().expect("the quota is valid");
+    tower_governor::GovernorLayer::new(config).layer(bare())
+}
+
+fn axum_governor(work: Work) -> impl Service<Request<Body>, Response = Response<Body>, Error = Infallible> {
+    let quota = match work {
+        Work::Allowed => axum_governor::Quota::requests_per_second(nz!(1_000_000_000_u32)),
+        Work::Denied => axum_governor::Quota::requests_per_hour(nz!(1_u32)),
+    };
+    let config = axum_governor::GovernorConfigBuilder::default()
+        .with_extractor(PeerIp::default())
+        .expect_connect_info()
+        .quota_default(quota)
+        .gc_disable()
+        .finish()
+        .expect("the configuration is valid");
+    axum_governor::GovernorLayer::new(config).layer(bare())
+}
+
+/// A request as axum hands it on, with the address that the connection came from.
+fn request() -> Request<Body> {
+    let mut request = Request::new(Body::empty());
+    request.extensions_mut().insert(ConnectInfo(SocketAddr::from(([192, 0, 2, 7], 40_000))));
+    request
+}
+
+#[inline(always)]
+fn answer<S, B>(service: &mut S, request: Request<Body>) -> Response<B>
+where
+    S: Service<Request<Body>, Response = Response<B>, Error = Infallible>,
+{
+    let mut context = Context::from_waker(Waker::noop());
+    let Poll::Ready(Ok(())) = service.poll_ready(&mut context) else { panic!("the service is always ready") };
+    match pin!(service.call(request)).poll(&mut context) {
+        Poll::Ready(Ok(response)) => response,
+        Poll::Pending => panic!("the service answers at once"),
+    }
+}
+
+/// Nanoseconds per request, from the call to the response dropped, without making the request.
+fn batches<S, B>(service: &mut S) -> f64
+where
+    S: Service<Request<Body>, Response = Response<B>, Error = Infallible>,
+{
+    let requests: Vec<_> = (0..BATCH).map(|_| request()).collect();
+    let start = Instant::now();
+    for request in requests {
+        black_box(answer(service, request));
+    }
+    start.elapsed().as_nanos() as f64 / BATCH as f64
+}

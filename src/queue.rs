@@ -1,0 +1,240 @@
+//! [`Queues`]: who waits for which key, first come first served. Knows no quota, no clock and no timer.
+//!
+//! A place in a queue is no reservation: nothing is charged for those who wait. Only the first of a queue asks the
+//! limiter, and is charged when it leaves by passing. So a waiter that goes away has nothing to give back, and leaves
+//! nothing behind but the place, which [`Queues::leave`] takes from it.
+
+#![cfg_attr(not(feature = "tokio"), allow(dead_code, reason = "only doors with timers wait"))]
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::task::Waker;
+
+use parking_lot::{Mutex, MutexGuard};
+
+/// How many waiters a limiter holds unless told otherwise. Each takes about 100 bytes here.
+pub(crate) const WAITERS_MAX_DEFAULT: usize = 1 << 14;
+
+/// So that keys that wait do not hold each other up. Two cores are served by few; the lock is held for some 100 ns.
+const STRIPES: usize = 8;
+
+/// A queue for each key that has waiters.
+#[derive(Debug)]
+pub(crate) struct Queues {
+    /// Lines by fingerprint. A line is never empty.
+    stripes: [Mutex<HashMap<u64, Line>>; STRIPES],
+    /// In all lines together.
+    waiters: AtomicUsize,
+    waiters_max: usize,
+}
+
+#[derive(Debug, Default)]
+struct Line {
+    /// What all its waiters ask for together.
+    cost: u128,
+    /// The number of the next to join.
+    next: u64,
+    /// By number, so that the first is the one that came first.
+    waiters: BTreeMap<u64, Waiter>,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    cost: u64,
+    /// None before its first look, and after it was woken until the next.
+    waker: Option<Waker>,
+    /// Whether it should ask again, because more may pass than it was told.
+    nudged: bool,
+}
+
+/// A place in a queue, until [`Queues::leave`].
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    fingerprint: u64,
+    number: u64,
+}
+
+/// What comes of wishing to join.
+#[derive(Debug)]
+pub(crate) enum Joined<D, T> {
+    /// There is a place now.
+    In(Ticket),
+    /// There are too many waiters already; with what the judge had said.
+    Full(D),
+    /// The judge's answer settles it.
+    Out(T),
+}
+
+/// What comes of a waiter's look at its queue.
+#[derive(Debug)]
+pub(crate) enum Turn<P, D> {
+    /// Others come first.
+    Behind,
+    /// It was first and has passed; its place is gone.
+    Passed(P),
+    /// It is first, and stays.
+    First(D),
+}
+
+impl Queues {
+    pub(crate) fn new(waiters_max: usize) -> Self {
+        Self { stripes: Default::default(), waiters: AtomicUsize::new(0), waiters_max }
+    }
+
+    /// How many there may be.
+    pub(crate) fn waiters_max(&self) -> usize {
+        self.waiters_max
+    }
+
+    /// How many there are.
+    // Relaxed: who was told of a waiter sees it counted, by whatever told them; for others it comes at the same time.
+    pub(crate) fn waiters(&self) -> usize {
+        self.waiters.load(Relaxed)
+    }
+
+    /// Joins the queue of a key, unless the judge settles the matter (`Err`) or there are `waiters_max` already.
+    ///
+    /// The judge is told what those ahead ask for together: 0 means that nobody waits. The queue stands still until it
+    /// has spoken, so nobody overtakes.
+    pub(crate) fn join<D, T>(
+        &self,
+        fingerprint: u64,
+        cost: u64,
+        waiters_max: usize,
+        judge: impl FnOnce(u64) -> Result<D, T>,
+    ) -> Joined<D, T> {
+        let mut lines = self.stripe(fingerprint);
+        let ahead = lines.get(&fingerprint).map_or(0, Line::cost);
+        let told = match judge(ahead) {
+            Ok(told) => told,
+            Err(settled) => return Joined::Out(settled),
+        };
+        let one_more = |waiters: usize| (waiters < waiters_max).then_some(waiters + 1);
+        if self.waiters.fetch_update(Relaxed, Relaxed, one_more).is_err() {
+            return Joined::Full(told);
+        }
+        let line = lines.entry(fingerprint).or_default();
+        let number = line.next;
+        line.next += 1;
+        line.cost += u128::from(cost);
+        line.waiters.insert(number, Waiter { cost, waker: None, nudged: false });
+        Joined::In(Ticket { fingerprint, number })
+    }
+
+    /// A waiter's look at its queue, after which it is woken when it becomes the first, or is nudged.
+    ///
+    /// If it is the first, the judge lets it pass (`Ok`) or stay (`Err`), and is told whether it was nudged since it last
+    /// looked. The queue stands still until the judge has spoken.
+    pub(crate) fn turn<P, D>(
+        &self,
+        ticket: &Ticket,
+        waker: &Waker,
+        judge: impl FnOnce(bool) -> Result<P, D>,
+    ) -> Turn<P, D> {
+        // Cloned before the lock and dropped after it: a waker's code is somebody else's.
+        let mut waker = Some(waker.clone());
+        let mut gone = Gone::default();
+        let turn = {
+            let mut lines = self.stripe(ticket.fingerprint);
+            let line = lines.get_mut(&ticket.fingerprint).expect("a ticket's line has its waiter");
+            let mut first = line.waiters.first_entry().expect("a line is never empty");
+            if *first.key() != ticket.number {
+                let waiter = line.waiters.get_mut(&ticket.number).expect("a ticket's line has its waiter");
+                std::mem::swap(&mut waiter.waker, &mut waker);
+                Turn::Behind
+            } else {
+                let waiter = first.get_mut();
+                std::mem::swap(&mut waiter.waker, &mut waker);
+                match judge(std::mem::take(&mut waiter.nudged)) {
+                    Err(stays) => Turn::First(stays),
+                    Ok(passes) => {
+                        gone = self.remove(&mut lines, ticket);
+                        Turn::Passed(passes)
+                    }
+                }
+            }
+        };
+        wake(gone.next);
+        turn
+    }
+
+    /// Gives a place back. Says what those who are left in the line ask for together.
+    pub(crate) fn leave(&self, ticket: &Ticket) -> u64 {
+        let mut lines = self.stripe(ticket.fingerprint);
+        let gone = self.remove(&mut lines, ticket);
+        let left = lines.get(&ticket.fingerprint).map_or(0, Line::cost);
+        drop(lines);
+        wake(gone.next);
+        left
+    }
+
+    /// Has the first in the queue of a key ask again: more may pass than it was told.
+    pub(crate) fn nudge(&self, fingerprint: u64) {
+        if self.waiters() == 0 {
+            return;
+        }
+        let waker = self.stripe(fingerprint).get_mut(&fingerprint).and_then(Line::nudge);
+        wake(waker);
+    }
+
+    /// Has the first in every queue ask again.
+    pub(crate) fn nudge_all(&self) {
+        if self.waiters() == 0 {
+            return;
+        }
+        for stripe in &self.stripes {
+            let wakers: Vec<_> = stripe.lock().values_mut().map(Line::nudge).collect();
+            wakers.into_iter().for_each(wake);
+        }
+    }
+
+    fn stripe(&self, fingerprint: u64) -> MutexGuard<'_, HashMap<u64, Line>> {
+        // The top bits; the table's buckets and the map's use others.
+        self.stripes[(fingerprint >> 61) as usize % STRIPES].lock()
+    }
+
+    /// Removes a waiter, and its line if it was the last.
+    fn remove(&self, lines: &mut HashMap<u64, Line>, ticket: &Ticket) -> Gone {
+        let line = lines.get_mut(&ticket.fingerprint).expect("a ticket's line has its waiter");
+        let was_first = line.waiters.first_key_value().is_some_and(|(number, _)| *number == ticket.number);
+        let waiter = line.waiters.remove(&ticket.number).expect("a ticket's line has its waiter");
+        line.cost -= u128::from(waiter.cost);
+        self.waiters.fetch_sub(1, Relaxed);
+        let next = match line.waiters.first_entry() {
+            None => {
+                lines.remove(&ticket.fingerprint);
+                None
+            }
+            Some(mut first) if was_first => first.get_mut().waker.take(),
+            Some(_) => None,
+        };
+        Gone { next, _own: waiter.waker }
+    }
+}
+
+/// Wakers out of a line, to be woken and dropped once its lock is released.
+#[derive(Default)]
+struct Gone {
+    /// Of the one who is first now, if that is new.
+    next: Option<Waker>,
+    _own: Option<Waker>,
+}
+
+impl Line {
+    /// As a cost can be asked of a limiter.
+    fn cost(&self) -> u64 {
+        u64::try_from(self.cost).unwrap_or(u64::MAX)
+    }
+
+    fn nudge(&mut self) -> Option<Waker> {
+        let mut first = self.waiters.first_entry().expect("a line is never empty");
+        first.get_mut().nudged = true;
+        first.get_mut().waker.take()
+    }
+}
+
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}

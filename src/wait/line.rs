@@ -1,0 +1,169 @@
+//! [`InLine`]: a place in the queue of a key, and the timer that its holder sleeps by.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use pin_project_lite::pin_project;
+use tokio::time::{Instant, Sleep, sleep};
+
+use super::not_ready::{NotReady, NotReadyKind};
+use crate::decision::{Denied, Permit};
+use crate::limiter::RateLimiter;
+use crate::queue::{Joined, Ticket, Turn};
+
+/// The shortest sleep: that of tokio's timers. It keeps a limiter whose clock stands still from a busy loop.
+const SLEEP_MIN: Duration = Duration::from_millis(1);
+
+/// Who asks whom for how much.
+#[derive(Debug)]
+pub(crate) struct Ask {
+    pub(crate) limiter: RateLimiter,
+    pub(crate) fingerprint: u64,
+    pub(crate) cost: u64,
+}
+
+/// What comes of arriving.
+#[derive(Debug)]
+pub(crate) enum Arrival {
+    Passed(Permit),
+    Waits(InLine),
+}
+
+pin_project! {
+    /// A place in the queue. Dropped, it is given back.
+    #[derive(Debug)]
+    pub(crate) struct InLine {
+        place: Place,
+        deadline: Option<Instant>,
+        // Of the first in the queue, for its next try; of the others, for just after the deadline.
+        #[pin]
+        timer: Option<Sleep>,
+        // Whether the timer is for the next try.
+        tried: bool,
+    }
+}
+
+#[derive(Debug)]
+struct Place {
+    ask: Ask,
+    /// None once it has been given back.
+    ticket: Option<Ticket>,
+}
+
+impl Ask {
+    /// Passes at once, or takes its place in the queue, unless that is in vain.
+    ///
+    /// `bound` is the longest wait, and `waiters_max` how many may wait in all.
+    pub(crate) fn arrive(self, bound: Option<Duration>, waiters_max: usize) -> Result<Arrival, NotReady> {
+        let Self { limiter, fingerprint, cost } = &self;
+        let queues = limiter.queues();
+        // Nobody waits, for any key: no lock is needed. And what costs nothing waits for nobody.
+        if *cost == 0 || queues.waiters() == 0 {
+            let settled = self.judge(limiter.check_fingerprint(*fingerprint, *cost), bound);
+            if let Err(settled) = settled {
+                return settled.map(Arrival::Passed);
+            }
+        }
+        let joined = queues.join(*fingerprint, *cost, waiters_max, |ahead| {
+            let answer = match ahead {
+                0 => limiter.check_fingerprint(*fingerprint, *cost),
+                _ => Err(limiter.foresee(*fingerprint, ahead, *cost)),
+            };
+            self.judge(answer, bound)
+        });
+        match joined {
+            Joined::Out(settled) => settled.map(Arrival::Passed),
+            Joined::Full(denied) => Err(NotReady { kind: NotReadyKind::TooManyWaiters, denied }),
+            Joined::In(ticket) => {
+                let deadline = bound.map(|bound| sleep(bound).deadline());
+                // Where several pass at one time, as when a window opens, the last gets to it a little later.
+                let timer = bound.map(|bound| sleep(bound.saturating_add(SLEEP_MIN)));
+                let place = Place { ask: self, ticket: Some(ticket) };
+                Ok(Arrival::Waits(InLine { place, deadline, timer, tried: false }))
+            }
+        }
+    }
+
+    /// Whether an answer settles the matter (`Err`), or leaves it worth waiting.
+    fn judge(
+        &self,
+        answer: Result<Permit, Denied>,
+        bound: Option<Duration>,
+    ) -> Result<Denied, Result<Permit, NotReady>> {
+        match answer {
+            Ok(permit) => Err(Ok(permit)),
+            Err(denied) => match denied.retry_after() {
+                None => Err(Err(NotReady { kind: NotReadyKind::Never, denied })),
+                Some(wait) if bound.is_some_and(|bound| wait > bound) => {
+                    Err(Err(NotReady { kind: NotReadyKind::TooLong, denied }))
+                }
+                Some(_) => Ok(denied),
+            },
+        }
+    }
+}
+
+impl InLine {
+    /// Polls for the permit, which is charged as it is given.
+    pub(crate) fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Permit, NotReady>> {
+        let mut this = self.project();
+        let place = this.place;
+        loop {
+            let elapsed = this.timer.as_mut().as_pin_mut().is_some_and(|timer| timer.poll(cx).is_ready());
+            let sleeps = *this.tried && !elapsed;
+            match place.turn(cx, sleeps) {
+                Turn::Passed(permit) => return Poll::Ready(Ok(permit)),
+                Turn::Behind if elapsed => return Poll::Ready(Err(place.give_up(NotReadyKind::TooLong))),
+                Turn::Behind | Turn::First(None) => return Poll::Pending,
+                Turn::First(Some(denied)) => {
+                    let Some(wait) = denied.retry_after() else {
+                        return Poll::Ready(Err(place.give_up(NotReadyKind::Never)));
+                    };
+                    // A timer that is only asked when it would end.
+                    let end = sleep(wait).deadline();
+                    if this.deadline.is_some_and(|deadline| end > deadline) {
+                        return Poll::Ready(Err(place.give_up(NotReadyKind::TooLong)));
+                    }
+                    this.timer.set(Some(sleep(wait.max(SLEEP_MIN))));
+                    *this.tried = true;
+                }
+            }
+        }
+    }
+}
+
+impl Place {
+    /// A look at the queue. The first tries, unless it sleeps; who has passed has no place any more.
+    fn turn(&mut self, cx: &mut Context<'_>, sleeps: bool) -> Turn<Permit, Option<Denied>> {
+        let Ask { limiter, fingerprint, cost } = &self.ask;
+        let ticket = self.ticket.as_ref().expect("a future is not polled after it is ready");
+        let turn = limiter.queues().turn(ticket, cx.waker(), |nudged| {
+            if sleeps && !nudged {
+                return Err(None);
+            }
+            limiter.check_fingerprint(*fingerprint, *cost).map_err(Some)
+        });
+        if let Turn::Passed(_) = turn {
+            self.ticket = None;
+        }
+        turn
+    }
+
+    /// Leaves without having passed. The denial is what a new try would be told.
+    fn give_up(&mut self, kind: NotReadyKind) -> NotReady {
+        let left = self.leave();
+        let denied = self.ask.limiter.foresee(self.ask.fingerprint, left, self.ask.cost);
+        NotReady { kind, denied }
+    }
+
+    fn leave(&mut self) -> u64 {
+        self.ticket.take().map_or(0, |ticket| self.ask.limiter.queues().leave(&ticket))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}

@@ -1,0 +1,85 @@
+//! [`UntilReady`]: the future of [`RateLimiter::until_ready`](crate::RateLimiter::until_ready).
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use pin_project_lite::pin_project;
+
+use super::{Arrival, Ask, InLine};
+use crate::decision::Permit;
+use crate::wait::NotReady;
+
+pin_project! {
+    /// Waits until a key may pass. Made by [`RateLimiter::until_ready`](crate::RateLimiter::until_ready).
+    ///
+    /// It takes its place in the queue at the first poll, and gives it back when it is dropped.
+    #[derive(Debug)]
+    #[must_use = "a future does nothing unless it is polled"]
+    pub struct UntilReady {
+        #[pin]
+        state: State,
+    }
+}
+
+pin_project! {
+    #[derive(Debug)]
+    #[project = StateProjection]
+    enum State {
+        // The ask is taken when the wait begins.
+        Arriving { ask: Option<Ask>, bound: Option<Duration> },
+        Waiting { #[pin] line: InLine },
+    }
+}
+
+impl UntilReady {
+    pub(super) fn new(ask: Ask) -> Self {
+        Self { state: State::Arriving { ask: Some(ask), bound: None } }
+    }
+
+    /// Waits at most so long, counted from the first poll; a millisecond or two more, as tokio's timers have it.
+    ///
+    /// What would take longer is refused at once, as far as can be known, with the denial that says how long; see
+    /// [`wait`](crate::wait#what-this-does-not-do). At the end of the time it is refused in any case. A bound of zero is a
+    /// check that does not overtake those who wait.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tollgate::{NotReadyKind, Quota, RateLimiter};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let limiter = RateLimiter::new(Quota::per_minute(2));
+    /// limiter.until_ready_n("key", 2).await.unwrap();
+    /// let refused = limiter.until_ready("key").within(Duration::from_secs(10)).await.unwrap_err();
+    /// assert_eq!(refused.kind(), NotReadyKind::TooLong);
+    /// assert!(refused.denied().retry_after().unwrap() > Duration::from_secs(29));
+    /// # }
+    /// ```
+    pub fn within(mut self, longest: Duration) -> Self {
+        if let State::Arriving { bound, .. } = &mut self.state {
+            *bound = Some(longest);
+        }
+        self
+    }
+}
+
+impl Future for UntilReady {
+    type Output = Result<Permit, NotReady>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            match self.as_mut().project().state.project() {
+                StateProjection::Arriving { ask, bound } => {
+                    let ask = ask.take().expect("a future is not polled after it is ready");
+                    let waiters_max = ask.limiter.queues().waiters_max();
+                    match ask.arrive(*bound, waiters_max)? {
+                        Arrival::Passed(permit) => return Poll::Ready(Ok(permit)),
+                        Arrival::Waits(line) => self.as_mut().project().state.set(State::Waiting { line }),
+                    }
+                }
+                StateProjection::Waiting { line } => return Poll::Ready(ready!(line.poll(cx))),
+            }
+        }
+    }
+}
