@@ -262,20 +262,26 @@ impl RateLimiter {
     }
 }
 
-/// What waiting needs.
-#[cfg(feature = "tokio")]
+/// What doors need.
+#[cfg(any(feature = "tower", feature = "tokio"))]
 impl RateLimiter {
+    #[inline]
     pub(crate) fn fingerprint<K: Hash + ?Sized>(&self, key: &K) -> u64 {
         self.inner.engine.fingerprint(key).0
     }
 
+    #[inline]
     pub(crate) fn check_fingerprint(&self, fingerprint: u64, cost: u64) -> Result<Permit, Denied> {
         match self.plan.index() {
             Some(plan) => self.inner.engine.check(Fingerprint(fingerprint), plan, cost),
             None => Ok(Permit::UNLIMITED),
         }
     }
+}
 
+/// What waiting needs beside that.
+#[cfg(feature = "tokio")]
+impl RateLimiter {
     /// What a denial would say if `ahead` had to pass first, one by one; it may say that there is no time to wait.
     /// Where several quotas, or costs that do not fill a window, hold each other up, it may be longer.
     pub(crate) fn foresee(&self, fingerprint: u64, ahead: u64, cost: u64) -> Denied {

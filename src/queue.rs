@@ -57,9 +57,9 @@ pub(crate) struct Ticket {
 /// What comes of wishing to join.
 #[derive(Debug)]
 pub(crate) enum Joined<D, T> {
-    /// There is a place now.
-    In(Ticket),
-    /// There are too many waiters already; with what the judge had said.
+    /// There is a place now; with what the judge had said.
+    In(Ticket, D),
+    /// There are too many waiters already; with the same.
     Full(D),
     /// The judge's answer settles it.
     Out(T),
@@ -118,7 +118,7 @@ impl Queues {
         line.next += 1;
         line.cost += u128::from(cost);
         line.waiters.insert(number, Waiter { cost, waker: None, nudged: false });
-        Joined::In(Ticket { fingerprint, number })
+        Joined::In(Ticket { fingerprint, number }, told)
     }
 
     /// A waiter's look at its queue, after which it is woken when it becomes the first, or is nudged.

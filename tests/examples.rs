@@ -263,3 +263,24 @@ async fn direct_works_without_a_server() {
     assert_eq!(text.lines().filter(|line| line.starts_with("acme job") && line.contains("runs")).count(), 12, "{text}");
     assert!(text.contains("the cost is above the 3 that rate limit pace ever grants"), "{text}");
 }
+
+#[cfg(feature = "tokio")]
+#[tokio::test]
+async fn outgoing_calls_keep_their_pace_with_each_host() {
+    let output = run("outgoing", &["--limit", "50 per second burst 1", "--requests", "5"]).await;
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}");
+    let mut hosts = std::collections::BTreeMap::<_, Vec<f64>>::new();
+    for line in text.lines().skip(1) {
+        let (seconds, rest) = line.split_once(" s  http://").unwrap_or_else(|| panic!("{line}"));
+        let (host, status) = rest.split_once("/hello/").unwrap();
+        assert!(status.ends_with("  200 OK"), "{line}");
+        hosts.entry(host).or_default().push(seconds.trim().parse().unwrap());
+    }
+    assert_eq!(hosts.values().map(Vec::len).collect::<Vec<_>>(), [5, 5], "{text}");
+    for mut times in hosts.into_values() {
+        times.sort_by(f64::total_cmp);
+        // No answer can come before its call; printed times are rounded to a millisecond.
+        assert!(times.iter().enumerate().all(|(n, seconds)| seconds + 0.001 >= 0.020 * n as f64), "{text}");
+    }
+}

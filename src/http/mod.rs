@@ -19,6 +19,8 @@
 mod body;
 mod charge;
 mod counters;
+#[cfg(feature = "tokio")]
+mod delay;
 mod future;
 mod grpc;
 mod headers;
@@ -43,6 +45,8 @@ pub use key::{MethodRouteKey, PathParam, RouteKey};
 
 pub use body::ResponseBody;
 pub use counters::{Counters, LimiterCounts, QuotaCounts};
+#[cfg(feature = "tokio")]
+pub use delay::{Delay, RateDelay, RateDelayFuture, RateDelayLayer};
 pub use future::ResponseFuture;
 pub use headers::{Headers, Reset};
 pub use layer::RateLimitLayer;

@@ -17,7 +17,7 @@ use super::reject::{Answers, NO_KEY, WhenNoKey};
 use super::scope::Place;
 use super::settings::Settings;
 use super::watch::Watchers;
-use crate::decision::Denied;
+use crate::decision::{Denied, Permit};
 use crate::limiter::RateLimiter;
 
 /// Limits the requests to a service. Made by [`RateLimitLayer`](super::RateLimitLayer).
@@ -108,56 +108,81 @@ impl<K: KeyExtractor + Send + Sync> Decide for Shared<K> {
     }
 }
 
+/// What a limiter is to be asked about a request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Question {
+    pub(super) fingerprint: u64,
+    pub(super) cost: u64,
+}
+
 impl<K: KeyExtractor> Shared<K> {
     fn decide(&self, head: &Parts) -> Decision {
+        match self.ask(head) {
+            ControlFlow::Continue(Question { fingerprint, cost }) => {
+                match self.limiter.check_fingerprint(fingerprint, cost) {
+                    Ok(permit) => self.allowed(&permit),
+                    Err(denied) => self.denied(denied, head),
+                }
+            }
+            ControlFlow::Break(decision) => decision,
+        }
+    }
+
+    /// What to ask the limiter about a request, or what is decided without it.
+    pub(super) fn ask(&self, head: &Parts) -> ControlFlow<Decision, Question> {
         match self.settings.scope.place(head) {
             Place::Here => {}
-            Place::Nowhere => return Decision::Continue(None),
-            Place::There(other) => return other.decide(head),
+            Place::Nowhere => return ControlFlow::Break(Decision::Continue(None)),
+            Place::There(other) => return ControlFlow::Break(other.decide(head)),
         }
         let cost = self.settings.cost(head);
         if cost == 0 {
-            return Decision::Continue(None);
+            return ControlFlow::Break(Decision::Continue(None));
         }
         match self.key.extract(head) {
-            Ok(key) => self.check(&key, cost, head),
+            Ok(key) => ControlFlow::Continue(self.question(&key, cost)),
             Err(no_key) => self.no_key(&no_key, cost, head),
         }
     }
 
-    fn check<Q: Hash>(&self, key: &Q, cost: u64, head: &Parts) -> Decision {
-        match self.limiter.check_n(key, cost) {
-            Ok(permit) => {
-                self.watchers.allowed(permit.status());
-                Decision::Continue(self.answers.when_passed(permit.status(), &self.limiter))
-            }
-            Err(denied) => self.denied(denied, head),
-        }
+    fn question<Q: Hash>(&self, key: &Q, cost: u64) -> Question {
+        Question { fingerprint: self.limiter.fingerprint(key), cost }
     }
 
-    fn denied(&self, denied: Denied, head: &Parts) -> Decision {
-        if self.settings.acts() {
-            self.watchers.denied(&denied, head, &self.limiter);
-            Decision::Break(self.answers.denial(denied, head, &self.limiter))
-        } else {
-            self.watchers.shadow_denied(&denied, head, &self.limiter);
-            Decision::Continue(self.answers.when_passed(denied.status(), &self.limiter))
-        }
+    pub(super) fn allowed(&self, permit: &Permit) -> Decision {
+        self.watchers.allowed(permit.status());
+        Decision::Continue(self.answers.when_passed(permit.status(), &self.limiter))
+    }
+
+    pub(super) fn denied(&self, denied: Denied, head: &Parts) -> Decision {
+        if self.settings.acts() { self.refuse(denied, head) } else { self.let_pass(&denied, head) }
+    }
+
+    /// Answers a request that shall not pass.
+    pub(super) fn refuse(&self, denied: Denied, head: &Parts) -> Decision {
+        self.watchers.denied(&denied, head, &self.limiter);
+        Decision::Break(self.answers.denial(denied, head, &self.limiter))
+    }
+
+    /// Lets a request pass that should not.
+    pub(super) fn let_pass(&self, denied: &Denied, head: &Parts) -> Decision {
+        self.watchers.shadow_denied(denied, head, &self.limiter);
+        Decision::Continue(self.answers.when_passed(denied.status(), &self.limiter))
     }
 
     #[cold]
-    fn no_key(&self, no_key: &NoKey, cost: u64, head: &Parts) -> Decision {
+    fn no_key(&self, no_key: &NoKey, cost: u64, head: &Parts) -> ControlFlow<Decision, Question> {
         match self.answers.when_no_key {
-            WhenNoKey::Share => return self.check(&NO_KEY, cost, head),
+            WhenNoKey::Share => return ControlFlow::Continue(self.question(&NO_KEY, cost)),
             WhenNoKey::Allow => self.watchers.no_key(),
             WhenNoKey::Refuse => {
                 self.watchers.log_no_key(no_key, &self.limiter);
                 self.watchers.no_key();
                 if self.settings.acts() {
-                    return Decision::Break(self.answers.no_key(no_key, head));
+                    return ControlFlow::Break(Decision::Break(self.answers.no_key(no_key, head)));
                 }
             }
         }
-        Decision::Continue(None)
+        ControlFlow::Break(Decision::Continue(None))
     }
 }

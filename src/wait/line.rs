@@ -27,7 +27,12 @@ pub(crate) struct Ask {
 #[derive(Debug)]
 pub(crate) enum Arrival {
     Passed(Permit),
-    Waits(InLine),
+    /// And what the denial would have been.
+    Waits(
+        InLine,
+        #[cfg_attr(not(feature = "tower"), allow(dead_code, reason = "only the layer reports what it did not deny"))]
+        Denied,
+    ),
 }
 
 pin_project! {
@@ -75,12 +80,12 @@ impl Ask {
         match joined {
             Joined::Out(settled) => settled.map(Arrival::Passed),
             Joined::Full(denied) => Err(NotReady { kind: NotReadyKind::TooManyWaiters, denied }),
-            Joined::In(ticket) => {
+            Joined::In(ticket, denied) => {
                 let deadline = bound.map(|bound| sleep(bound).deadline());
                 // Where several pass at one time, as when a window opens, the last gets to it a little later.
                 let timer = bound.map(|bound| sleep(bound.saturating_add(SLEEP_MIN)));
                 let place = Place { ask: self, ticket: Some(ticket) };
-                Ok(Arrival::Waits(InLine { place, deadline, timer, tried: false }))
+                Ok(Arrival::Waits(InLine { place, deadline, timer, tried: false }, denied))
             }
         }
     }

@@ -49,7 +49,7 @@
 //!
 //! The limiter's [`Clock`](crate::Clock) decides, and tokio's timers only wake: after each sleep the limiter is asked
 //! again. Timers are exact to a millisecond, and no sleep is shorter. Above 1000 per second waiters so pass in small
-//! bunches, and the rate is kept. Should the limiter's clock stand still, the first waiter of each key asks again after
+//! bunches, and at the full rate as long as the burst holds what comes in a few milliseconds. Should the limiter's clock stand still, the first waiter of each key asks again after
 //! each `retry_after`, and never in a busy loop; the bound of a wait is measured by tokio's time alone.
 //!
 //! To test code that waits, without waiting, let the limiter follow tokio's time and pause that (tokio's feature
@@ -82,7 +82,7 @@ use std::hash::Hash;
 
 use crate::limiter::RateLimiter;
 
-use line::{Arrival, Ask, InLine};
+pub(crate) use line::{Arrival, Ask, InLine};
 
 pub use not_ready::{NotReady, NotReadyKind};
 pub use until_ready::UntilReady;

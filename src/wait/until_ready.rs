@@ -75,7 +75,7 @@ impl Future for UntilReady {
                     let waiters_max = ask.limiter.queues().waiters_max();
                     match ask.arrive(*bound, waiters_max)? {
                         Arrival::Passed(permit) => return Poll::Ready(Ok(permit)),
-                        Arrival::Waits(line) => self.as_mut().project().state.set(State::Waiting { line }),
+                        Arrival::Waits(line, _) => self.as_mut().project().state.set(State::Waiting { line }),
                     }
                 }
                 StateProjection::Waiting { line } => return Poll::Ready(ready!(line.poll(cx))),
