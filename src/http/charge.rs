@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::request::Parts;
 
 use super::layer::RateLimitLayer;
+use crate::plan::Plan;
 
 /// # Charge
 impl<K> RateLimitLayer<K> {
@@ -28,5 +29,32 @@ impl<K> RateLimitLayer<K> {
         F: Fn(&Parts) -> u64 + Send + Sync + 'static,
     {
         self.setting(|settings| settings.cost = Some(Arc::new(cost)))
+    }
+
+    /// Judges each request by the plan that this says, from its head: one of the [limiter's](crate::RateLimiter::on),
+    /// or [none](Plan::UNLIMITED). Without this, the plan is the one that the layer's limiter is on.
+    ///
+    /// What a request is counted by is the [key](Self::key) as ever, so a client has one account whatever its plan.
+    ///
+    /// ```
+    /// use tollgate::{Plan, Quota, RateLimitLayer, RateLimiter};
+    ///
+    /// let limiter = RateLimiter::builder(Quota::per_minute(10)).plan("pro", Quota::per_minute(1000))?.build();
+    /// let pro = limiter.plan("pro").expect("built with it");
+    /// // A layer before this one has authenticated the user, and left the plan in the request's extensions.
+    /// let layer = RateLimitLayer::sharing(&limiter).plan(move |head| match head.extensions.get::<&str>() {
+    ///     Some(&"pro") => pro,
+    ///     Some(&"staff") => Plan::UNLIMITED,
+    ///     _ => Plan::DEFAULT,
+    /// });
+    /// # let _ = layer;
+    /// # Ok::<(), tollgate::PlanError>(())
+    /// ```
+    #[must_use]
+    pub fn plan<F>(self, plan: F) -> Self
+    where
+        F: Fn(&Parts) -> Plan + Send + Sync + 'static,
+    {
+        self.setting(|settings| settings.plan = Some(Arc::new(plan)))
     }
 }

@@ -169,10 +169,10 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (head, body) = request.into_parts();
         let state = match self.shared.decide_or_delay(&head, self.delay) {
-            ControlFlow::Continue(line) => {
+            ControlFlow::Continue((line, limiter)) => {
                 let clone = self.inner.clone();
                 let ready = mem::replace(&mut self.inner, clone);
-                State::Waiting { line, held: Some(Held { ready, head, body, shared: self.shared.clone() }) }
+                State::Waiting { line, held: Some(Held { ready, head, body, shared: self.shared.clone(), limiter }) }
             }
             ControlFlow::Break(Decision::Continue(headers)) => {
                 State::decided(ResponseFuture::passed(self.inner.call(Request::from_parts(head, body)), headers))
@@ -189,15 +189,15 @@ where
 
 impl<K: KeyExtractor> Shared<K> {
     /// A place in the queue, or a decision that is made at once.
-    fn decide_or_delay(&self, head: &Parts, delay: Delay) -> ControlFlow<Decision, InLine> {
-        let Question { fingerprint, cost } = self.ask(head)?;
-        let limiter = self.limiter.clone();
+    fn decide_or_delay(&self, head: &Parts, delay: Delay) -> ControlFlow<Decision, (InLine, RateLimiter)> {
+        let Question { limiter, fingerprint, cost } = self.ask(head)?;
+        let limiter = limiter.into_owned();
         let waiters_max = limiter.queues().waiters_max().min(delay.waiters_max.unwrap_or(usize::MAX));
-        match (Ask { limiter, fingerprint, cost }).arrive(Some(delay.bound), waiters_max) {
-            Ok(Arrival::Passed(permit)) => ControlFlow::Break(self.allowed(&permit)),
-            Ok(Arrival::Waits(line, _)) if self.settings.acts() => ControlFlow::Continue(line),
-            Ok(Arrival::Waits(_, denied)) => ControlFlow::Break(self.let_pass(&denied, head)),
-            Err(not_ready) => ControlFlow::Break(self.denied(not_ready.denied, head)),
+        match (Ask { limiter: limiter.clone(), fingerprint, cost }).arrive(Some(delay.bound), waiters_max) {
+            Ok(Arrival::Passed(permit)) => ControlFlow::Break(self.allowed(&permit, &limiter)),
+            Ok(Arrival::Waits(line, _)) if self.settings.acts() => ControlFlow::Continue((line, limiter)),
+            Ok(Arrival::Waits(_, denied)) => ControlFlow::Break(self.let_pass(&denied, head, &limiter)),
+            Err(not_ready) => ControlFlow::Break(self.denied(not_ready.denied, head, &limiter)),
         }
     }
 }
@@ -228,6 +228,8 @@ struct Held<S, B, K> {
     head: Parts,
     body: B,
     shared: Arc<Shared<K>>,
+    /// The limiter on the request's plan.
+    limiter: RateLimiter,
 }
 
 impl<S, B, F, K> State<S, B, F, K> {
@@ -248,11 +250,11 @@ where
             match self.as_mut().project().state.project() {
                 StateProjection::Waiting { line, held } => {
                     let answer = ready!(line.poll(cx));
-                    let Held { mut ready, head, body, shared } =
+                    let Held { mut ready, head, body, shared, limiter } =
                         held.take().expect("a future is not polled after it has panicked");
                     let decision = match answer {
-                        Ok(permit) => shared.allowed(&permit),
-                        Err(not_ready) => shared.refuse(not_ready.denied, &head),
+                        Ok(permit) => shared.allowed(&permit, &limiter),
+                        Err(not_ready) => shared.refuse(not_ready.denied, &head, &limiter),
                     };
                     let response = match decision {
                         Decision::Continue(headers) => {

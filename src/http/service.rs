@@ -1,5 +1,6 @@
 //! [`RateLimit`]: the service.
 
+use std::borrow::Cow;
 use std::hash::Hash;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -108,9 +109,10 @@ impl<K: KeyExtractor + Send + Sync> Decide for Shared<K> {
     }
 }
 
-/// What a limiter is to be asked about a request.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Question {
+/// What is to be asked about a request, and of whom: the layer's limiter, or that limiter on the request's plan.
+#[derive(Clone, Debug)]
+pub(super) struct Question<'a> {
+    pub(super) limiter: Cow<'a, RateLimiter>,
     pub(super) fingerprint: u64,
     pub(super) cost: u64,
 }
@@ -118,10 +120,10 @@ pub(super) struct Question {
 impl<K: KeyExtractor> Shared<K> {
     fn decide(&self, head: &Parts) -> Decision {
         match self.ask(head) {
-            ControlFlow::Continue(Question { fingerprint, cost }) => {
-                match self.limiter.check_fingerprint(fingerprint, cost) {
-                    Ok(permit) => self.allowed(&permit),
-                    Err(denied) => self.denied(denied, head),
+            ControlFlow::Continue(Question { limiter, fingerprint, cost }) => {
+                match limiter.check_fingerprint(fingerprint, cost) {
+                    Ok(permit) => self.allowed(&permit, &limiter),
+                    Err(denied) => self.denied(denied, head, &limiter),
                 }
             }
             ControlFlow::Break(decision) => decision,
@@ -129,7 +131,7 @@ impl<K: KeyExtractor> Shared<K> {
     }
 
     /// What to ask the limiter about a request, or what is decided without it.
-    pub(super) fn ask(&self, head: &Parts) -> ControlFlow<Decision, Question> {
+    pub(super) fn ask(&self, head: &Parts) -> ControlFlow<Decision, Question<'_>> {
         match self.settings.scope.place(head) {
             Place::Here => {}
             Place::Nowhere => return ControlFlow::Break(Decision::Continue(None)),
@@ -140,40 +142,44 @@ impl<K: KeyExtractor> Shared<K> {
             return ControlFlow::Break(Decision::Continue(None));
         }
         match self.key.extract(head) {
-            Ok(key) => ControlFlow::Continue(self.question(&key, cost)),
+            Ok(key) => ControlFlow::Continue(self.question(&key, cost, head)),
             Err(no_key) => self.no_key(&no_key, cost, head),
         }
     }
 
-    fn question<Q: Hash>(&self, key: &Q, cost: u64) -> Question {
-        Question { fingerprint: self.limiter.fingerprint(key), cost }
+    fn question<Q: Hash>(&self, key: &Q, cost: u64, head: &Parts) -> Question<'_> {
+        let limiter = match &self.settings.plan {
+            None => Cow::Borrowed(&self.limiter),
+            Some(plan) => Cow::Owned(self.limiter.on(plan(head))),
+        };
+        Question { limiter, fingerprint: self.limiter.fingerprint(key), cost }
     }
 
-    pub(super) fn allowed(&self, permit: &Permit) -> Decision {
+    pub(super) fn allowed(&self, permit: &Permit, limiter: &RateLimiter) -> Decision {
         self.watchers.allowed(permit.status());
-        Decision::Continue(self.answers.when_passed(permit.status(), &self.limiter))
+        Decision::Continue(self.answers.when_passed(permit.status(), limiter))
     }
 
-    pub(super) fn denied(&self, denied: Denied, head: &Parts) -> Decision {
-        if self.settings.acts() { self.refuse(denied, head) } else { self.let_pass(&denied, head) }
+    pub(super) fn denied(&self, denied: Denied, head: &Parts, limiter: &RateLimiter) -> Decision {
+        if self.settings.acts() { self.refuse(denied, head, limiter) } else { self.let_pass(&denied, head, limiter) }
     }
 
     /// Answers a request that shall not pass.
-    pub(super) fn refuse(&self, denied: Denied, head: &Parts) -> Decision {
-        self.watchers.denied(&denied, head, &self.limiter);
-        Decision::Break(self.answers.denial(denied, head, &self.limiter))
+    pub(super) fn refuse(&self, denied: Denied, head: &Parts, limiter: &RateLimiter) -> Decision {
+        self.watchers.denied(&denied, head, limiter);
+        Decision::Break(self.answers.denial(denied, head, limiter))
     }
 
     /// Lets a request pass that should not.
-    pub(super) fn let_pass(&self, denied: &Denied, head: &Parts) -> Decision {
-        self.watchers.shadow_denied(denied, head, &self.limiter);
-        Decision::Continue(self.answers.when_passed(denied.status(), &self.limiter))
+    pub(super) fn let_pass(&self, denied: &Denied, head: &Parts, limiter: &RateLimiter) -> Decision {
+        self.watchers.shadow_denied(denied, head, limiter);
+        Decision::Continue(self.answers.when_passed(denied.status(), limiter))
     }
 
     #[cold]
-    fn no_key(&self, no_key: &NoKey, cost: u64, head: &Parts) -> ControlFlow<Decision, Question> {
+    fn no_key(&self, no_key: &NoKey, cost: u64, head: &Parts) -> ControlFlow<Decision, Question<'_>> {
         match self.answers.when_no_key {
-            WhenNoKey::Share => return ControlFlow::Continue(self.question(&NO_KEY, cost)),
+            WhenNoKey::Share => return ControlFlow::Continue(self.question(&NO_KEY, cost, head)),
             WhenNoKey::Allow => self.watchers.no_key(),
             WhenNoKey::Refuse => {
                 self.watchers.log_no_key(no_key, &self.limiter);

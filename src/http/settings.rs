@@ -8,8 +8,10 @@ use http::request::Parts;
 use super::rollout::Rollout;
 use super::scope::Scope;
 use super::watch::Audience;
+use crate::plan::Plan;
 
 pub(super) type Cost = dyn Fn(&Parts) -> u64 + Send + Sync;
+pub(super) type ChoosePlan = dyn Fn(&Parts) -> Plan + Send + Sync;
 
 /// What is set on a layer beside its limiter, key and answers. Nothing of it is set at first.
 #[derive(Clone, Default)]
@@ -18,6 +20,7 @@ pub(super) struct Settings {
     pub(super) rollout: Option<Rollout>,
     pub(super) shadow: bool,
     pub(super) cost: Option<Arc<Cost>>,
+    pub(super) plan: Option<Arc<ChoosePlan>>,
     pub(super) audience: Audience,
 }
 
