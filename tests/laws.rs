@@ -587,6 +587,16 @@ proptest! {
     }
 }
 
+/// Its weight of the last window falls with time within this one. Back at the end of the last window, that would be next
+/// to nothing.
+#[test]
+fn law_5_a_sliding_window_that_steps_back_forgets_nothing() {
+    let bench = Bench::new(quota(10, 1000, Algorithm::SlidingWindow));
+    bench.advance(500).check(10, Ok(0)).advance(700).check(2, Ok(0)).check(1, Err(100));
+    bench.clock.rewind(ns(201));
+    bench.check(1, Err(301)).advance(300).check(1, Err(1)).advance(1).check(1, Ok(0));
+}
+
 #[test]
 fn law_5_no_time_is_too_late_or_too_early() {
     let quotas =
