@@ -278,3 +278,6 @@ mod sync {
     pub(super) use loom::sync::atomic::{AtomicU64, Ordering, fence};
     pub(super) use parking_lot::Mutex;
 }
+
+#[cfg(all(test, tollgate_loom))]
+mod loom_tests;
