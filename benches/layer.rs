@@ -7,6 +7,8 @@
 //! `by hand` is the least that limiting costs: a direct check in front of the service. What an unused option costs is in
 //! the difference between `by hand` and `allowed/plain`, all of them together; what one costs that is used, in its own line.
 
+#![allow(missing_docs, reason = "criterion_group makes a public function")]
+
 use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::hint::black_box;
@@ -100,10 +102,16 @@ fn layer(criterion: &mut Criterion) {
     used("rollout of the whole", &|layer| layer.rollout(&whole));
     used("rollout of a half", &|layer| layer.rollout(&half));
     used("shadow", &|layer| layer.shadow());
+    used("charge_when", &|layer| layer.charge_when(|response| response.status.is_success()));
+    used("settle_by_body", &|layer| layer.settle_by_body(|bytes| bytes));
     used("count_into", &|layer| layer.named("bench").count_into(&counters));
     #[cfg(feature = "metrics")]
     used("metrics, without a recorder", &|layer| layer.named("bench").metrics());
-    used("on_denied", &|layer| layer.on_denied(|denied, _| drop(black_box(denied.status().remaining()))));
+    used("on_denied", &|layer| {
+        layer.on_denied(|denied, _| {
+            black_box(denied);
+        })
+    });
     used("headers on every response", &|layer| layer.headers(Headers::Draft).headers_on_every_response());
 
     bench("exempt/by predicate", &mut wide().exempt(|head| head.method == Method::GET).layer(Hello));

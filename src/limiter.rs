@@ -270,12 +270,17 @@ impl RateLimiter {
         self.inner.engine.fingerprint(key).0
     }
 
+    #[cfg(feature = "tower")]
     #[inline]
     pub(crate) fn check_fingerprint(&self, fingerprint: u64, cost: u64) -> Result<Permit, Denied> {
         match self.plan.index() {
             Some(plan) => self.inner.engine.check(Fingerprint(fingerprint), plan, cost),
             None => Ok(Permit::UNLIMITED),
         }
+    }
+
+    pub(crate) fn reserve_fingerprint(&self, fingerprint: u64, cost: u64) -> Result<Reservation, Denied> {
+        Reservation::new(self, Fingerprint(fingerprint), cost)
     }
 }
 

@@ -7,6 +7,7 @@
 #![cfg_attr(not(feature = "tokio"), allow(dead_code, reason = "only doors with timers wait"))]
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::Waker;
 
@@ -92,7 +93,7 @@ impl Queues {
         self.waiters.load(Relaxed)
     }
 
-    /// Joins the queue of a key, unless the judge settles the matter (`Err`) or there are `waiters_max` already.
+    /// Joins the queue of a key, unless the judge settles the matter (`Break`) or there are `waiters_max` already.
     ///
     /// The judge is told what those ahead ask for together: 0 means that nobody waits. The queue stands still until it
     /// has spoken, so nobody overtakes.
@@ -101,13 +102,13 @@ impl Queues {
         fingerprint: u64,
         cost: u64,
         waiters_max: usize,
-        judge: impl FnOnce(u64) -> Result<D, T>,
+        judge: impl FnOnce(u64) -> ControlFlow<T, D>,
     ) -> Joined<D, T> {
         let mut lines = self.stripe(fingerprint);
         let ahead = lines.get(&fingerprint).map_or(0, Line::cost);
         let told = match judge(ahead) {
-            Ok(told) => told,
-            Err(settled) => return Joined::Out(settled),
+            ControlFlow::Continue(told) => told,
+            ControlFlow::Break(settled) => return Joined::Out(settled),
         };
         let one_more = |waiters: usize| (waiters < waiters_max).then_some(waiters + 1);
         if self.waiters.fetch_update(Relaxed, Relaxed, one_more).is_err() {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+#[cfg(feature = "tower")]
+use crate::decision::Status;
 use crate::decision::{Denied, Permit};
 use crate::engine::{Charge, Fingerprint};
 use crate::limiter::RateLimiter;
@@ -58,6 +60,23 @@ impl Reservation {
             self.limiter.give_back(self.key, charge, unused);
         }
         Ok(())
+    }
+
+    /// Settles, with no more than was reserved, and says where the key stands then.
+    #[cfg(feature = "tower")]
+    pub(crate) fn settled(self, actual: u64) -> Status {
+        let (limiter, key, actual) = (self.limiter.clone(), self.key, actual.min(self.cost));
+        self.settle(actual).expect("not above what was reserved");
+        match limiter.current_plan().index() {
+            Some(plan) => limiter.engine().peek(key, plan),
+            None => Permit::UNLIMITED.status,
+        }
+    }
+
+    /// The handle that it was reserved from.
+    #[cfg(feature = "tower")]
+    pub(crate) fn limiter(&self) -> &RateLimiter {
+        &self.limiter
     }
 }
 

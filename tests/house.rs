@@ -23,8 +23,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("limiter", &["engine", "reservation", "plan", "policy", "table", "clock", "decision", "throttle", "queue"]),
     // A reservation is the limiter's answer and holds the limiter: the two are one noun in two files.
     ("reservation", &["limiter", "engine", "decision"]),
-    ("wait", &["limiter", "queue", "decision", "clock"]),
-    ("http", &["limiter", "policy", "plan", "quota", "decision", "key", "wait"]),
+    ("wait", &["limiter", "reservation", "queue", "decision", "clock"]),
+    ("http", &["limiter", "reservation", "policy", "plan", "quota", "decision", "key", "wait"]),
 ];
 
 /// Crates that only doors may name.

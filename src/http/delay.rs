@@ -174,8 +174,8 @@ where
                 let ready = mem::replace(&mut self.inner, clone);
                 State::Waiting { line, held: Some(Held { ready, head, body, shared: self.shared.clone(), limiter }) }
             }
-            ControlFlow::Break(Decision::Continue(headers)) => {
-                State::decided(ResponseFuture::passed(self.inner.call(Request::from_parts(head, body)), headers))
+            ControlFlow::Break(Decision::Continue(after)) => {
+                State::decided(ResponseFuture::passed(self.inner.call(Request::from_parts(head, body)), after))
             }
             ControlFlow::Break(Decision::Break(response)) => {
                 // Dropping the service that had become ready releases all that it reserved for the call that will not be.
@@ -194,7 +194,7 @@ impl<K: KeyExtractor> Shared<K> {
         let limiter = limiter.into_owned();
         let waiters_max = limiter.queues().waiters_max().min(delay.waiters_max.unwrap_or(usize::MAX));
         match (Ask { limiter: limiter.clone(), fingerprint, cost }).arrive(Some(delay.bound), waiters_max) {
-            Ok(Arrival::Passed(permit)) => ControlFlow::Break(self.allowed(&permit, &limiter)),
+            Ok(Arrival::Passed(reservation)) => ControlFlow::Break(self.reserved(reservation)),
             Ok(Arrival::Waits(line, _)) if self.settings.acts() => ControlFlow::Continue((line, limiter)),
             Ok(Arrival::Waits(_, denied)) => ControlFlow::Break(self.let_pass(&denied, head, &limiter)),
             Err(not_ready) => ControlFlow::Break(self.denied(not_ready.denied, head, &limiter)),
@@ -253,12 +253,12 @@ where
                     let Held { mut ready, head, body, shared, limiter } =
                         held.take().expect("a future is not polled after it has panicked");
                     let decision = match answer {
-                        Ok(permit) => shared.allowed(&permit, &limiter),
+                        Ok(reservation) => shared.reserved(reservation),
                         Err(not_ready) => shared.refuse(not_ready.denied, &head, &limiter),
                     };
                     let response = match decision {
-                        Decision::Continue(headers) => {
-                            ResponseFuture::passed(ready.call(Request::from_parts(head, body)), headers)
+                        Decision::Continue(after) => {
+                            ResponseFuture::passed(ready.call(Request::from_parts(head, body)), after)
                         }
                         Decision::Break(response) => ResponseFuture::answered(response),
                     };

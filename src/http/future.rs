@@ -4,10 +4,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{HeaderMap, Response};
+use http::Response;
 use pin_project_lite::pin_project;
 
 use super::body::ResponseBody;
+use super::outcome::After;
 use crate::decision::Denied;
 
 pin_project! {
@@ -23,16 +24,15 @@ pin_project! {
     #[derive(Debug)]
     #[project = StateProjection]
     enum State<F> {
-        Passed { #[pin] future: F, headers: Option<Box<HeaderMap>> },
+        Passed { #[pin] future: F, after: After },
         Answered { response: Option<Response<Bytes>> },
     }
 }
 
 impl<F> ResponseFuture<F> {
-    /// The inner service's response, with headers added if there are any. A denial from further inside keeps its own:
-    /// they say where the client stands with the limit that it has reached.
-    pub(super) fn passed(future: F, headers: Option<Box<HeaderMap>>) -> Self {
-        Self { state: State::Passed { future, headers } }
+    /// The inner service's response, and what is to be done with it.
+    pub(super) fn passed(future: F, after: After) -> Self {
+        Self { state: State::Passed { future, after } }
     }
 
     /// An answer of the limiter's own.
@@ -49,14 +49,19 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
-            StateProjection::Passed { future, headers } => {
-                let mut response = ready!(future.poll(cx))?;
-                if let Some(headers) = headers.take() {
-                    if response.extensions().get::<Denied>().is_none() {
-                        response.headers_mut().extend(*headers);
-                    }
+            StateProjection::Passed { future, after } => {
+                let response = ready!(future.poll(cx))?;
+                let (mut response, headers) = match std::mem::replace(after, After::Nothing) {
+                    After::Nothing => return Poll::Ready(Ok(response.map(ResponseBody::inner))),
+                    After::Headers(headers) => (response.map(ResponseBody::inner), Some(headers)),
+                    After::Settle(settlement) => settlement.settle(response),
+                };
+                // A denial from further inside keeps its own headers: they say where the client stands with the limit
+                // that it has reached.
+                if let Some(headers) = headers.filter(|_| response.extensions().get::<Denied>().is_none()) {
+                    response.headers_mut().extend(*headers);
                 }
-                Poll::Ready(Ok(response.map(ResponseBody::inner)))
+                Poll::Ready(Ok(response))
             }
             StateProjection::Answered { response } => {
                 let response = response.take().expect("a future is not polled after it is ready");

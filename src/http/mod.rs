@@ -28,6 +28,7 @@ mod key;
 mod layer;
 #[cfg(feature = "metrics")]
 mod metrics;
+mod outcome;
 mod reject;
 mod rollout;
 #[cfg(feature = "axum")]

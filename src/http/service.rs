@@ -8,18 +8,20 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, Request, Response};
+use http::{Request, Response};
 use tower_service::Service;
 
 use super::body::ResponseBody;
 use super::future::ResponseFuture;
 use super::key::{ClientIp, KeyExtractor, NoKey};
+use super::outcome::{After, Settlement};
 use super::reject::{Answers, NO_KEY, WhenNoKey};
 use super::scope::Place;
 use super::settings::Settings;
 use super::watch::Watchers;
-use crate::decision::{Denied, Permit};
+use crate::decision::{Denied, Permit, Status};
 use crate::limiter::RateLimiter;
+use crate::reservation::Reservation;
 
 /// Limits the requests to a service. Made by [`RateLimitLayer`](super::RateLimitLayer).
 ///
@@ -82,8 +84,8 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (head, body) = request.into_parts();
         match self.shared.decide(&head) {
-            ControlFlow::Continue(headers) => {
-                ResponseFuture::passed(self.inner.call(Request::from_parts(head, body)), headers)
+            ControlFlow::Continue(after) => {
+                ResponseFuture::passed(self.inner.call(Request::from_parts(head, body)), after)
             }
             ControlFlow::Break(response) => {
                 // Dropping the service that had become ready releases all that it reserved for the call that will not be.
@@ -94,8 +96,8 @@ where
     }
 }
 
-/// A request's answer, or leave to go on with the headers that its response shall have.
-pub(super) type Decision = ControlFlow<Response<Bytes>, Option<Box<HeaderMap>>>;
+/// A request's answer, or leave to go on and what is to be done after that.
+pub(super) type Decision = ControlFlow<Response<Bytes>, After>;
 
 /// Decides about a request, whatever it is counted by: what [`Scope`](super::scope::Scope) needs to leave one to another
 /// layer.
@@ -120,12 +122,7 @@ pub(super) struct Question<'a> {
 impl<K: KeyExtractor> Shared<K> {
     fn decide(&self, head: &Parts) -> Decision {
         match self.ask(head) {
-            ControlFlow::Continue(Question { limiter, fingerprint, cost }) => {
-                match limiter.check_fingerprint(fingerprint, cost) {
-                    Ok(permit) => self.allowed(&permit, &limiter),
-                    Err(denied) => self.denied(denied, head, &limiter),
-                }
-            }
+            ControlFlow::Continue(question) => self.answer(&question, head),
             ControlFlow::Break(decision) => decision,
         }
     }
@@ -134,12 +131,12 @@ impl<K: KeyExtractor> Shared<K> {
     pub(super) fn ask(&self, head: &Parts) -> ControlFlow<Decision, Question<'_>> {
         match self.settings.scope.place(head) {
             Place::Here => {}
-            Place::Nowhere => return ControlFlow::Break(Decision::Continue(None)),
+            Place::Nowhere => return ControlFlow::Break(Decision::Continue(After::Nothing)),
             Place::There(other) => return ControlFlow::Break(other.decide(head)),
         }
         let cost = self.settings.cost(head);
         if cost == 0 {
-            return ControlFlow::Break(Decision::Continue(None));
+            return ControlFlow::Break(Decision::Continue(After::Nothing));
         }
         match self.key.extract(head) {
             Ok(key) => ControlFlow::Continue(self.question(&key, cost, head)),
@@ -155,9 +152,35 @@ impl<K: KeyExtractor> Shared<K> {
         Question { limiter, fingerprint: self.limiter.fingerprint(key), cost }
     }
 
-    pub(super) fn allowed(&self, permit: &Permit, limiter: &RateLimiter) -> Decision {
+    fn answer(&self, question: &Question<'_>, head: &Parts) -> Decision {
+        let Question { limiter, fingerprint, cost } = question;
+        let decision = match &self.settings.outcome {
+            None => limiter.check_fingerprint(*fingerprint, *cost).map(|permit| self.allowed(&permit, limiter)),
+            Some(_) => limiter.reserve_fingerprint(*fingerprint, *cost).map(|reservation| self.reserved(reservation)),
+        };
+        decision.unwrap_or_else(|denied| self.denied(denied, head, limiter))
+    }
+
+    fn allowed(&self, permit: &Permit, limiter: &RateLimiter) -> Decision {
         self.watchers.allowed(permit.status());
-        Decision::Continue(self.answers.when_passed(permit.status(), limiter))
+        self.passed(permit.status(), limiter)
+    }
+
+    /// Lets a request pass that was charged so that some of it can be given back, if its response is to be asked.
+    pub(super) fn reserved(&self, reservation: Reservation) -> Decision {
+        match &self.settings.outcome {
+            None => self.allowed(reservation.permit(), reservation.limiter()),
+            Some(outcome) => {
+                self.watchers.allowed(reservation.permit().status());
+                let settlement = Settlement::new(reservation, outcome, &self.answers);
+                Decision::Continue(After::Settle(Box::new(settlement)))
+            }
+        }
+    }
+
+    fn passed(&self, status: &Status, limiter: &RateLimiter) -> Decision {
+        let headers = self.answers.when_passed(status, limiter);
+        Decision::Continue(headers.map_or(After::Nothing, After::Headers))
     }
 
     pub(super) fn denied(&self, denied: Denied, head: &Parts, limiter: &RateLimiter) -> Decision {
@@ -173,7 +196,7 @@ impl<K: KeyExtractor> Shared<K> {
     /// Lets a request pass that should not.
     pub(super) fn let_pass(&self, denied: &Denied, head: &Parts, limiter: &RateLimiter) -> Decision {
         self.watchers.shadow_denied(denied, head, limiter);
-        Decision::Continue(self.answers.when_passed(denied.status(), limiter))
+        self.passed(denied.status(), limiter)
     }
 
     #[cold]
@@ -189,6 +212,6 @@ impl<K: KeyExtractor> Shared<K> {
                 }
             }
         }
-        ControlFlow::Break(Decision::Continue(None))
+        ControlFlow::Break(Decision::Continue(After::Nothing))
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use http::request::Parts;
 
+use super::outcome::Outcome;
 use super::rollout::Rollout;
 use super::scope::Scope;
 use super::watch::Audience;
@@ -21,6 +22,7 @@ pub(super) struct Settings {
     pub(super) shadow: bool,
     pub(super) cost: Option<Arc<Cost>>,
     pub(super) plan: Option<Arc<ChoosePlan>>,
+    pub(super) outcome: Option<Arc<Outcome>>,
     pub(super) audience: Audience,
 }
 
@@ -45,6 +47,7 @@ impl fmt::Debug for Settings {
             .field("scope", &self.scope)
             .field("rollout", &self.rollout)
             .field("shadow", &self.shadow)
+            .field("outcome", &self.outcome)
             .field("audience", &self.audience)
             .finish_non_exhaustive()
     }

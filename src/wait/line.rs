@@ -1,5 +1,6 @@
 //! [`InLine`]: a place in the queue of a key, and the timer that its holder sleeps by.
 
+use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -8,9 +9,10 @@ use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::not_ready::{NotReady, NotReadyKind};
-use crate::decision::{Denied, Permit};
+use crate::decision::Denied;
 use crate::limiter::RateLimiter;
 use crate::queue::{Joined, Ticket, Turn};
+use crate::reservation::Reservation;
 
 /// The shortest sleep: that of tokio's timers. It keeps a limiter whose clock stands still from a busy loop.
 const SLEEP_MIN: Duration = Duration::from_millis(1);
@@ -26,7 +28,7 @@ pub(crate) struct Ask {
 /// What comes of arriving.
 #[derive(Debug)]
 pub(crate) enum Arrival {
-    Passed(Permit),
+    Passed(Reservation),
     /// And what the denial would have been.
     Waits(
         InLine,
@@ -65,14 +67,14 @@ impl Ask {
         let queues = limiter.queues();
         // Nobody waits, for any key: no lock is needed. And what costs nothing waits for nobody.
         if *cost == 0 || queues.waiters() == 0 {
-            let settled = self.judge(limiter.check_fingerprint(*fingerprint, *cost), bound);
-            if let Err(settled) = settled {
+            let settled = self.judge(limiter.reserve_fingerprint(*fingerprint, *cost), bound);
+            if let ControlFlow::Break(settled) = settled {
                 return settled.map(Arrival::Passed);
             }
         }
         let joined = queues.join(*fingerprint, *cost, waiters_max, |ahead| {
             let answer = match ahead {
-                0 => limiter.check_fingerprint(*fingerprint, *cost),
+                0 => limiter.reserve_fingerprint(*fingerprint, *cost),
                 _ => Err(limiter.foresee(*fingerprint, ahead, *cost)),
             };
             self.judge(answer, bound)
@@ -90,35 +92,35 @@ impl Ask {
         }
     }
 
-    /// Whether an answer settles the matter (`Err`), or leaves it worth waiting.
+    /// Whether an answer settles the matter (`Break`), or leaves it worth waiting.
     fn judge(
         &self,
-        answer: Result<Permit, Denied>,
+        answer: Result<Reservation, Denied>,
         bound: Option<Duration>,
-    ) -> Result<Denied, Result<Permit, NotReady>> {
+    ) -> ControlFlow<Result<Reservation, NotReady>, Denied> {
         match answer {
-            Ok(permit) => Err(Ok(permit)),
+            Ok(reservation) => ControlFlow::Break(Ok(reservation)),
             Err(denied) => match denied.retry_after() {
-                None => Err(Err(NotReady { kind: NotReadyKind::Never, denied })),
+                None => ControlFlow::Break(Err(NotReady { kind: NotReadyKind::Never, denied })),
                 Some(wait) if bound.is_some_and(|bound| wait > bound) => {
-                    Err(Err(NotReady { kind: NotReadyKind::TooLong, denied }))
+                    ControlFlow::Break(Err(NotReady { kind: NotReadyKind::TooLong, denied }))
                 }
-                Some(_) => Ok(denied),
+                Some(_) => ControlFlow::Continue(denied),
             },
         }
     }
 }
 
 impl InLine {
-    /// Polls for the permit, which is charged as it is given.
-    pub(crate) fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Permit, NotReady>> {
+    /// Polls for the reservation, which is charged as it is given.
+    pub(crate) fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Reservation, NotReady>> {
         let mut this = self.project();
         let place = this.place;
         loop {
             let elapsed = this.timer.as_mut().as_pin_mut().is_some_and(|timer| timer.poll(cx).is_ready());
             let sleeps = *this.tried && !elapsed;
             match place.turn(cx, sleeps) {
-                Turn::Passed(permit) => return Poll::Ready(Ok(permit)),
+                Turn::Passed(reservation) => return Poll::Ready(Ok(reservation)),
                 Turn::Behind if elapsed => return Poll::Ready(Err(place.give_up(NotReadyKind::TooLong))),
                 Turn::Behind | Turn::First(None) => return Poll::Pending,
                 Turn::First(Some(denied)) => {
@@ -140,14 +142,14 @@ impl InLine {
 
 impl Place {
     /// A look at the queue. The first tries, unless it sleeps; who has passed has no place any more.
-    fn turn(&mut self, cx: &mut Context<'_>, sleeps: bool) -> Turn<Permit, Option<Denied>> {
+    fn turn(&mut self, cx: &mut Context<'_>, sleeps: bool) -> Turn<Reservation, Option<Denied>> {
         let Ask { limiter, fingerprint, cost } = &self.ask;
         let ticket = self.ticket.as_ref().expect("a future is not polled after it is ready");
         let turn = limiter.queues().turn(ticket, cx.waker(), |nudged| {
             if sleeps && !nudged {
                 return Err(None);
             }
-            limiter.check_fingerprint(*fingerprint, *cost).map_err(Some)
+            limiter.reserve_fingerprint(*fingerprint, *cost).map_err(Some)
         });
         if let Turn::Passed(_) = turn {
             self.ticket = None;

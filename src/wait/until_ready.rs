@@ -74,11 +74,13 @@ impl Future for UntilReady {
                     let ask = ask.take().expect("a future is not polled after it is ready");
                     let waiters_max = ask.limiter.queues().waiters_max();
                     match ask.arrive(*bound, waiters_max)? {
-                        Arrival::Passed(permit) => return Poll::Ready(Ok(permit)),
+                        Arrival::Passed(reservation) => return Poll::Ready(Ok(*reservation.permit())),
                         Arrival::Waits(line, _) => self.as_mut().project().state.set(State::Waiting { line }),
                     }
                 }
-                StateProjection::Waiting { line } => return Poll::Ready(ready!(line.poll(cx))),
+                StateProjection::Waiting { line } => {
+                    return Poll::Ready(ready!(line.poll(cx)).map(|reservation| *reservation.permit()));
+                }
             }
         }
     }
