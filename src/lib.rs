@@ -17,6 +17,8 @@
 //! - [`RateLimiter`]: [`check`](RateLimiter::check), [`check_n`](RateLimiter::check_n), [`peek`](RateLimiter::peek),
 //!   [`reset`](RateLimiter::reset), [`stats`](RateLimiter::stats), answering [`Permit`] or [`Denied`]. Its documentation
 //!   says what it takes in memory and how to size it; [`WhenFull`] what happens when it is full.
+//!   [`reserve`](RateLimiter::reserve) charges an estimate to be settled, [`on`](RateLimiter::on) judges by a [`Plan`], and
+//!   [`replace_policy`](RateLimiter::replace_policy) changes the limit while it runs.
 //! - [`Clock`]: the system's, or one moved by hand in tests.
 #![cfg_attr(
     feature = "tokio",
