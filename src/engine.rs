@@ -199,8 +199,9 @@ impl Engine {
     pub(crate) fn give_back(&self, key: Fingerprint, plan: usize, charge: &Charge, cost: u64) {
         self.ask(key, plan, cost, |question| {
             if question.version == charge.version {
+                // The time is read anew after each word, as in `take_back`.
                 question.each_word(|quota, word, index| {
-                    quota.counter.refund(word, question.now, cost, charge.words[index])
+                    quota.counter.refund(word, self.clock.now(), cost, charge.words[index])
                 });
             }
             Some(())
@@ -353,7 +354,10 @@ impl Question<'_> {
     #[cold]
     fn take_back(&self, slot: Slot, after: &Words, charged: usize) -> Option<()> {
         for (index, quota) in self.quotas[..charged].iter().enumerate() {
-            self.change_word(slot, index, |word| quota.counter.refund(word, self.now, self.cost, after[index]))?;
+            // The time is read anew, and after the word: a thread may have been put aside since it charged, and what time
+            // has paid back meanwhile must not be given back once more. If the word moves after that, the change fails.
+            let refund = |word| quota.counter.refund(word, self.engine.clock.now(), self.cost, after[index]);
+            self.change_word(slot, index, refund)?;
         }
         Some(())
     }
