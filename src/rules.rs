@@ -252,17 +252,22 @@ impl Prepared {
         let status = Status { quota: self.name, index: 0, limit: self.limit, remaining, reset_after_nanos };
         match verdict {
             Verdict::Allow(_) => Ok(Permit { status }),
-            Verdict::Wait(until) => Err(Denied { status, retry_after_nanos: Some(until.saturating_sub(now)) }),
-            Verdict::Never => Err(Denied { status, retry_after_nanos: None }),
+            verdict => Err(Denied { status, retry_after_nanos: wait(verdict, now) }),
         }
     }
 
     pub(crate) fn denied(&self, index: usize, word: u64, now: u64, verdict: Verdict) -> Denied {
-        let retry_after_nanos = match verdict {
-            Verdict::Wait(until) => Some(until.saturating_sub(now)),
-            Verdict::Never | Verdict::Allow(_) => None,
-        };
-        Denied { status: self.status(index, word, now), retry_after_nanos }
+        Denied { status: self.status(index, word, now), retry_after_nanos: wait(verdict, now) }
+    }
+}
+
+/// How long a denial says to wait; `None` if no wait helps. That is so, too, where the end of the wait is already past: time
+/// has reached the algorithm's horizon, and stands still.
+#[inline]
+fn wait(verdict: Verdict, now: u64) -> Option<u64> {
+    match verdict {
+        Verdict::Wait(until) => until.checked_sub(now).filter(|&nanos| nanos > 0),
+        Verdict::Never | Verdict::Allow(_) => None,
     }
 }
 
