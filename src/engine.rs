@@ -176,21 +176,22 @@ impl Engine {
 
     #[cfg(feature = "tokio")]
     pub(crate) fn foresee(&self, key: Fingerprint, plan: usize, ahead: u64, cost: u64) -> Denied {
-        self.ask(key, plan, cost, |question| Some(question.foresee(ahead)))
+        self.ask(key, plan, cost, |question| question.foresee(ahead))
     }
 
     pub(crate) fn reset(&self, key: Fingerprint, plan: usize) {
         self.ask(key, plan, 0, |question| {
-            question.each_word(|_, _, _| 0);
-            Some(())
+            let changed = question.each_word(|_, _, _| 0);
+            (changed == question.quotas.len() || (&question).is_current()).then_some(())
         });
     }
 
     /// Gives back `cost` of whatever the key owes.
     pub(crate) fn refund(&self, key: Fingerprint, plan: usize, cost: u64) {
         self.ask(key, plan, cost, |question| {
-            question.each_word(|quota, word, _| quota.counter.refund(word, question.now, cost, word));
-            Some(())
+            let changed = question.each_word(|quota, word, _| quota.counter.refund(word, question.now, cost, word));
+            // Not twice to the same quota.
+            (changed > 0 || (&question).is_current()).then_some(())
         });
     }
 
@@ -216,10 +217,7 @@ impl Engine {
             let generation = self.rules.version() % GENERATIONS;
             let current = |owner: u64| (owner & !(GENERATIONS - 1)) | generation;
             let carry = |owner: u64, index: usize, word: u64| self.carry(owner, current(owner), index, word, now);
-            self.table.carry_over(current, carry, |plan, index, word| {
-                let before = generation.wrapping_sub(1) % GENERATIONS;
-                self.carry(tag(before, plan), tag(generation, plan), index, word, now)
-            });
+            self.table.carry_over(current, carry);
         });
     }
 
@@ -243,7 +241,7 @@ impl Question<'_> {
     fn check<R: Receipt>(&self) -> Option<Result<R, Denied>> {
         if self.cost == 0 {
             // Nothing to charge: no window opens, no place is taken, and time that stepped back cannot deny it.
-            return Some(Ok(self.receipt(&self.words_now())));
+            return Some(Ok(self.receipt(&self.words_now()?)));
         }
         if let Some(slot) = self.engine.table.find(self.fingerprint) {
             if let Some(answer) = self.check_at(slot) {
@@ -374,14 +372,14 @@ impl Question<'_> {
         }
     }
 
-    /// Changes the words of a key that has some.
-    fn each_word(&self, change: impl Fn(&Prepared, u64, usize) -> u64) {
-        let Some(slot) = self.place() else { return };
-        for (index, quota) in self.quotas.iter().enumerate() {
-            if self.change_word(slot, index, |word| change(quota, word, index)).is_none() {
-                return;
-            }
-        }
+    /// Changes the words of a key that has some, and says of how many quotas.
+    fn each_word(&self, change: impl Fn(&Prepared, u64, usize) -> u64) -> usize {
+        let Some(slot) = self.place() else { return 0 };
+        let changed =
+            self.quotas.iter().enumerate().take_while(|(index, quota)| {
+                self.change_word(slot, *index, |word| change(quota, word, *index)).is_some()
+            });
+        changed.count()
     }
 
     /// Where the key stands, brought under these rules if it stood under others.
@@ -398,9 +396,10 @@ impl Question<'_> {
         Some(words)
     }
 
-    /// The key's words, or those of a key never seen.
-    fn words_now(&self) -> Words {
-        self.place().and_then(|slot| self.words(slot)).unwrap_or_default()
+    /// The key's words, or those of a key never seen; `None` if it was missed because the rules have been replaced.
+    fn words_now(&self) -> Option<Words> {
+        let found = self.place().and_then(|slot| self.words(slot));
+        found.or_else(|| self.is_current().then(Words::default))
     }
 
     fn receipt<R: Receipt>(&self, after: &Words) -> R {
@@ -408,19 +407,20 @@ impl Question<'_> {
     }
 
     fn peek(&self) -> Option<Status> {
-        Some(self.status(&self.words_now()))
+        Some(self.status(&self.words_now()?))
     }
 
     #[cfg(feature = "tokio")]
-    fn foresee(&self, ahead: u64) -> Denied {
-        let each = self.quotas.iter().zip(self.words_now()).enumerate().map(|(index, (quota, word))| {
+    fn foresee(&self, ahead: u64) -> Option<Denied> {
+        let each = self.quotas.iter().zip(self.words_now()?).enumerate().map(|(index, (quota, word))| {
             let verdict = match quota.counter.decide(word, self.now, self.cost) {
                 Verdict::Never => Verdict::Never,
                 _ => Verdict::Wait(quota.counter.passed(word, self.now, ahead.saturating_add(self.cost))),
             };
             quota.denied(index, word, self.now, verdict)
         });
-        each.max_by_key(|denied| denied.retry_after_nanos.unwrap_or(u64::MAX)).expect("a policy has at least one quota")
+        let longest = each.max_by_key(|denied| denied.retry_after_nanos.unwrap_or(u64::MAX));
+        Some(longest.expect("a policy has at least one quota"))
     }
 
     /// What all words become, or the denial with the longest wait.

@@ -137,8 +137,9 @@ pub(crate) trait Tenancy {
 struct Stripe(Mutex<StripeState>);
 
 struct StripeState {
-    /// The words that newcomers share when the table is full ([`WhenFull::Share`]), for each plan.
-    shared: Vec<Words>,
+    /// The words that newcomers share when the table is full ([`WhenFull::Share`]), for each plan, and the tag by which they
+    /// are to be read.
+    shared: Vec<(u64, Words)>,
     counts: Counts,
 }
 
@@ -165,7 +166,7 @@ impl Table {
         let buckets = (capacity + capacity / 8).div_ceil(WAYS).max(if cfg!(tollgate_loom) { 1 } else { 2 });
         let cells = zeroed((buckets * (1 + width) + 1) * WAYS);
         let first = cells.as_ptr().align_offset(64).min(WAYS);
-        let stripe = || StripeState { shared: vec![[0; WORDS_MAX]; plans], counts: Counts::default() };
+        let stripe = || StripeState { shared: vec![(0, [0; WORDS_MAX]); plans], counts: Counts::default() };
         let stripes = (0..STRIPES).map(|_| Stripe(Mutex::new(stripe()))).collect();
         Self { cells, first, buckets, width, tag_mask, when_full, stripes }
     }
@@ -249,15 +250,20 @@ impl Table {
             Err(slot) => return Ok(Insertion::Present(slot)),
             Ok(candidate) => candidate,
         };
+        let tag = fingerprint & self.tag_mask;
         let before = match self.when_full {
             WhenFull::EvictLeastIndebted => [0; WORDS_MAX],
-            WhenFull::Share => stripe.shared[tenancy.plan()],
+            WhenFull::Share => {
+                // A change of rules may not have come here yet, and the asker be of the new ones.
+                let (owner, words) = stripe.shared[tenancy.plan()];
+                self.carried(words, |index, word| if owner == tag { word } else { tenancy.carry(owner, index, word) })
+            }
         };
         let words = tenancy.decide(&before)?;
         loop {
             match candidate {
                 Some(Candidate { debt: Some(_), .. }) | None if self.when_full == WhenFull::Share => {
-                    stripe.shared[tenancy.plan()] = words;
+                    stripe.shared[tenancy.plan()] = (tag, words);
                     stripe.counts.shared += 1;
                     return Ok(Insertion::Done(words));
                 }
@@ -295,18 +301,14 @@ impl Table {
     /// Brings every key under the tag that `current` gives it, and the words that newcomers share along with them.
     /// Afterwards no other tag is left, and none comes back, if insertions have been told before by
     /// [`Tenancy::is_current`].
-    pub(crate) fn carry_over(
-        &self,
-        current: impl Fn(u64) -> u64,
-        carry: impl Fn(u64, usize, u64) -> u64,
-        carry_shared: impl Fn(usize, usize, u64) -> u64,
-    ) {
+    pub(crate) fn carry_over(&self, current: impl Fn(u64) -> u64, carry: impl Fn(u64, usize, u64) -> u64) {
         for stripe in &self.stripes {
             // Also waits for whoever was inserting under an old tag.
             let mut stripe = stripe.0.lock();
-            for (plan, words) in stripe.shared.iter_mut().enumerate() {
-                for (index, word) in words[..self.width].iter_mut().enumerate() {
-                    *word = carry_shared(plan, index, *word);
+            for (owner, words) in &mut stripe.shared {
+                if *owner != current(*owner) {
+                    *words = self.carried(*words, |index, word| carry(*owner, index, word));
+                    *owner = current(*owner);
                 }
             }
         }
@@ -326,6 +328,14 @@ impl Table {
                 }
             }
         }
+    }
+
+    /// Words, each read anew.
+    fn carried(&self, mut words: Words, carry: impl Fn(usize, u64) -> u64) -> Words {
+        for (index, word) in words[..self.width].iter_mut().enumerate() {
+            *word = carry(index, *word);
+        }
+        words
     }
 
     /// Puts another tag on a key in its slot, and reads its words anew. `false` if another key is taking the slot. The
@@ -372,14 +382,16 @@ impl Table {
             let mut free = None;
             let mut crowd = 0;
             for slot in (home..home + WAYS).map(Slot) {
-                // The first word before the others: a charge in flight begins there, and so fails the claim. And the words
-                // before their owner, as in `word`: an owner seen before could be one whose place was just taken.
+                // The first word before the others: a charge in flight begins there, and so fails the claim. And the owner
+                // both before and after the words: an owner seen before could be one whose place was just taken, and one
+                // seen after could have been given another tag, and its words back to what they were, meanwhile.
+                let before = self.cells[slot.0].load(Acquire);
                 let mut words = [0; WORDS_MAX];
                 for (quota, word) in words[..self.width].iter_mut().enumerate() {
                     *word = self.cell(slot, quota).load(Acquire);
                 }
                 let owner = self.cells[slot.0].load(Acquire);
-                if words[0] == CLAIMED {
+                if words[0] == CLAIMED || owner != before {
                     crowd += 1;
                     continue;
                 }

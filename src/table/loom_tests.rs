@@ -234,7 +234,7 @@ fn loom_carrying_over_against_a_charge() {
             })
         };
         let current = |owner: u64| owner | TAG_MASK;
-        table.carry_over(current, |owner, _, word| carried(owner, current(owner), word), |_, _, word| word);
+        table.carry_over(current, |owner, _, word| carried(owner, current(owner), word));
         let charged = charger.join().unwrap().is_some();
         assert_eq!(table.find(old), None);
         assert_eq!(word_of(&table, new), Some(if charged { 16 } else { 10 }));
@@ -253,7 +253,7 @@ fn loom_carrying_over_against_a_check() {
             thread::spawn(move || assert!(ask(&table, new, 0, 1)))
         };
         let current = |owner: u64| owner | TAG_MASK;
-        table.carry_over(current, |owner, _, word| carried(owner, current(owner), word), |_, _, word| word);
+        table.carry_over(current, |owner, _, word| carried(owner, current(owner), word));
         checker.join().unwrap();
         assert_eq!(table.find(old), None);
         assert_eq!(word_of(&table, new), Some(11));
