@@ -153,7 +153,7 @@ fn nanos(duration: Duration) -> u64 {
 struct Counter {
     quanta: quanta::Clock,
     zero: Instant,
-    /// Nanoseconds per tick, times 2^32. Measured once, when the process first needs it.
+    /// Nanoseconds per tick, times 2^64. Measured once, when the process first needs it.
     scale: u64,
     /// The most ticks between two readings of the kernel's clock; 0 once the counter was found to be wrong.
     interval: AtomicU64,
@@ -173,11 +173,12 @@ impl Counter {
             return None;
         }
         let quanta = quanta::Clock::new();
-        let scale = quanta.delta_as_nanos(0, 1 << 32); // nanoseconds in 2^32 ticks, which is the scale itself
-        if scale == 0 {
-            return None;
+        let nanos = quanta.delta_as_nanos(0, 1 << 60); // nanoseconds in 2^60 ticks, which is the scale but for 4 bits
+        if nanos == 0 || nanos >= 1 << 60 {
+            return None; // No counter, or one too slow to be worth it.
         }
-        let interval = (100_000_000_u128 << 32) / u128::from(scale);
+        let scale = nanos << 4;
+        let interval = (100_000_000_u128 << 64) / u128::from(scale);
         let counter = Self {
             quanta,
             zero: Instant::now(),
@@ -202,7 +203,7 @@ impl Counter {
 
     #[inline]
     fn scaled(&self, ticks: u64) -> u64 {
-        ((u128::from(ticks) * u128::from(self.scale)) >> 32) as u64 // wraps after 584 years
+        ((u128::from(ticks) * u128::from(self.scale)) >> 64) as u64 // below the ticks
     }
 
     /// Reads the kernel's clock, and corrects the offset by it.
