@@ -48,7 +48,6 @@ struct Question<'a> {
     engine: &'a Engine,
     quotas: &'a [Prepared],
     version: u64,
-    plan: usize,
     /// The key's fingerprint with the tag of this version and plan.
     fingerprint: u64,
     now: u64,
@@ -65,7 +64,7 @@ impl Engine {
         let rules = Rules::new(policies, clock.unix_nanos_at_zero());
         let plan_bits = rules.plans().next_power_of_two().trailing_zeros();
         let tag_mask = (1 << (GENERATION_BITS + plan_bits)) - 1;
-        let table = Table::new(capacity, rules.width(), when_full, tag_mask, rules.plans());
+        let table = Table::new(capacity, rules.width(), when_full, tag_mask);
         // The standard library seeds this from the operating system. Four outputs of its keyed SipHash make the secret.
         let entropy = std::hash::RandomState::new();
         let [a, b, c, d] = [0_u64, 1, 2, 3].map(|n| entropy.hash_one(n));
@@ -141,7 +140,7 @@ impl Engine {
         quotas: &'a [Prepared],
     ) -> Question<'a> {
         let fingerprint = key | tag(version, plan);
-        Question { engine: self, quotas, version, plan, fingerprint, now, cost }
+        Question { engine: self, quotas, version, fingerprint, now, cost }
     }
 
     #[inline]
@@ -180,18 +179,13 @@ impl Engine {
     }
 
     pub(crate) fn reset(&self, key: Fingerprint, plan: usize) {
-        self.ask(key, plan, 0, |question| {
-            let changed = question.each_word(|_, _, _| 0);
-            (changed == question.quotas.len() || (&question).is_current()).then_some(())
-        });
+        self.ask(key, plan, 0, |question| question.each_word(|_, _, _| 0).ok());
     }
 
     /// Gives back `cost` of whatever the key owes.
     pub(crate) fn refund(&self, key: Fingerprint, plan: usize, cost: u64) {
         self.ask(key, plan, cost, |question| {
-            let changed = question.each_word(|quota, word, _| quota.counter.refund(word, question.now, cost, word));
-            // Not twice to the same quota.
-            (changed > 0 || (&question).is_current()).then_some(())
+            question.each_word_once(|quota, word, _| quota.counter.refund(word, question.now, cost, word))
         });
     }
 
@@ -199,13 +193,13 @@ impl Engine {
     /// more, and it stays.
     pub(crate) fn give_back(&self, key: Fingerprint, plan: usize, charge: &Charge, cost: u64) {
         self.ask(key, plan, cost, |question| {
-            if question.version == charge.version {
-                // The time is read anew after each word, as in `take_back`.
-                question.each_word(|quota, word, index| {
-                    quota.counter.refund(word, self.clock.now(), cost, charge.words[index])
-                });
+            if question.version != charge.version {
+                return Some(());
             }
-            Some(())
+            // The time is read anew after each word, as in `take_back`.
+            question.each_word_once(|quota, word, index| {
+                quota.counter.refund(word, self.clock.now(), cost, charge.words[index])
+            })
         });
     }
 
@@ -333,8 +327,11 @@ impl Question<'_> {
             };
             for (index, quota) in self.quotas.iter().enumerate() {
                 while after[index] != words[index] && !table.replace(slot, index, words[index], after[index]) {
-                    // When the slot has been taken, the charges already made went with it.
-                    words[index] = table.word(slot, self.fingerprint, index)?;
+                    let Some(word) = table.word(slot, self.fingerprint, index) else {
+                        self.abandon(slot, index);
+                        return None;
+                    };
+                    words[index] = word;
                     match quota.counter.decide(words[index], self.now, self.cost) {
                         Verdict::Allow(next) => after[index] = next,
                         Verdict::Wait(_) | Verdict::Never => {
@@ -345,6 +342,22 @@ impl Question<'_> {
                 }
             }
             return Some(Ok(self.receipt(&after)));
+        }
+    }
+
+    /// Gives up a charge half-way, because the slot is no longer the key's under this tag. If another key has taken it, the
+    /// charges made went with it; if this key was put under other rules, they were carried over, and are given back there.
+    #[cold]
+    fn abandon(&self, slot: Slot, charged: usize) {
+        let mask = self.engine.tag_mask;
+        if charged > 0 && self.engine.table.owner(slot) & !mask == self.fingerprint & !mask {
+            let plan = (self.fingerprint & mask) >> GENERATION_BITS;
+            self.engine.ask(Fingerprint(self.fingerprint & !mask), plan as usize, self.cost, |question| {
+                question.each_word_once(|quota, word, index| match index < charged {
+                    true => quota.counter.refund(word, question.now, self.cost, word),
+                    false => word,
+                })
+            });
         }
     }
 
@@ -372,14 +385,24 @@ impl Question<'_> {
         }
     }
 
-    /// Changes the words of a key that has some, and says of how many quotas.
-    fn each_word(&self, change: impl Fn(&Prepared, u64, usize) -> u64) -> usize {
-        let Some(slot) = self.place() else { return 0 };
-        let changed =
-            self.quotas.iter().enumerate().take_while(|(index, quota)| {
-                self.change_word(slot, *index, |word| change(quota, word, *index)).is_some()
-            });
-        changed.count()
+    /// Changes the words of a key that has some. `Err` if the key was missed, because the rules have been replaced or its
+    /// slot was changing hands or tags; with how many of its words had been changed by then.
+    fn each_word(&self, change: impl Fn(&Prepared, u64, usize) -> u64) -> Result<(), usize> {
+        let Some(slot) = self.place() else {
+            return if self.is_current() { Ok(()) } else { Err(0) };
+        };
+        for (index, quota) in self.quotas.iter().enumerate() {
+            self.change_word(slot, index, |word| change(quota, word, index)).ok_or(index)?;
+        }
+        Ok(())
+    }
+
+    /// The same for a change that must not be made twice: what was missed half-way stays as it is.
+    fn each_word_once(&self, change: impl Fn(&Prepared, u64, usize) -> u64) -> Option<()> {
+        match self.each_word(change) {
+            Err(0) => None,
+            Ok(()) | Err(_) => Some(()),
+        }
     }
 
     /// Where the key stands, brought under these rules if it stood under others.
@@ -396,10 +419,13 @@ impl Question<'_> {
         Some(words)
     }
 
-    /// The key's words, or those of a key never seen; `None` if it was missed because the rules have been replaced.
+    /// The key's words, or those of a key never seen; `None` if it was missed because the rules have been replaced, or
+    /// because its slot was changing hands or tags.
     fn words_now(&self) -> Option<Words> {
-        let found = self.place().and_then(|slot| self.words(slot));
-        found.or_else(|| self.is_current().then(Words::default))
+        match self.place() {
+            Some(slot) => self.words(slot),
+            None => self.is_current().then(Words::default),
+        }
     }
 
     fn receipt<R: Receipt>(&self, after: &Words) -> R {
@@ -485,10 +511,6 @@ impl Tenancy for &Question<'_> {
 
     fn carry(&self, owner: u64, index: usize, word: u64) -> u64 {
         self.engine.carry(owner, self.fingerprint, index, word, self.now)
-    }
-
-    fn plan(&self) -> usize {
-        self.plan
     }
 }
 

@@ -190,8 +190,8 @@ impl RateLimiter {
     /// Replaces the policy that this handle enforces (the default plan's, unless the handle is [on](Self::on) another), for
     /// all handles and doors of the limiter, while it runs.
     ///
-    /// What every key has spent stays spent: it is carried over quota by quota, up to the new limit, and between windows
-    /// of one length the window goes on. A check is judged wholly by the old policy or wholly by the new one, and none that
+    /// What every key has spent stays spent, also above the new limit: it is carried over quota by quota, and between
+    /// windows of one length the window goes on. A check is judged wholly by the old policy or wholly by the new one, and none that
     /// begins after this returns by the old. The call walks the whole table, which takes some milliseconds for a million
     /// keys; checks are not held up.
     ///

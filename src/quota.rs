@@ -17,7 +17,7 @@ const PER_SECOND_MAX: u64 = 1_000_000_000;
 const FILL_NANOS_MAX: u128 = 100 * 366 * 24 * 60 * 60 * 1_000_000_000;
 
 /// The largest amount of a window, so that its counters leave room for the time in one word.
-const WINDOW_AMOUNT_MAX: u64 = 1 << 40;
+pub(crate) const WINDOW_AMOUNT_MAX: u64 = 1 << 40;
 
 /// An amount per period: the limit itself.
 ///
@@ -244,15 +244,16 @@ impl Quota {
     }
 
     /// The quota, prepared for deciding. `unix_nanos_at_zero` is the wall clock when the limiter's clock stood at zero.
-    pub(crate) fn counter(&self, unix_nanos_at_zero: u64) -> Counter {
+    /// A key may have spent up to `largest` under other quotas in this one's place.
+    pub(crate) fn counter(&self, unix_nanos_at_zero: u64, largest: u64) -> Counter {
         let Self { amount, period_nanos, burst, algorithm } = *self;
         match algorithm {
             Algorithm::TokenBucket => Counter::TokenBucket(TokenBucket::new(amount, period_nanos, burst)),
-            Algorithm::FixedWindow => Counter::FixedWindow(FixedWindow::new(amount, period_nanos, None)),
+            Algorithm::FixedWindow => Counter::FixedWindow(FixedWindow::new(amount, period_nanos, largest, None)),
             Algorithm::AlignedWindow => {
-                Counter::FixedWindow(FixedWindow::new(amount, period_nanos, Some(unix_nanos_at_zero)))
+                Counter::FixedWindow(FixedWindow::new(amount, period_nanos, largest, Some(unix_nanos_at_zero)))
             }
-            Algorithm::SlidingWindow => Counter::SlidingWindow(SlidingWindow::new(amount, period_nanos)),
+            Algorithm::SlidingWindow => Counter::SlidingWindow(SlidingWindow::new(amount, period_nanos, largest)),
         }
     }
 

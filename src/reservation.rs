@@ -13,9 +13,11 @@ use crate::limiter::RateLimiter;
 /// [Settle](Self::settle) it with the actual cost, and the rest is given back. Settling takes the reservation, so it
 /// cannot happen twice; dropping it unsettled leaves it charged, so that a request that was cancelled cannot go uncounted.
 ///
-/// What has been forgotten meanwhile is not given back again: the part of the estimate that a token bucket has already
-/// refilled, or that was counted in a window which is over. Neither is what was charged under a policy that has been
-/// [replaced](RateLimiter::replace_policy) since. So giving back never lets more pass than if the estimate had been right.
+/// It never gives back more than was charged, nor more than the key still owes. What has been forgotten meanwhile is not
+/// given back again: the part of the estimate that a token bucket has already refilled (it refills the oldest charge
+/// first), or that was counted in a window which is over. Neither is what was charged under a policy that has been
+/// [replaced](RateLimiter::replace_policy) since. A reservation cannot tell, though, that an *older* one was given back before
+/// it, or that the key was [reset](RateLimiter::reset): then what it gives back can be of a later charge.
 #[must_use = "a reservation that is dropped stays charged; settle it with the actual cost"]
 pub struct Reservation {
     limiter: RateLimiter,

@@ -15,6 +15,7 @@ use crate::algorithm::{Cells, Counter, Verdict};
 use crate::decision::{Denied, Permit, Status};
 use crate::name::Name;
 use crate::policy::{Policy, QUOTAS_MAX};
+use crate::quota::WINDOW_AMOUNT_MAX;
 use sync::{AtomicU64, Mutex, Ordering::Acquire, Ordering::Relaxed, Ordering::Release, fence};
 
 /// The numbers of one prepared quota: its counter, its limit, its name.
@@ -52,8 +53,25 @@ pub(crate) struct Rules {
     width: usize,
     /// The wall clock when the limiter's clock stood at zero, for aligned windows.
     unix_nanos_at_zero: u64,
-    /// The policies as they were given; the lock is held by whoever changes them.
-    policies: Mutex<Vec<Policy>>,
+    /// What the rules were made from; the lock is held by whoever changes them.
+    given: Mutex<Given>,
+}
+
+/// What rules are made from.
+struct Given {
+    /// By plan.
+    policies: Vec<Policy>,
+    /// By quota, the largest limit that any plan has ever had there, and so the most that a key can have spent.
+    largest: Vec<u64>,
+}
+
+impl Given {
+    /// Takes notice of a policy's limits, as far as a window can count them.
+    fn notice(&mut self, policy: &Policy) {
+        for ((_, quota), largest) in policy.quotas().zip(&mut self.largest) {
+            *largest = quota.limit().min(WINDOW_AMOUNT_MAX).max(*largest);
+        }
+    }
 }
 
 /// One plan's quotas at one moment.
@@ -69,20 +87,13 @@ impl Rules {
     pub(crate) fn new(policies: Vec<Policy>, unix_nanos_at_zero: u64) -> Self {
         let (plans, width) = (policies.len(), policies[0].quotas().len());
         let cells = (0..2 * plans * width * CELLS).map(|_| AtomicU64::new(0)).collect();
-        let initial = policies.iter().flat_map(|policy| prepared(policy, unix_nanos_at_zero)).collect();
-        let rules = Self {
-            version: AtomicU64::new(0),
-            initial,
-            cells,
-            plans,
-            width,
-            unix_nanos_at_zero,
-            policies: Mutex::new(Vec::new()),
-        };
-        for (plan, policy) in policies.iter().enumerate() {
-            rules.write(0, plan, policy);
-        }
-        *rules.policies.lock() = policies;
+        let mut given = Given { policies: Vec::new(), largest: vec![0; width] };
+        policies.iter().for_each(|policy| given.notice(policy));
+        let initial = policies.iter().flat_map(|policy| prepared(policy, &given.largest, unix_nanos_at_zero)).collect();
+        given.policies = policies;
+        let version = AtomicU64::new(0);
+        let rules = Self { version, initial, cells, plans, width, unix_nanos_at_zero, given: Mutex::new(given) };
+        rules.write(0, &rules.given.lock());
         rules
     }
 
@@ -102,28 +113,29 @@ impl Rules {
 
     /// The policy of a plan, as it was given.
     pub(crate) fn policy(&self, plan: usize) -> Policy {
-        self.policies.lock()[plan].clone()
+        self.given.lock().policies[plan].clone()
     }
 
     /// Replaces the policy of a plan, and lets `after` see to it, before the next change, that nothing of the generation
     /// before is left.
     pub(crate) fn replace(&self, plan: usize, policy: Policy, after: impl FnOnce()) {
-        let mut policies = self.policies.lock();
-        policies[plan] = policy;
+        let mut given = self.given.lock();
+        given.notice(&policy);
+        given.policies[plan] = policy;
         let next = self.version.load(Relaxed) + 1;
         // Pairs with the fence in `read`; see the proof.
         fence(Release);
-        for (plan, policy) in policies.iter().enumerate() {
-            self.write(next, plan, policy);
-        }
+        self.write(next, &given);
         self.version.store(next, Release);
         after();
     }
 
-    fn write(&self, version: u64, plan: usize, policy: &Policy) {
-        for (index, prepared) in prepared(policy, self.unix_nanos_at_zero).enumerate() {
-            for (cell, number) in self.quota(version, plan, index).iter().zip(prepared.to_cells()) {
-                cell.store(number, Relaxed);
+    fn write(&self, version: u64, given: &Given) {
+        for (plan, policy) in given.policies.iter().enumerate() {
+            for (index, prepared) in prepared(policy, &given.largest, self.unix_nanos_at_zero).enumerate() {
+                for (cell, number) in self.quota(version, plan, index).iter().zip(prepared.to_cells()) {
+                    cell.store(number, Relaxed);
+                }
             }
         }
     }
@@ -199,9 +211,9 @@ impl Rules {
     }
 }
 
-fn prepared(policy: &Policy, unix_nanos_at_zero: u64) -> impl Iterator<Item = Prepared> {
-    policy.quotas().zip(policy.names()).map(move |((_, quota), name)| Prepared {
-        counter: quota.counter(unix_nanos_at_zero),
+fn prepared(policy: &Policy, largest: &[u64], unix_nanos_at_zero: u64) -> impl Iterator<Item = Prepared> {
+    policy.quotas().zip(policy.names()).zip(largest).map(move |(((_, quota), name), largest)| Prepared {
+        counter: quota.counter(unix_nanos_at_zero, *largest),
         limit: quota.limit(),
         name,
     })

@@ -127,9 +127,6 @@ pub(crate) trait Tenancy {
 
     /// A word of the same key under another tag, as it is to be read under the asker's.
     fn carry(&self, owner: u64, index: usize, word: u64) -> u64;
-
-    /// Which of a full stripe's shared words are meant.
-    fn plan(&self) -> usize;
 }
 
 /// Padded to a cache line, so that two stripes' locks do not slow each other down.
@@ -137,9 +134,8 @@ pub(crate) trait Tenancy {
 struct Stripe(Mutex<StripeState>);
 
 struct StripeState {
-    /// The words that newcomers share when the table is full ([`WhenFull::Share`]), for each plan, and the tag by which they
-    /// are to be read.
-    shared: Vec<(u64, Words)>,
+    /// The words that newcomers share when the table is full ([`WhenFull::Share`]), and the tag by which they are to be read.
+    shared: (u64, Words),
     counts: Counts,
 }
 
@@ -157,7 +153,7 @@ pub(crate) struct Counts {
 impl Table {
     /// A table for `capacity` keys of `width` words. An eighth more slots are made than asked for, because keys do not
     /// spread evenly over buckets.
-    pub(crate) fn new(capacity: usize, width: usize, when_full: WhenFull, tag_mask: u64, plans: usize) -> Self {
+    pub(crate) fn new(capacity: usize, width: usize, when_full: WhenFull, tag_mask: u64) -> Self {
         assert!(
             (1..=CAPACITY_MAX).contains(&capacity),
             "a table's capacity is between 1 and 2^32 keys, not {capacity}"
@@ -166,7 +162,7 @@ impl Table {
         let buckets = (capacity + capacity / 8).div_ceil(WAYS).max(if cfg!(tollgate_loom) { 1 } else { 2 });
         let cells = zeroed((buckets * (1 + width) + 1) * WAYS);
         let first = cells.as_ptr().align_offset(64).min(WAYS);
-        let stripe = || StripeState { shared: vec![(0, [0; WORDS_MAX]); plans], counts: Counts::default() };
+        let stripe = || StripeState { shared: (0, [0; WORDS_MAX]), counts: Counts::default() };
         let stripes = (0..STRIPES).map(|_| Stripe(Mutex::new(stripe()))).collect();
         Self { cells, first, buckets, width, tag_mask, when_full, stripes }
     }
@@ -226,6 +222,11 @@ impl Table {
         (mine && (word != CLAIMED || quota != 0)).then_some(word)
     }
 
+    /// The fingerprint that stands in a slot.
+    pub(crate) fn owner(&self, slot: Slot) -> u64 {
+        self.cells[slot.0].load(Acquire)
+    }
+
     /// Charges: replaces a word that has not moved.
     #[inline]
     pub(crate) fn replace(&self, slot: Slot, quota: usize, old: u64, new: u64) -> bool {
@@ -255,7 +256,7 @@ impl Table {
             WhenFull::EvictLeastIndebted => [0; WORDS_MAX],
             WhenFull::Share => {
                 // A change of rules may not have come here yet, and the asker be of the new ones.
-                let (owner, words) = stripe.shared[tenancy.plan()];
+                let (owner, words) = stripe.shared;
                 self.carried(words, |index, word| if owner == tag { word } else { tenancy.carry(owner, index, word) })
             }
         };
@@ -263,7 +264,7 @@ impl Table {
         loop {
             match candidate {
                 Some(Candidate { debt: Some(_), .. }) | None if self.when_full == WhenFull::Share => {
-                    stripe.shared[tenancy.plan()] = (tag, words);
+                    stripe.shared = (tag, words);
                     stripe.counts.shared += 1;
                     return Ok(Insertion::Done(words));
                 }
@@ -305,11 +306,9 @@ impl Table {
         for stripe in &self.stripes {
             // Also waits for whoever was inserting under an old tag.
             let mut stripe = stripe.0.lock();
-            for (owner, words) in &mut stripe.shared {
-                if *owner != current(*owner) {
-                    *words = self.carried(*words, |index, word| carry(*owner, index, word));
-                    *owner = current(*owner);
-                }
+            let (owner, words) = stripe.shared;
+            if owner != current(owner) {
+                stripe.shared = (current(owner), self.carried(words, |index, word| carry(owner, index, word)));
             }
         }
         for bucket in 0..self.buckets {

@@ -18,7 +18,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("policy", &["quota", "name"]),
     ("parse", &["policy", "quota"]),
     ("plan", &["policy"]),
-    ("rules", &["policy", "name", "algorithm", "decision"]),
+    ("rules", &["policy", "quota", "name", "algorithm", "decision"]),
     ("engine", &["rules", "table", "clock", "policy", "algorithm", "decision"]),
     ("limiter", &["engine", "reservation", "plan", "policy", "table", "clock", "decision", "throttle", "queue"]),
     // A reservation is the limiter's answer and holds the limiter: the two are one noun in two files.

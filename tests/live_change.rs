@@ -88,15 +88,15 @@ fn what_has_been_spent_stays_spent_whatever_changes() {
         }
         start().check(30, true, 70).change("10/hour burst 50").check(21, false, 20).check(20, true, 0);
     }
-    Bench::new("10/hour burst 100").check(90, true, 10).change("10/hour").check(1, false, 0).resets_in(3600);
+    Bench::new("10/hour burst 100").check(90, true, 10).change("10/hour").check(1, false, 0).resets_in(9 * 3600);
 }
 
 #[test]
-fn a_debt_above_the_new_limit_is_all_of_the_new_limit() {
+fn a_debt_above_the_new_limit_is_remembered() {
     for unit in UNITS {
         let bench = Bench::new(&format!("100/hour{unit}"));
         bench.check(90, true, 10).change(&format!("10/hour{unit}")).check(1, false, 0);
-        bench.change(&format!("100/hour{unit}")).check(0, true, 90);
+        bench.change(&format!("100/hour{unit}")).check(0, true, 10);
     }
 }
 
@@ -256,10 +256,16 @@ fn traffic(
     let last = &policies[changes % 2];
     assert_eq!(&bench.limiter.policy(), last);
     for key in 0..keys {
-        let answer = bench.limiter.check_n(&key, 1);
-        let status = answer.as_ref().map_or_else(|denied| denied.status(), |permit| permit.status());
-        assert!(is_of(status, last), "{status:?} of {last:?}");
-        passed[key].fetch_add(u64::from(answer.is_ok()), Relaxed);
+        // What the threads had no time for.
+        loop {
+            let answer = bench.limiter.check_n(&key, 1);
+            let status = answer.as_ref().map_or_else(|denied| denied.status(), |permit| permit.status());
+            assert!(is_of(status, last), "{status:?} of {last:?}");
+            if answer.is_err() {
+                break;
+            }
+            passed[key].fetch_add(1, Relaxed);
+        }
     }
     let stats = bench.limiter.stats();
     assert!(stats.len <= keys && stats.evicted == 0, "{stats:?}");
@@ -306,7 +312,6 @@ fn traffic_sees_one_limit_or_the_other_and_never_a_mix() {
 }
 
 #[test]
-#[ignore = "a known limit: what is above a smaller limit is forgotten when that limit comes, also if it goes again"]
 fn traffic_between_a_smaller_and_a_larger_limit_never_gets_more_than_the_larger() {
     for unit in UNITS {
         check_traffic(&format!("a: 10/hour{unit}"), &format!("b: 20/hour{unit}"), 20);
@@ -353,7 +358,7 @@ fn a_key_is_not_overlooked_while_it_is_carried_over() {
 }
 
 proptest! {
-    /// Nothing is forgotten at one instant but what is above a new limit.
+    /// Nothing is forgotten at one instant, whatever the limit.
     #[test]
     fn any_order_of_changes_and_checks_is_exact(
         acts in prop::collection::vec((0..60_u64, 0..60_u64, 0..3_usize, 1..4_u64, 0..3_u8), 1..60),
@@ -365,7 +370,6 @@ proptest! {
                 0 => {
                     bench.change(&format!("{amount}/{hours} hours{}", UNITS[unit]));
                     limit = amount;
-                    spent = spent.min(limit);
                 }
                 1 => {
                     bench.limiter.refund("key", cost / 4);
@@ -377,7 +381,7 @@ proptest! {
                     spent += if passes { cost / 4 } else { 0 };
                 }
             }
-            prop_assert_eq!(bench.limiter.peek("key").remaining(), limit - spent);
+            prop_assert_eq!(bench.limiter.peek("key").remaining(), limit.saturating_sub(spent));
         }
     }
 }

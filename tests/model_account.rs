@@ -8,15 +8,20 @@ use std::time::Duration;
 use proptest::prelude::*;
 use tollgate::{Algorithm, Clock, Plan, Policy, Quota, RateLimiter, Reservation};
 
+/// In the model's ticks.
 const PERIOD: u64 = 1 << 12;
 
-/// One key's state under one quota, in tokens of `PERIOD / amount` nanoseconds or in windows of `PERIOD`.
+/// A tick is this power of two of nanoseconds: coarse enough for a window to tell it beside any count here.
+const SCALE: u32 = 24;
+
+/// One key's state under one quota, in tokens or in windows of `PERIOD`.
 #[derive(Clone, Copy, Debug)]
 struct Account {
     algorithm: Algorithm,
     amount: u64,
-    /// When the bucket is full again.
-    full_at: u64,
+    /// What a bucket has to refill, in tokens times the period, as of a time.
+    owed: u64,
+    as_of: u64,
     /// When the window ends; or the sliding window's number, from 1.
     window: u64,
     used: u64,
@@ -25,18 +30,21 @@ struct Account {
 
 impl Account {
     fn new(algorithm: Algorithm, amount: u64) -> Self {
-        Self { algorithm, amount, full_at: 0, window: 0, used: 0, previous: 0 }
+        Self { algorithm, amount, owed: 0, as_of: 0, window: 0, used: 0, previous: 0 }
     }
 
     fn quota(&self) -> Quota {
-        let quota = Quota::new(self.amount, Duration::from_nanos(PERIOD)).unwrap();
+        let quota = Quota::new(self.amount, Duration::from_nanos(PERIOD << SCALE)).unwrap();
         quota.with_algorithm(self.algorithm).unwrap()
     }
 
     /// Brings it to a time.
     fn at(mut self, now: u64) -> Self {
         match self.algorithm {
-            Algorithm::TokenBucket => self.full_at = self.full_at.max(now),
+            Algorithm::TokenBucket => {
+                self.owed = self.owed.saturating_sub(self.amount * (now - self.as_of));
+                self.as_of = now;
+            }
             Algorithm::FixedWindow => {
                 if self.window <= now {
                     (self.window, self.used) = (now + PERIOD, 0);
@@ -58,7 +66,7 @@ impl Account {
     fn owes(&self, now: u64) -> u64 {
         let this = self.at(now);
         match self.algorithm {
-            Algorithm::TokenBucket => (this.full_at - now).div_ceil(PERIOD / self.amount),
+            Algorithm::TokenBucket => this.owed.div_ceil(PERIOD),
             Algorithm::FixedWindow => this.used,
             _ => (this.previous * (PERIOD - now % PERIOD)).div_ceil(PERIOD) + this.used,
         }
@@ -69,14 +77,14 @@ impl Account {
         if cost == 0 {
             return true;
         }
-        // A bucket's fractions count: it passes if the bucket is full again within its whole time.
+        // A bucket's fractions count.
         let passes = match self.algorithm {
-            Algorithm::TokenBucket => this.full_at - now + cost * (PERIOD / self.amount) <= PERIOD,
+            Algorithm::TokenBucket => this.owed + cost * PERIOD <= self.amount * PERIOD,
             _ => this.owes(now) + cost <= self.amount,
         };
         if passes {
             *self = this;
-            self.full_at += cost * (PERIOD / self.amount);
+            self.owed += cost * PERIOD;
             self.used += cost;
         }
         passes
@@ -87,9 +95,9 @@ impl Account {
         let this = self.at(now);
         match self.algorithm {
             Algorithm::TokenBucket => {
-                let token = PERIOD / self.amount;
-                let back = charged.full_at.saturating_sub(now).min(cost.min(self.amount) * token);
-                self.full_at = this.full_at - back.min(this.full_at - now);
+                let back = charged.at(now).owed.min(cost * PERIOD);
+                *self = this;
+                self.owed -= back.min(self.owed);
             }
             Algorithm::FixedWindow if self.window == charged.window && self.window > now => {
                 self.used -= cost.min(self.used);
@@ -114,15 +122,16 @@ impl Account {
         match (self.algorithm, algorithm) {
             (Algorithm::FixedWindow, Algorithm::FixedWindow) if self.window > now => new.window = self.window,
             (Algorithm::SlidingWindow, Algorithm::SlidingWindow) => {
-                (new.previous, new.used) = (this.previous.min(amount), this.used.min(amount));
+                (new.previous, new.used) = (this.previous, this.used);
                 return new;
             }
             (Algorithm::FixedWindow, _) if self.window <= now => return Self::new(algorithm, amount),
             _ if owes == 0 => return Self::new(algorithm, amount),
             _ => {}
         }
-        new.used = owes.min(amount);
-        new.full_at = now + owes.min(amount) * (PERIOD / amount);
+        new.used = owes;
+        new.owed = if self.algorithm == Algorithm::TokenBucket { this.owed } else { owes * PERIOD };
+        new.as_of = now;
         new
     }
 }
@@ -175,7 +184,7 @@ proptest! {
         let limiter = limiter.plan("b", policy(quotas[1])).unwrap().plan("c", policy(quotas[2])).unwrap().build();
         let plans = [Plan::DEFAULT, limiter.plan("b").unwrap(), limiter.plan("c").unwrap()];
         let (mut on, mut now, mut version) = (0, 1, 0);
-        clock.advance(Duration::from_nanos(now));
+        clock.advance(Duration::from_nanos(now << SCALE));
         // The account, and the plan by which it is kept.
         let (mut account, mut kept) = (None::<Account>, 0);
         let mut open: Vec<(Reservation, usize, u64, Account)> = Vec::new();
@@ -247,7 +256,7 @@ proptest! {
                     unlimited.refund("key", cost);
                 }
                 Act::Advance(by) => {
-                    clock.advance(Duration::from_nanos(by));
+                    clock.advance(Duration::from_nanos(by << SCALE));
                     now += by;
                 }
             }

@@ -22,11 +22,13 @@ pub(crate) struct FixedWindow {
 
 impl FixedWindow {
     /// `amount` per `period_nanos`; windows are aligned to the Unix epoch if it is said where the limiter's zero is in it.
-    pub(crate) fn new(amount: u64, period_nanos: u64, unix_nanos_at_zero: Option<u64>) -> Self {
-        let count_bits = (u64::BITS - amount.leading_zeros()).max(1);
+    /// The word can say counts up to `largest`, which is at least the amount: what was spent under a larger quota stays spent.
+    /// Its precision is then that of the larger quota.
+    pub(crate) fn new(amount: u64, period_nanos: u64, largest: u64, unix_nanos_at_zero: Option<u64>) -> Self {
+        let count_bits = (u64::BITS - largest.leading_zeros()).max(1);
         let time_bits = u64::BITS - count_bits;
         let lasting = (u64::BITS - (HORIZON_NANOS + period_nanos).leading_zeros()).saturating_sub(time_bits);
-        let tick_shift = lasting.min(loss_nanos_max(amount, period_nanos).max(1).ilog2());
+        let tick_shift = lasting.min(loss_nanos_max(largest, period_nanos).max(1).ilog2());
         let span = u128::from(u64::MAX >> count_bits) << tick_shift;
         let horizon = span.saturating_sub(2 * u128::from(period_nanos) + 2).min(u128::from(HORIZON_NANOS));
         Self {
@@ -69,7 +71,7 @@ impl FixedWindow {
 
     #[inline]
     pub(crate) fn remaining(&self, word: u64, now: u64) -> u64 {
-        self.amount - self.debt(word, now)
+        self.amount.saturating_sub(self.debt(word, now))
     }
 
     #[inline]
@@ -92,7 +94,7 @@ impl FixedWindow {
 
     pub(crate) fn passed(&self, word: u64, now: u64, total: u64) -> u64 {
         let (end, used) = self.window(word, now);
-        match total.saturating_sub(self.amount - used) {
+        match total.saturating_sub(self.amount.saturating_sub(used)) {
             0 => now,
             left => {
                 let windows_between = (left - 1) / self.amount;
@@ -111,7 +113,17 @@ impl FixedWindow {
     /// The word of a key that owes `spent`.
     pub(crate) fn owing(&self, spent: u64, now: u64) -> u64 {
         let (end, _) = self.window(0, now);
-        end << self.count_bits | spent.min(self.amount)
+        end << self.count_bits | spent.min(self.count_max())
+    }
+
+    /// A word as good as 0: a window that ends now.
+    pub(crate) fn fresh(&self, now: u64) -> u64 {
+        now.min(self.horizon) >> self.tick_shift << self.count_bits
+    }
+
+    /// The highest count that the word can say.
+    fn count_max(&self) -> u64 {
+        (1 << self.count_bits) - 1
     }
 
     /// What an open window of another counter becomes.
@@ -121,7 +133,7 @@ impl FixedWindow {
             return self.owing(used, now);
         }
         let end = (end << old.tick_shift).div_ceil(1 << self.tick_shift);
-        end << self.count_bits | used.min(self.amount)
+        end << self.count_bits | used.min(self.count_max())
     }
 
     pub(crate) fn to_cells(self, algorithm: u64) -> Cells {

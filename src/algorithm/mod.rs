@@ -87,11 +87,13 @@ impl Counter {
         each!(self, counter => counter.refund(word, now, cost, charged))
     }
 
-    /// What a word of another counter becomes under this one: what had been spent stays spent, up to this
-    /// counter's whole limit.
+    /// What a word of another counter becomes under this one: what had been spent stays spent, also above this
+    /// counter's limit.
     pub(crate) fn carry(&self, old: &Counter, word: u64, now: u64) -> u64 {
         match (self, old) {
-            _ if old.is_fresh(word, now) => 0,
+            // As good as 0, but not 0: a charge that was decided on 0 under the old counter must find another number.
+            _ if old.is_fresh(word, now) => each!(self, counter => counter.fresh(now)),
+            (Self::TokenBucket(new), Self::TokenBucket(old)) => new.carry(old, word, now),
             // Between windows of one length, the window goes on as well.
             (Self::FixedWindow(new), Self::FixedWindow(old)) => new.carry(old, word, now),
             (Self::SlidingWindow(new), Self::SlidingWindow(old)) => new.carry(old, word, now),

@@ -15,6 +15,8 @@ use super::{Cells, HORIZON_NANOS, Verdict, byte, first_cell, loss_nanos_max};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SlidingWindow {
     amount: u64,
+    /// The highest count that the word need say.
+    largest: u64,
     period_nanos: u64,
     count_bits: u32,
     previous_bits: u32,
@@ -37,18 +39,20 @@ struct Window {
 
 impl SlidingWindow {
     /// `amount` per `period_nanos`.
-    pub(crate) fn new(amount: u64, period_nanos: u64) -> Self {
-        let count_bits = (u64::BITS - amount.leading_zeros()).max(1);
+    /// The word can say counts up to `largest`, which is at least the amount: what was spent under a larger quota stays spent.
+    /// Its precision is then that of the larger quota.
+    pub(crate) fn new(amount: u64, period_nanos: u64, largest: u64) -> Self {
+        let count_bits = (u64::BITS - largest.leading_zeros()).max(1);
         let number_bits = u64::BITS - (HORIZON_NANOS / period_nanos + 4).leading_zeros();
         // The previous count, rounded up to `previous_bits`, is above the exact one by at most 2^(1 - previous_bits).
-        let precision = (period_nanos / loss_nanos_max(amount, period_nanos).max(1)).next_power_of_two().ilog2() + 1;
+        let precision = (period_nanos / loss_nanos_max(largest, period_nanos).max(1)).next_power_of_two().ilog2() + 1;
         let room = (u64::BITS - count_bits).saturating_sub(number_bits);
         let previous_bits = room.max(precision).min(count_bits).min(u64::BITS - count_bits - 2);
-        let says = |dropped: &u32| amount.div_ceil(1 << dropped) >> previous_bits == 0;
+        let says = |dropped: &u32| largest.div_ceil(1 << dropped) >> previous_bits == 0;
         let dropped_bits = (0..count_bits).find(says).unwrap_or(count_bits);
         let numbers = u128::from(u64::MAX >> (count_bits + previous_bits));
         let horizon = ((numbers - 3) * u128::from(period_nanos)).min(u128::from(HORIZON_NANOS));
-        Self { amount, period_nanos, count_bits, previous_bits, dropped_bits, horizon: horizon as u64 }
+        Self { amount, largest, period_nanos, count_bits, previous_bits, dropped_bits, horizon: horizon as u64 }
     }
 
     /// A count as it is remembered once its window is over: rounded up to what `previous_bits` can say.
@@ -187,7 +191,12 @@ impl SlidingWindow {
 
     /// The word of a key that owes `spent`.
     pub(crate) fn owing(&self, spent: u64, now: u64) -> u64 {
-        self.pack(Window { current: spent.min(self.amount), ..self.unpack(0, now) })
+        self.pack(Window { current: spent.min(self.largest), ..self.unpack(0, now) })
+    }
+
+    /// A word as good as 0: this window, and nothing in it.
+    pub(crate) fn fresh(&self, now: u64) -> u64 {
+        self.owing(0, now)
     }
 
     /// What the windows of another counter become.
@@ -196,19 +205,19 @@ impl SlidingWindow {
             return self.owing(old.debt(word, now), now);
         }
         let window = old.unpack(word, now);
-        let previous = self.remembered(window.previous.min(self.amount));
-        self.pack(Window { previous, current: window.current.min(self.amount), ..window })
+        let previous = self.remembered(window.previous.min(self.largest));
+        self.pack(Window { previous, current: window.current.min(self.largest), ..window })
     }
 
     pub(crate) fn to_cells(self, algorithm: u64) -> Cells {
         let first = first_cell(algorithm, [self.count_bits, self.previous_bits, self.dropped_bits]);
-        [first, self.amount, self.period_nanos, self.horizon, 0]
+        [first, self.amount, self.period_nanos, self.horizon, self.largest]
     }
 
     #[inline]
     pub(crate) fn from_cells(cells: &Cells) -> Self {
-        let [_, amount, period_nanos, horizon, _] = *cells;
+        let [_, amount, period_nanos, horizon, largest] = *cells;
         let [count_bits, previous_bits, dropped_bits] = [0, 1, 2].map(|index| byte(cells, index));
-        Self { amount, period_nanos, count_bits, previous_bits, dropped_bits, horizon }
+        Self { amount, largest, period_nanos, count_bits, previous_bits, dropped_bits, horizon }
     }
 }

@@ -89,7 +89,7 @@ impl TokenBucket {
         if self.is_fresh(word, now) {
             return 0;
         }
-        self.nanos_until(word) - now.min(HORIZON_NANOS)
+        self.nanos_until(word).saturating_sub(now.min(HORIZON_NANOS)) // 0 at a rate of 0, where it never is
     }
 
     #[inline]
@@ -115,13 +115,31 @@ impl TokenBucket {
     pub(crate) fn refund(&self, word: u64, now: u64, cost: u64, charged: u64) -> u64 {
         let now = self.units(now);
         // The bucket refills the oldest charge first, so of this one all that lies beyond now is still outstanding.
-        let outstanding = charged.saturating_sub(now).min(cost.min(self.burst) << self.shift);
-        word - outstanding.min(word.saturating_sub(now))
+        let outstanding = charged.saturating_sub(now).min(word.saturating_sub(now));
+        let back = u128::from(cost) << self.shift; // shift is below 64
+        word - u64::try_from(back).unwrap_or(u64::MAX).min(outstanding)
     }
 
-    /// The word of a key that owes `spent`.
+    /// A word as good as 0.
+    pub(crate) fn fresh(&self, now: u64) -> u64 {
+        self.units(now)
+    }
+
+    /// The word of a key that owes `spent`, which may be above the burst.
     pub(crate) fn owing(&self, spent: u64, now: u64) -> u64 {
-        self.units(now) + (spent.min(self.burst) << self.shift)
+        self.owing_units(u128::from(spent) << self.shift, now)
+    }
+
+    /// What the word of another bucket becomes: the same tokens, and fractions of them, are outstanding.
+    pub(crate) fn carry(&self, old: &TokenBucket, word: u64, now: u64) -> u64 {
+        let outstanding = u128::from(word.saturating_sub(old.units(now))) << self.shift; // shift is below 64
+        self.owing_units(outstanding.div_ceil(1 << old.shift), now)
+    }
+
+    /// As much as the word can say, which is decades of refilling; and never the highest number.
+    fn owing_units(&self, units: u128, now: u64) -> u64 {
+        let now = self.units(now);
+        now + u64::try_from(units).unwrap_or(u64::MAX).min(u64::MAX - 1 - now)
     }
 
     pub(crate) fn to_cells(self, algorithm: u64) -> Cells {

@@ -11,7 +11,7 @@ const CAROL: u64 = 0x3_0003_0003;
 
 /// Under the model a bucket is one slot, so a table of one key has one, and every key could stand there.
 fn table(capacity: usize, width: usize, when_full: WhenFull) -> Table {
-    let table = Table::new(capacity, width, when_full, TAG_MASK, 1);
+    let table = Table::new(capacity, width, when_full, TAG_MASK);
     assert_eq!(table.slots(), capacity);
     table
 }
@@ -71,10 +71,6 @@ impl Tenancy for Asker {
 
     fn carry(&self, owner: u64, _index: usize, word: u64) -> u64 {
         carried(owner, self.fingerprint, word)
-    }
-
-    fn plan(&self) -> usize {
-        0
     }
 }
 
