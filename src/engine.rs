@@ -439,11 +439,13 @@ impl Question<'_> {
     #[cfg(feature = "tokio")]
     fn foresee(&self, ahead: u64) -> Option<Denied> {
         let each = self.quotas.iter().zip(self.words_now()?).enumerate().map(|(index, (quota, word))| {
-            let verdict = match quota.counter.decide(word, self.now, self.cost) {
-                Verdict::Never => Verdict::Never,
-                _ => Verdict::Wait(quota.counter.passed(word, self.now, ahead.saturating_add(self.cost))),
-            };
-            quota.denied(index, word, self.now, verdict)
+            let verdict = quota.counter.decide(word, self.now, self.cost);
+            let denied = quota.denied(index, word, self.now, verdict);
+            if denied.retry_after_nanos.is_none() && !matches!(verdict, Verdict::Allow(_)) {
+                return denied; // no wait helps
+            }
+            let passed = quota.counter.passed(word, self.now, ahead.saturating_add(self.cost));
+            Denied { retry_after_nanos: Some(passed.saturating_sub(self.now)), ..denied }
         });
         let longest = each.max_by_key(|denied| denied.retry_after_nanos.unwrap_or(u64::MAX));
         Some(longest.expect("a policy has at least one quota"))

@@ -290,8 +290,12 @@ impl RateLimiter {
     /// What a denial would say if `ahead` had to pass first, one by one; it may say that there is no time to wait.
     /// Where several quotas, or costs that do not fill a window, hold each other up, it may be longer.
     pub(crate) fn foresee(&self, fingerprint: u64, ahead: u64, cost: u64) -> Denied {
-        let plan = self.plan.index().unwrap_or_default(); // nobody waits on the unlimited plan
+        let plan = self.plan.index().unwrap_or_default(); // who is unlimited never asks
         self.inner.engine.foresee(Fingerprint(fingerprint), plan, ahead, cost)
+    }
+
+    pub(crate) fn is_unlimited(&self) -> bool {
+        self.plan.index().is_none()
     }
 
     pub(crate) fn queues(&self) -> &Queues {

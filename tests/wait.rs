@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::task::{JoinHandle, yield_now};
 use tokio::time::{sleep, timeout};
-use tollgate::{Clock, NotReady, NotReadyKind, Policy, Quota, RateLimiter, RateLimiterBuilder};
+use tollgate::{Clock, NotReady, NotReadyKind, Plan, Policy, Quota, RateLimiter, RateLimiterBuilder};
 
 const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -352,6 +352,53 @@ async fn a_clock_that_stands_still_is_asked_now_and_then() {
         assert_eq!(refused.kind(), NotReadyKind::TooLong);
         clock.advance(ms(1000));
         ready.await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_policy_wakes_who_waits_under_the_old_one() {
+    let limiter = limiter("1/hour");
+    let log = Log::default();
+    for who in 0..3 {
+        log.wait(&limiter, "key", who, 1).await;
+        log.wait(&limiter, "other", 10 + who, 1).await;
+    }
+    sleep(ms(1000)).await;
+    limiter.replace_policy("10/second burst 1".parse::<Policy>().unwrap()).unwrap();
+    sleep(ms(1000)).await;
+    let mut passed = log.passed();
+    passed.retain(|(who, _)| *who < 10);
+    assert_eq!(passed, [(0, ms(0)), (1, ms(1100)), (2, ms(1200))]);
+    assert_eq!((log.passed().len(), limiter.stats().waiters), (6, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_has_one_queue_whatever_its_plan_and_the_unlimited_pass_it() {
+    let limiter = builder("1/second").plan("pro", "10/second burst 1".parse::<Policy>().unwrap()).unwrap().build();
+    let pro = limiter.on(limiter.plan("pro").unwrap());
+    let log = Log::default();
+    for who in 0..3 {
+        log.wait(&limiter, "key", who, 1).await;
+    }
+    log.wait(&pro, "key", 3, 1).await;
+    log.wait(&limiter.on(Plan::UNLIMITED), "key", 4, 1).await;
+    assert_eq!(log.passed(), [(0, ms(0)), (4, ms(0))]);
+    sleep(ms(10_000)).await;
+    let order: Vec<_> = log.passed().into_iter().map(|(who, _)| who).collect();
+    assert_eq!(order, [0, 4, 1, 2, 3]);
+}
+
+/// So late that no algorithm can tell the time any more.
+#[tokio::test(start_paused = true)]
+async fn past_the_end_of_time_nobody_waits_in_vain() {
+    for limit in ["1/second", "1/second fixed", "1/second sliding", "1/second; 1/hour"] {
+        let clock = Clock::manual();
+        let policy: Policy = limit.parse().unwrap();
+        let limiter = RateLimiter::builder(policy).capacity(64).clock(clock.clone()).build();
+        clock.advance(Duration::from_secs(50 * 366 * 86_400));
+        while limiter.check("key").is_ok() {}
+        let refused = limiter.until_ready("key").await.unwrap_err();
+        assert_eq!(refused.kind(), NotReadyKind::Never, "{limit}");
     }
 }
 

@@ -65,8 +65,8 @@ impl Ask {
     pub(crate) fn arrive(self, bound: Option<Duration>, waiters_max: usize) -> Result<Arrival, NotReady> {
         let Self { limiter, fingerprint, cost } = &self;
         let queues = limiter.queues();
-        // Nobody waits, for any key: no lock is needed. And what costs nothing waits for nobody.
-        if *cost == 0 || queues.waiters() == 0 {
+        // Nobody waits, for any key: no lock is needed. And what nobody has to wait for, waits for nobody.
+        if *cost == 0 || limiter.is_unlimited() || queues.waiters() == 0 {
             let settled = self.judge(limiter.reserve_fingerprint(*fingerprint, *cost), bound);
             if let ControlFlow::Break(settled) = settled {
                 return settled.map(Arrival::Passed);

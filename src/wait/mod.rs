@@ -24,9 +24,9 @@
 //!
 //! Each key has a queue of its own, in the order of arrival: that of the first poll for
 //! [`until_ready`](RateLimiter::until_ready), which is inert before it, and that of the call for a layer's requests. All
-//! who wait for a key of one limiter share its queue, whether they came by `until_ready` or by a layer. Nobody overtakes:
-//! while somebody waits, a newcomer waits too, even where its own smaller cost would pass. Different keys do not wait for
-//! each other.
+//! who wait for a key of one limiter share its queue, whether they came by `until_ready` or by a layer, and on whatever
+//! [plan](crate::Plan); only the unlimited wait for nobody. Nobody overtakes: while somebody waits, a newcomer waits too,
+//! even where its own smaller cost would pass. Different keys do not wait for each other.
 //!
 //! Only the first of a queue asks the limiter, sleeps as long as it is told, and asks again. When it has passed, or is
 //! dropped, the next is the first. So nothing is charged in advance: a waiter that is dropped, at any point, has charged

@@ -1,6 +1,7 @@
 //! One hot key, one thread.
 
 use std::hint::black_box;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 use governor::clock::{DefaultClock, FakeRelativeClock, MonotonicClock};
@@ -19,6 +20,14 @@ pub fn run() {
     one("denied", Work::denied());
 }
 
+/// The least that an allowed check can be: one reading, and one write that waits for it.
+#[inline(always)]
+fn count_up(quanta: &quanta::Clock, word: &AtomicU64) -> bool {
+    let now = quanta.raw();
+    let old = word.load(Relaxed);
+    word.compare_exchange(old, old.max(now) + 1, Relaxed, Relaxed).is_ok()
+}
+
 fn one(what: &str, work: Work) {
     title(&format!("one hot key, one thread, {what} ({ROUNDS} rounds of {COUNT})"));
     let key = &KEY;
@@ -30,6 +39,7 @@ fn one(what: &str, work: Work) {
     let std: Governor<u64, _> = work.governor(MonotonicClock);
     let fake: Governor<u64, _> = work.governor(FakeRelativeClock::default());
     let quanta = quanta::Clock::new();
+    let word = AtomicU64::new(0);
 
     let samples = alternate(
         ROUNDS,
@@ -37,6 +47,7 @@ fn one(what: &str, work: Work) {
             ("an empty loop", Box::new(|| time(COUNT, || black_box(key)))),
             ("bare: the counter (quanta, raw)", Box::new(|| time(COUNT, || quanta.raw()))),
             ("bare: std::time::Instant::now()", Box::new(|| time(COUNT, Instant::now))),
+            ("bare: the counter, then a compare-and-swap by it", Box::new(|| time(COUNT, || count_up(&quanta, &word)))),
             ("bare: Clock::system", Box::new(|| time(COUNT, || system.elapsed().as_nanos() as u64))),
             ("tollgate, verdict", Box::new(|| time(COUNT, || ours.check(black_box(key)).is_ok()))),
             ("tollgate, the whole answer", Box::new(|| time(COUNT, || ours.check(black_box(key))))),
@@ -54,7 +65,7 @@ fn one(what: &str, work: Work) {
             ("governor, clock by hand", Box::new(|| time(COUNT, || fake.check_key(black_box(key)).is_ok()))),
         ],
     );
-    let [_, _, _, bare, ours, whole, same, default, default_whole, std, ours_manual, fake] = &samples[..] else {
+    let [_, _, _, _, bare, ours, whole, same, default, default_whole, std, ours_manual, fake] = &samples[..] else {
         unreachable!("as many samples as contenders");
     };
     let reach = 1.5 * bare.median() + 5.0;
