@@ -72,7 +72,7 @@ pub use table::WhenFull;
 
 pub use quota::{Algorithm, Quota, QuotaError, QuotaErrorKind};
 
-pub use policy::{Policy, PolicyError, PolicyErrorKind};
+pub use policy::{IntoPolicy, Policy, PolicyError, PolicyErrorKind};
 
 pub use plan::{Plan, PlanError, PlanErrorKind};
 

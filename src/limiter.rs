@@ -8,7 +8,7 @@ use crate::clock::Clock;
 use crate::decision::{Denied, Permit, Status};
 use crate::engine::{Charge, Engine, Fingerprint};
 use crate::plan::{Plan, PlanError, PlanErrorKind};
-use crate::policy::Policy;
+use crate::policy::{IntoPolicy, Policy};
 use crate::queue::{Queues, WAITERS_MAX_DEFAULT};
 use crate::reservation::Reservation;
 use crate::table::WhenFull;
@@ -65,12 +65,12 @@ impl RateLimiter {
     /// A limiter with the default capacity of 2^20 keys, on the system's clock.
     ///
     /// To give a limit as text, parse it first: `RateLimiter::new("5/minute; 100/day".parse::<Policy>()?)`.
-    pub fn new(policy: impl Into<Policy>) -> Self {
+    pub fn new(policy: impl IntoPolicy) -> Self {
         Self::builder(policy).build()
     }
 
     /// Starts building a limiter with another capacity, clock, or way of being full.
-    pub fn builder(policy: impl Into<Policy>) -> RateLimiterBuilder {
+    pub fn builder(policy: impl IntoPolicy) -> RateLimiterBuilder {
         RateLimiterBuilder {
             policy: policy.into(),
             plans: Vec::new(),
@@ -202,7 +202,7 @@ impl RateLimiter {
     /// # Panics
     ///
     /// If this handle is on [`Plan::UNLIMITED`], which has no policy.
-    pub fn replace_policy(&self, policy: impl Into<Policy>) -> Result<(), PlanError> {
+    pub fn replace_policy(&self, policy: impl IntoPolicy) -> Result<(), PlanError> {
         let plan = self.plan.index().expect("the unlimited plan has no policy to replace");
         let policy = policy.into();
         PlanErrorKind::check_shape(self.inner.engine.rules().width(), &policy)?;
@@ -341,7 +341,7 @@ impl RateLimiterBuilder {
     /// # Errors
     ///
     /// When the plan has not as many quotas as the limiter's policy, when the name is taken, or at the sixteenth plan.
-    pub fn plan(mut self, name: impl Into<String>, policy: impl Into<Policy>) -> Result<Self, PlanError> {
+    pub fn plan(mut self, name: impl Into<String>, policy: impl IntoPolicy) -> Result<Self, PlanError> {
         let (name, policy) = (name.into(), policy.into());
         PlanErrorKind::check_shape(self.policy.quotas().len(), &policy)?;
         if self.plans.iter().any(|(taken, _)| *taken == name) {

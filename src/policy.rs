@@ -92,6 +92,37 @@ impl From<&Policy> for Policy {
     }
 }
 
+/// What a limiter can be made with: a [`Policy`], or a [`Quota`] alone.
+///
+/// Text is parsed first, because it can be wrong: `"5/minute".parse::<Policy>()?`. Without that it does not compile:
+///
+/// ```compile_fail,E0277
+/// let limiter = tollgate::RateLimiter::new("5/minute");
+/// ```
+///
+/// This trait is sealed: it cannot be implemented for other types.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is neither a `Policy` nor a `Quota`",
+    label = "expected a `Policy` or a `Quota`",
+    note = "text is parsed first: `\"5/minute; 100/day\".parse::<Policy>()?`",
+    note = "and a number alone needs a period: `Quota::per_second(28)`"
+)]
+pub trait IntoPolicy: Into<Policy> + sealed::Sealed {}
+
+impl IntoPolicy for Policy {}
+impl IntoPolicy for &Policy {}
+impl IntoPolicy for Quota {}
+
+mod sealed {
+    use super::{Policy, Quota};
+
+    pub trait Sealed {}
+
+    impl Sealed for Policy {}
+    impl Sealed for &Policy {}
+    impl Sealed for Quota {}
+}
+
 impl fmt::Display for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, (name, quota)) in self.quotas.iter().enumerate() {

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use tollgate::{Algorithm, Clock, Denied, Permit, Policy, Quota, QuotaErrorKind, RateLimiter, WhenFull};
+use tollgate::{Algorithm, Clock, Denied, IntoPolicy, Permit, Policy, Quota, QuotaErrorKind, RateLimiter, WhenFull};
 
 const SECOND: u64 = 1_000_000_000;
 const DAY: u64 = 86_400 * SECOND;
@@ -35,7 +35,7 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(policy: impl Into<Policy>) -> Self {
+    fn new(policy: impl IntoPolicy) -> Self {
         let clock = Clock::manual();
         let limiter = RateLimiter::builder(policy).capacity(100).clock(clock.clone()).build();
         Self { clock, limiter }

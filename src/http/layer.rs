@@ -13,7 +13,7 @@ use super::service::{RateLimit, Shared};
 use super::settings::Settings;
 use crate::decision::Denied;
 use crate::limiter::RateLimiter;
-use crate::policy::Policy;
+use crate::policy::IntoPolicy;
 use crate::quota::Quota;
 
 /// Limits requests before they reach a service, and answers those over the limit itself.
@@ -94,7 +94,7 @@ impl RateLimitLayer {
     /// A policy for each client address, with a limiter of its own.
     ///
     /// To give limits as text, parse them first: `RateLimitLayer::new("5/minute; 100/day".parse::<Policy>()?)`.
-    pub fn new(policy: impl Into<Policy>) -> Self {
+    pub fn new(policy: impl IntoPolicy) -> Self {
         Self::sharing(&RateLimiter::new(policy))
     }
 

@@ -1,0 +1,62 @@
+//! What the compiler says where a program is nearly right.
+
+use std::env;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+/// The library that this test was linked with: the youngest of its name.
+fn library(folder: &PathBuf) -> PathBuf {
+    let named = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        name.starts_with("libtollgate-") && name.ends_with(".rlib")
+    };
+    let paths = folder.read_dir().expect("the folder of this test").map(|entry| entry.expect("a file").path());
+    paths
+        .filter(named)
+        .max_by_key(|path| path.metadata().and_then(|data| data.modified()).expect("a file has a time"))
+        .expect("the library was built for this test")
+}
+
+/// Compiles the body of a function and gives what the compiler says against it.
+fn refused(body: &str) -> String {
+    let test = env::current_exe().expect("this test has a path");
+    let folder = test.parent().expect("in a folder").to_owned();
+    let mut compiler = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()))
+        .args(["--edition=2024", "--crate-type=lib", "--crate-name=user", "--emit=metadata", "-"])
+        .arg("--out-dir")
+        .arg(env!("CARGO_TARGET_TMPDIR"))
+        .arg("--extern")
+        .arg(format!("tollgate={}", library(&folder).display()))
+        .arg(format!("-Ldependency={}", folder.display()))
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the compiler can be run");
+    let code = format!("pub fn user() {{ {body} }}");
+    compiler.stdin.take().expect("piped").write_all(code.as_bytes()).expect("the compiler reads");
+    let output = compiler.wait_with_output().expect("the compiler ends");
+    assert!(!output.status.success(), "it compiles: {body}");
+    String::from_utf8(output.stderr).expect("messages are text")
+}
+
+#[track_caller]
+fn check(body: &str, says: &[&str]) {
+    let message = refused(body);
+    for part in says {
+        assert!(message.contains(part), "should say {part:?}:\n{message}");
+    }
+}
+
+#[test]
+fn a_limit_as_text_is_to_be_parsed() {
+    let hint = "\"5/minute; 100/day\".parse::<Policy>()?";
+    check(
+        "tollgate::RateLimiter::new(\"5/minute\");",
+        &["`&str` is neither a `Policy` nor a `Quota`", "expected a `Policy` or a `Quota`", hint],
+    );
+    check("tollgate::RateLimiter::builder(String::from(\"5/minute\"));", &["`String` is neither", hint]);
+    check("tollgate::RateLimiter::new(28);", &["is neither a `Policy` nor a `Quota`", "Quota::per_second(28)"]);
+    #[cfg(feature = "tower")]
+    check("tollgate::RateLimitLayer::new(\"5/minute\");", &["`&str` is neither", hint]);
+}
