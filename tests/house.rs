@@ -24,7 +24,7 @@ const EDGES: &[(&str, &[&str])] = &[
     // A reservation is the limiter's answer and holds the limiter: the two are one noun in two files.
     ("reservation", &["limiter", "engine", "decision"]),
     ("wait", &["limiter", "reservation", "queue", "decision", "clock"]),
-    ("http", &["limiter", "reservation", "policy", "plan", "quota", "decision", "key", "wait"]),
+    ("http", &["limiter", "reservation", "policy", "plan", "quota", "decision", "key", "throttle", "wait"]),
 ];
 
 /// Crates that only doors may name.

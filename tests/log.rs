@@ -78,40 +78,75 @@ async fn denials_do_not_flood_the_log() {
     flood(7).await;
     assert_eq!(lines.take(), none, "nothing was denied");
 
-    flood(1000).await;
-    assert_eq!(lines.take(), [r#"INFO message=requests over the limit quota="login" count=1"#]);
+    // A burst is seen while it lasts: at its 1st, 10th, 100th, ...
+    let over = |quota: &str, count: usize| {
+        format!("INFO message=requests over the limit since the last such line latest_quota={quota:?} count={count}")
+    };
+    flood(200).await;
+    assert_eq!(lines.take(), [over("login", 1), over("login", 9), over("login", 90)]);
     clock.advance(Duration::from_millis(999));
-    flood(1000).await;
-    assert_eq!(lines.take(), none, "still the same second");
+    flood(799).await;
+    assert_eq!(lines.take(), none, "still the same second, and 999 in all");
+    flood(2).await;
+    assert_eq!(lines.take(), [over("login", 900)]);
     clock.advance(Duration::from_millis(1));
-    flood(1000).await;
-    assert_eq!(lines.take(), [r#"INFO message=requests over the limit quota="login" count=2000"#]);
+    flood(1).await;
+    assert_eq!(lines.take(), [over("login", 2)]);
 
     // A reading of the clock from before, as one thread may have while another is in the next second already.
     clock.rewind(Duration::from_millis(500));
-    flood(1000).await;
+    flood(4).await;
     clock.advance(Duration::from_millis(600));
-    flood(1000).await;
+    flood(4).await;
     assert_eq!(lines.take(), none, "this second has had its line");
     clock.advance(Duration::from_secs(100));
     flood(1).await;
-    assert_eq!(lines.take(), [r#"INFO message=requests over the limit quota="login" count=3000"#]);
+    assert_eq!(lines.take(), [over("login", 9)]);
 
     // Quiet seconds have no line, and another limiter has its own.
     clock.advance(Duration::from_secs(100));
     let service = RateLimitLayer::sharing(&limiter("0/second").0).key(GlobalKey).layer(app);
-    service.oneshot(Request::new(())).await.unwrap();
-    assert_eq!(lines.take(), [r#"INFO message=requests over the limit quota="0/second" count=1"#]);
+    service.clone().oneshot(Request::new(())).await.unwrap();
+    assert_eq!(lines.take(), [over("0/second", 1)]);
+    drop(service);
+    assert_eq!(lines.take(), none, "nothing is left to say");
 
     // What is let pass in spite of the limit has a line of its own; a layer's name is in it.
     let (api, _) = limiter("daily: 0/day");
     let layer = RateLimitLayer::sharing(&api).key(GlobalKey).named("api");
-    for layer in [layer.clone().shadow(), layer.clone(), layer.shadow()] {
+    for layer in [layer.clone().shadow(), layer.clone(), layer.clone().shadow()] {
         layer.layer(app).oneshot(Request::new(())).await.unwrap();
     }
     let expected = [
-        r#"INFO message=requests over the limit, let pass limiter="api" quota="daily" count=1"#,
-        r#"INFO message=requests over the limit limiter="api" quota="daily" count=1"#,
+        r#"INFO message=requests over the limit, let pass, since the last such line limiter="api" latest_quota="daily" count=1"#,
+        r#"INFO message=requests over the limit since the last such line limiter="api" latest_quota="daily" count=1"#,
     ];
     assert_eq!(lines.take(), expected);
+
+    // What no line has covered is told when the limiter goes, with the last of those who share it.
+    for _ in 0..3 {
+        layer.clone().layer(app).oneshot(Request::new(())).await.unwrap();
+    }
+    drop(layer);
+    assert_eq!(lines.take(), none, "the limiter is still there");
+    drop(api);
+    let expected = [
+        r#"INFO message=requests over the limit since the last such line, until the limiter was dropped limiter="api" count=3"#,
+        r#"INFO message=requests over the limit, let pass, since the last such line, until the limiter was dropped limiter="api" count=1"#,
+    ];
+    assert_eq!(lines.take(), expected);
+
+    // So is what could not be counted.
+    let layer = RateLimitLayer::per_second(1);
+    for _ in 0..3 {
+        layer.layer(app).oneshot(Request::new(())).await.unwrap();
+    }
+    drop(layer);
+    let expected = [
+        "ERROR message=requests since the last such line cannot be counted: ".to_owned(),
+        "ERROR message=requests since the last such line could not be counted, until the limiter was dropped count=2"
+            .into(),
+    ];
+    let lines = lines.take();
+    assert!(lines.len() == 2 && lines[0].starts_with(&expected[0]) && lines[1] == expected[1], "{lines:?}");
 }

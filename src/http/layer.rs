@@ -11,6 +11,7 @@ use super::key::{ClientIp, KeyExtractor};
 use super::reject::{Answers, Body, WhenNoKey};
 use super::service::{RateLimit, Shared};
 use super::settings::Settings;
+use super::watch::log_last_words;
 use crate::decision::Denied;
 use crate::limiter::RateLimiter;
 use crate::policy::IntoPolicy;
@@ -206,6 +207,10 @@ impl<K> RateLimitLayer<K> {
     pub(super) fn shared(&self) -> Shared<K> {
         let Self { limiter, key, answers, settings } = self.clone();
         let watchers = settings.audience.watchers(&limiter.policy());
+        limiter.reports().last_words(|| {
+            let name = settings.audience.name.clone();
+            move |unreported| log_last_words(name.as_deref(), unreported)
+        });
         Shared { limiter, key, answers, settings, watchers }
     }
 

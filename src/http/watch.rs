@@ -10,6 +10,7 @@ use super::layer::RateLimitLayer;
 use crate::decision::{Denied, Status};
 use crate::limiter::RateLimiter;
 use crate::policy::Policy;
+use crate::throttle::Unreported;
 
 /// What became of a request that was looked at. Quotas by their place in the policy.
 #[derive(Clone, Copy, Debug)]
@@ -108,13 +109,14 @@ impl Watchers {
         }
     }
 
-    // At most one line of each kind per limiter and second, and no keys: a flood of denials must not become a flood of logging.
+    // No keys, and of each kind at most one line per limiter, second and power of ten: a flood of denials must not become a
+    // flood of logging.
 
     fn log_denied(&self, denied: &Denied, limiter: &RateLimiter) {
         if tracing::enabled!(target: "tollgate", tracing::Level::INFO) {
             if let Some(count) = limiter.reports().denials.count(limiter.clock().now()) {
-                let (limiter, quota) = (self.name.as_deref(), denied.status().quota());
-                tracing::info!(target: "tollgate", limiter, quota, count, "requests over the limit");
+                let (limiter, latest_quota) = (self.name.as_deref(), denied.status().quota());
+                tracing::info!(target: "tollgate", limiter, latest_quota, count, "requests over the limit since the last such line");
             }
         }
     }
@@ -122,8 +124,14 @@ impl Watchers {
     fn log_shadow_denied(&self, denied: &Denied, limiter: &RateLimiter) {
         if tracing::enabled!(target: "tollgate", tracing::Level::INFO) {
             if let Some(count) = limiter.reports().shadow_denials.count(limiter.clock().now()) {
-                let (limiter, quota) = (self.name.as_deref(), denied.status().quota());
-                tracing::info!(target: "tollgate", limiter, quota, count, "requests over the limit, let pass");
+                let (limiter, latest_quota) = (self.name.as_deref(), denied.status().quota());
+                tracing::info!(
+                    target: "tollgate",
+                    limiter,
+                    latest_quota,
+                    count,
+                    "requests over the limit, let pass, since the last such line"
+                );
             }
         }
     }
@@ -133,9 +141,38 @@ impl Watchers {
         if let NoKey::Misconfigured(what) = no_key {
             if let Some(count) = limiter.reports().misconfigured.count(limiter.clock().now()) {
                 let limiter = self.name.as_deref();
-                tracing::error!(target: "tollgate", limiter, count, "requests cannot be counted: {what}");
+                tracing::error!(target: "tollgate", limiter, count, "requests since the last such line cannot be counted: {what}");
             }
         }
+    }
+}
+
+/// What is left to say when a limiter is dropped.
+pub(super) fn log_last_words(limiter: Option<&str>, unreported: Unreported) {
+    let Unreported { denials, shadow_denials, misconfigured } = unreported;
+    if denials > 0 {
+        tracing::info!(
+            target: "tollgate",
+            limiter,
+            count = denials,
+            "requests over the limit since the last such line, until the limiter was dropped"
+        );
+    }
+    if shadow_denials > 0 {
+        tracing::info!(
+            target: "tollgate",
+            limiter,
+            count = shadow_denials,
+            "requests over the limit, let pass, since the last such line, until the limiter was dropped"
+        );
+    }
+    if misconfigured > 0 {
+        tracing::error!(
+            target: "tollgate",
+            limiter,
+            count = misconfigured,
+            "requests since the last such line could not be counted, until the limiter was dropped"
+        );
     }
 }
 
@@ -165,6 +202,10 @@ impl fmt::Debug for Watchers {
 ///
 /// Nothing here ever names a key, so what is reported stays as small as the program's configuration, whatever
 /// clients send. How full the limiter is, and how many keys it had to evict, its [`stats`](crate::RateLimiter::stats) tell.
+///
+/// Denials are also logged (by `tracing`, target `tollgate`, level `INFO`): in each second the 1st, the 10th, the 100th and so
+/// on. The `count` of a line covers all since the last such line of this limiter, and `latest_quota` is what the latest of
+/// them exceeded. What no line has covered yet is told when the limiter is dropped.
 impl<K> RateLimitLayer<K> {
     /// Names the limit, for counters, metrics and log lines. Without this, counters and metrics go by the policy, as in
     /// `28/second`.
