@@ -9,7 +9,7 @@ use crate::decision::{Denied, Permit, Status};
 use crate::engine::{Charge, Engine, Fingerprint};
 use crate::plan::{Plan, PlanError, PlanErrorKind};
 use crate::policy::{IntoPolicy, Policy};
-use crate::queue::{Queues, WAITERS_MAX_DEFAULT};
+use crate::queue::{Bounds, Queues};
 use crate::reservation::Reservation;
 use crate::table::WhenFull;
 use crate::throttle::Reports;
@@ -77,7 +77,7 @@ impl RateLimiter {
             capacity: CAPACITY_DEFAULT,
             when_full: WhenFull::default(),
             clock: None,
-            waiters_max: WAITERS_MAX_DEFAULT,
+            waiters: Bounds::default(),
         }
     }
 
@@ -332,7 +332,7 @@ pub struct RateLimiterBuilder {
     capacity: usize,
     when_full: WhenFull,
     clock: Option<Clock>,
-    waiters_max: usize,
+    waiters: Bounds,
 }
 
 impl RateLimiterBuilder {
@@ -377,7 +377,8 @@ impl RateLimiterBuilder {
     }
 
     /// How many may wait at once, for all keys together; 16,384 unless said. One more is told
-    /// [`TooManyWaiters`](crate::NotReadyKind::TooManyWaiters). With 0, nobody waits.
+    /// [`TooManyWaiters`](crate::NotReadyKind::TooManyWaiters), and so is the 1025th for one key, so that the others find
+    /// a place. With 0, nobody waits.
     ///
     /// ```
     /// use tollgate::{Quota, RateLimiter};
@@ -387,7 +388,7 @@ impl RateLimiterBuilder {
     /// ```
     #[cfg(feature = "tokio")]
     pub fn waiters(mut self, waiters: usize) -> Self {
-        self.waiters_max = waiters;
+        self.waiters.all = waiters;
         self
     }
 
@@ -400,7 +401,7 @@ impl RateLimiterBuilder {
         let (plans, mut policies): (Vec<_>, Vec<_>) = self.plans.into_iter().unzip();
         policies.insert(0, self.policy);
         let engine = Engine::new(policies, self.capacity, self.when_full, self.clock.unwrap_or_default());
-        let queues = Queues::new(self.waiters_max);
+        let queues = Queues::new(self.waiters);
         let inner = Inner { engine, plans, reports: Reports::default(), queues };
         RateLimiter { inner: Arc::new(inner), plan: Plan::DEFAULT }
     }

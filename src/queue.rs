@@ -3,21 +3,48 @@
 //! A place in a queue is no reservation: nothing is charged for those who wait. Only the first of a queue asks the
 //! limiter, and is charged when it leaves by passing. So a waiter that goes away has nothing to give back, and leaves
 //! nothing behind but the place, which [`Queues::leave`] takes from it.
+//!
+//! # Proof
+//!
+//! *Nobody sleeps through a nudge.* Someone gives back and then asks whether anybody waits ([`Queues::nudge`]), without a lock. A
+//! waiter is counted when it joins, and asks the limiter once more after that. Between the two steps each has a fence (SeqCst), and
+//! one of the fences is the first: if the nudger's, the waiter's question comes after what was given back, and sees it; if the
+//! waiter's, the nudger sees it counted, and it stays counted for as long as it waits. The nudger then takes the queue's lock. The
+//! waiter had been counted under that lock, so its place is there, and the first of the queue is told. Without the fences each
+//! could miss what the other wrote, on any processor where a read-modify-write does not order what follows it.
+//!
+//! *No place is counted twice, or too many.* The count is moved only under the lock of a line, together with the line, by a
+//! read-modify-write that looks at the bound.
+//!
+//! The model checker explores this: `RUSTFLAGS="--cfg tollgate_loom" cargo test --release --lib loom`.
 
 #![cfg_attr(not(feature = "tokio"), allow(dead_code, reason = "only doors with timers wait"))]
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::Waker;
 
-use parking_lot::{Mutex, MutexGuard};
-
-/// How many waiters a limiter holds unless told otherwise. Each takes about 100 bytes here.
-pub(crate) const WAITERS_MAX_DEFAULT: usize = 1 << 14;
+use sync::{AtomicUsize, Mutex, MutexGuard, Ordering::Relaxed, Ordering::SeqCst, fence};
 
 /// So that keys that wait do not hold each other up. Two cores are served by few; the lock is held for some 100 ns.
-const STRIPES: usize = 8;
+const STRIPES: usize = if cfg!(tollgate_loom) { 2 } else { 8 };
+
+/// How many may wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bounds {
+    /// For all keys together.
+    pub(crate) all: usize,
+    /// For one key, so that those who wait for it leave places to others.
+    pub(crate) per_key: usize,
+}
+
+impl Default for Bounds {
+    /// 16,384 in all: each takes about 100 bytes here, and what its task holds. 1024 for one key: a burst of a thousand can still
+    /// be put in line, and it takes sixteen keys, not one, to leave no place for the others.
+    fn default() -> Self {
+        Self { all: 1 << 14, per_key: 1 << 10 }
+    }
+}
 
 /// A queue for each key that has waiters.
 #[derive(Debug)]
@@ -26,7 +53,7 @@ pub(crate) struct Queues {
     stripes: [Mutex<HashMap<u64, Line>>; STRIPES],
     /// In all lines together.
     waiters: AtomicUsize,
-    waiters_max: usize,
+    bounds: Bounds,
 }
 
 #[derive(Debug, Default)]
@@ -60,7 +87,7 @@ pub(crate) struct Ticket {
 pub(crate) enum Joined<D, T> {
     /// There is a place now; with what the judge had said.
     In(Ticket, D),
-    /// There are too many waiters already; with the same.
+    /// There are too many waiters already, for the key or in all; with the same.
     Full(D),
     /// The judge's answer settles it.
     Out(T),
@@ -78,13 +105,14 @@ pub(crate) enum Turn<P, D> {
 }
 
 impl Queues {
-    pub(crate) fn new(waiters_max: usize) -> Self {
-        Self { stripes: Default::default(), waiters: AtomicUsize::new(0), waiters_max }
+    pub(crate) fn new(bounds: Bounds) -> Self {
+        let stripes = std::array::from_fn(|_| Mutex::new(HashMap::new()));
+        Self { stripes, waiters: AtomicUsize::new(0), bounds }
     }
 
     /// How many there may be.
-    pub(crate) fn waiters_max(&self) -> usize {
-        self.waiters_max
+    pub(crate) fn bounds(&self) -> Bounds {
+        self.bounds
     }
 
     /// How many there are.
@@ -93,7 +121,8 @@ impl Queues {
         self.waiters.load(Relaxed)
     }
 
-    /// Joins the queue of a key, unless the judge settles the matter (`Break`) or there are `waiters_max` already.
+    /// Joins the queue of a key, unless the judge settles the matter (`Break`) or there are as many already as the bounds say, which
+    /// may be tighter than the queues' own.
     ///
     /// The judge is told what those ahead ask for together: 0 means that nobody waits. The queue stands still until it
     /// has spoken, so nobody overtakes.
@@ -101,19 +130,21 @@ impl Queues {
         &self,
         fingerprint: u64,
         cost: u64,
-        waiters_max: usize,
+        bounds: Bounds,
         judge: impl FnOnce(u64) -> ControlFlow<T, D>,
     ) -> Joined<D, T> {
         let mut lines = self.stripe(fingerprint);
-        let ahead = lines.get(&fingerprint).map_or(0, Line::cost);
+        let (ahead, before) = lines.get(&fingerprint).map_or((0, 0), |line| (line.cost(), line.waiters.len()));
         let told = match judge(ahead) {
             ControlFlow::Continue(told) => told,
             ControlFlow::Break(settled) => return Joined::Out(settled),
         };
-        let one_more = |waiters: usize| (waiters < waiters_max).then_some(waiters + 1);
-        if self.waiters.fetch_update(Relaxed, Relaxed, one_more).is_err() {
+        let one_more = |waiters: usize| (waiters < bounds.all).then_some(waiters + 1);
+        if before >= bounds.per_key || self.waiters.fetch_update(Relaxed, Relaxed, one_more).is_err() {
             return Joined::Full(told);
         }
+        // Pairs with the fence in `somebody_waits`; see "Nobody sleeps through a nudge".
+        fence(SeqCst);
         let line = lines.entry(fingerprint).or_default();
         let number = line.next;
         line.next += 1;
@@ -171,7 +202,7 @@ impl Queues {
 
     /// Has the first in the queue of a key ask again: more may pass than it was told.
     pub(crate) fn nudge(&self, fingerprint: u64) {
-        if self.waiters() == 0 {
+        if !self.somebody_waits() {
             return;
         }
         let waker = self.stripe(fingerprint).get_mut(&fingerprint).and_then(Line::nudge);
@@ -180,13 +211,20 @@ impl Queues {
 
     /// Has the first in every queue ask again.
     pub(crate) fn nudge_all(&self) {
-        if self.waiters() == 0 {
+        if !self.somebody_waits() {
             return;
         }
         for stripe in &self.stripes {
             let wakers: Vec<_> = stripe.lock().values_mut().map(Line::nudge).collect();
             wakers.into_iter().for_each(wake);
         }
+    }
+
+    /// Whether anybody waits who may not have seen what this thread has just written.
+    fn somebody_waits(&self) -> bool {
+        // Pairs with the fence in `join`; see "Nobody sleeps through a nudge".
+        fence(SeqCst);
+        self.waiters() > 0
     }
 
     fn stripe(&self, fingerprint: u64) -> MutexGuard<'_, HashMap<u64, Line>> {
@@ -239,3 +277,32 @@ fn wake(waker: Option<Waker>) {
         waker.wake();
     }
 }
+
+#[cfg(not(tollgate_loom))]
+mod sync {
+    pub(super) use parking_lot::{Mutex, MutexGuard};
+    pub(super) use std::sync::atomic::{AtomicUsize, Ordering, fence};
+}
+
+/// The same, seen through the model checker.
+#[cfg(tollgate_loom)]
+mod sync {
+    pub(super) use loom::sync::MutexGuard;
+    pub(super) use loom::sync::atomic::{AtomicUsize, Ordering, fence};
+
+    #[derive(Debug)]
+    pub(super) struct Mutex<T>(loom::sync::Mutex<T>);
+
+    impl<T> Mutex<T> {
+        pub(super) fn new(value: T) -> Self {
+            Self(loom::sync::Mutex::new(value))
+        }
+
+        pub(super) fn lock(&self) -> MutexGuard<'_, T> {
+            self.0.lock().expect("no test panics under a lock")
+        }
+    }
+}
+
+#[cfg(all(test, tollgate_loom))]
+mod loom_tests;

@@ -215,6 +215,29 @@ async fn the_number_of_waiters_is_bounded() {
     assert_eq!(nobody.until_ready("key").await.unwrap_err().kind(), NotReadyKind::TooManyWaiters);
 }
 
+/// Whoever has a thousand requests wait for one key leaves places for all the others.
+#[tokio::test(start_paused = true)]
+async fn one_key_does_not_take_every_waiters_place() {
+    let limiter = builder("1/hour").build();
+    let (log, mut tasks) = (Log::default(), Vec::new());
+    for key in ["crowded", "quiet"] {
+        limiter.check(key).unwrap();
+    }
+    for who in 0..1024 {
+        tasks.push(log.wait(&limiter, "crowded", who, 1).await);
+    }
+    let refused = limiter.until_ready("crowded").await.unwrap_err();
+    assert_eq!(refused.kind(), NotReadyKind::TooManyWaiters);
+    tasks.push(log.wait(&limiter, "quiet", 1024, 1).await);
+    assert_eq!(limiter.stats().waiters, 1025);
+    // A place given back can be taken again.
+    tasks[500].abort();
+    yield_now().await;
+    tasks.push(log.wait(&limiter, "crowded", 1025, 1).await);
+    assert_eq!(limiter.stats().waiters, 1025);
+    tasks.iter().for_each(JoinHandle::abort);
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_can_never_pass_is_refused_at_once() {
     for limit in ["3/hour", "3/hour fixed", "3/hour sliding", "3/hour; 100/second", "0/second"] {

@@ -192,8 +192,9 @@ impl<K: KeyExtractor> Shared<K> {
     fn decide_or_delay(&self, head: &Parts, delay: Delay) -> ControlFlow<Decision, (InLine, RateLimiter)> {
         let Question { limiter, fingerprint, cost } = self.ask(head)?;
         let limiter = limiter.into_owned();
-        let waiters_max = limiter.queues().waiters_max().min(delay.waiters_max.unwrap_or(usize::MAX));
-        match (Ask { limiter: limiter.clone(), fingerprint, cost }).arrive(Some(delay.bound), waiters_max) {
+        let mut bounds = limiter.queues().bounds();
+        bounds.all = bounds.all.min(delay.waiters_max.unwrap_or(usize::MAX));
+        match (Ask { limiter: limiter.clone(), fingerprint, cost }).arrive(Some(delay.bound), bounds) {
             Ok(Arrival::Passed(reservation)) => ControlFlow::Break(self.reserved(reservation)),
             Ok(Arrival::Waits(line, _)) if self.settings.acts() => ControlFlow::Continue((line, limiter)),
             Ok(Arrival::Waits(_, denied)) => ControlFlow::Break(self.let_pass(&denied, head, &limiter)),

@@ -11,7 +11,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use super::not_ready::{NotReady, NotReadyKind};
 use crate::decision::Denied;
 use crate::limiter::RateLimiter;
-use crate::queue::{Joined, Ticket, Turn};
+use crate::queue::{Bounds, Joined, Ticket, Turn};
 use crate::reservation::Reservation;
 
 /// The shortest sleep: that of tokio's timers. It keeps a limiter whose clock stands still from a busy loop.
@@ -61,8 +61,8 @@ struct Place {
 impl Ask {
     /// Passes at once, or takes its place in the queue, unless that is in vain.
     ///
-    /// `bound` is the longest wait, and `waiters_max` how many may wait in all.
-    pub(crate) fn arrive(self, bound: Option<Duration>, waiters_max: usize) -> Result<Arrival, NotReady> {
+    /// `bound` is the longest wait, and `bounds` how many may wait.
+    pub(crate) fn arrive(self, bound: Option<Duration>, bounds: Bounds) -> Result<Arrival, NotReady> {
         let Self { limiter, fingerprint, cost } = &self;
         let queues = limiter.queues();
         // Nobody waits, for any key: no lock is needed. And what nobody has to wait for, waits for nobody.
@@ -72,7 +72,7 @@ impl Ask {
                 return settled.map(Arrival::Passed);
             }
         }
-        let joined = queues.join(*fingerprint, *cost, waiters_max, |ahead| {
+        let joined = queues.join(*fingerprint, *cost, bounds, |ahead| {
             let answer = match ahead {
                 0 => limiter.reserve_fingerprint(*fingerprint, *cost),
                 _ => Err(limiter.foresee(*fingerprint, ahead, *cost)),

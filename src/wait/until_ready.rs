@@ -72,8 +72,8 @@ impl Future for UntilReady {
             match self.as_mut().project().state.project() {
                 StateProjection::Arriving { ask, bound } => {
                     let ask = ask.take().expect("a future is not polled after it is ready");
-                    let waiters_max = ask.limiter.queues().waiters_max();
-                    match ask.arrive(*bound, waiters_max)? {
+                    let bounds = ask.limiter.queues().bounds();
+                    match ask.arrive(*bound, bounds)? {
                         Arrival::Passed(reservation) => return Poll::Ready(Ok(*reservation.permit())),
                         Arrival::Waits(line, _) => self.as_mut().project().state.set(State::Waiting { line }),
                     }
