@@ -3,14 +3,16 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::hash::Hash;
+#[cfg(feature = "tower")]
+use std::hash::Hasher;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 /// Something requests can be counted by, in process and beyond it.
 ///
-/// [`RateLimiter::check`](crate::RateLimiter::check) takes any [`Hash`]. Where a key comes from an extractor, it must also
-/// have a text of its own, so that the same extractor serves a limiter that is shared between machines: hashes
-/// are not the same everywhere, text is. Two keys have the same text if and only if they are equal.
+/// [`RateLimiter::check`](crate::RateLimiter::check) takes any [`Hash`]. A key that comes from an extractor must also
+/// have a text of its own, so that the same extractor serves a limiter that machines share: hashes
+/// are not the same everywhere, text is. Two keys of one type have the same text if and only if they are equal.
 ///
 /// Implemented for strings, integers, addresses, and pairs and triples of keys. For a type of your own:
 ///
@@ -28,11 +30,15 @@ use std::sync::Arc;
 /// assert_eq!(KeyText::of(&(Tenant(7), "a b")), "7:a%20b");
 /// ```
 pub trait Key: Hash {
-    /// Writes the key's parts.
+    /// Writes the key's parts: at least one, and as many for every key of the type (or as many as the first one tells).
+    /// Otherwise the keys of a pair could run into each other.
     fn write(&self, text: &mut KeyText);
 }
 
 /// The text of a key: its parts joined by `:`, each escaped, so that `("a", "bc")` and `("ab", "c")` differ.
+///
+/// No bytes can leave their part: a client that sends `alice:admin` as a name is `alice%3Aadmin`. The text has no
+/// bound of its own. It is at most three times as long as the key, and a server bounds what it reads of a request.
 #[derive(Clone, Debug, Default)]
 pub struct KeyText {
     text: String,
@@ -40,6 +46,14 @@ pub struct KeyText {
 
 impl KeyText {
     /// The whole text of a key.
+    ///
+    /// ```
+    /// use tollgate::KeyText;
+    ///
+    /// assert_eq!(KeyText::of(&("alice", 7)), "alice:7");
+    /// assert_eq!(KeyText::of("alice:7"), "alice%3A7");
+    /// assert_eq!(KeyText::of(""), "%");
+    /// ```
     pub fn of<K: Key + ?Sized>(key: &K) -> String {
         let mut text = Self::default();
         key.write(&mut text);
@@ -49,9 +63,7 @@ impl KeyText {
     /// Adds a part. Every byte but ASCII letters, digits, `-`, `_` and `.` is written as `%` and two hex digits (RFC 3986,
     /// section 2.1).
     pub fn part(&mut self, part: &(impl AsRef<[u8]> + ?Sized)) {
-        if !self.text.is_empty() {
-            self.text.push(':');
-        }
+        self.start_part();
         let start = self.text.len();
         for &byte in part.as_ref() {
             match byte {
@@ -62,6 +74,18 @@ impl KeyText {
         if self.text.len() == start {
             // An empty part is written too, or a first one would leave no mark.
             self.text.push('%');
+        }
+    }
+
+    /// Adds a part that no bytes give, since they are escaped.
+    fn mark(&mut self, mark: char) {
+        self.start_part();
+        self.text.push(mark);
+    }
+
+    fn start_part(&mut self) {
+        if !self.text.is_empty() {
+            self.text.push(':');
         }
     }
 }
@@ -90,10 +114,32 @@ key_by_bytes!(str, String, [u8], Vec<u8>);
 key_by_display!(u8, u16, u32, u64, u128, usize, i8, i16, i32, i64, i128, isize, bool, char);
 key_by_display!(IpAddr, Ipv4Addr, Ipv6Addr);
 
-/// The one key that all share.
+/// The one key that all share. Its text is `*`, which nothing that a client sends can be.
 impl Key for () {
     fn write(&self, text: &mut KeyText) {
-        text.part("");
+        text.mark('*');
+    }
+}
+
+/// The key that all requests without a key share, where they share one. No extractor makes it, and no other key has its hash
+/// or its text.
+#[cfg(feature = "tower")]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SharedKey;
+
+#[cfg(feature = "tower")]
+impl Hash for SharedKey {
+    /// Strings end in a byte 0xFF and slices begin with their length, so these bytes are neither's.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(b"requests without a key");
+        state.write_u8(0xFE);
+    }
+}
+
+#[cfg(feature = "tower")]
+impl Key for SharedKey {
+    fn write(&self, text: &mut KeyText) {
+        text.mark('!');
     }
 }
 
@@ -127,5 +173,36 @@ impl<A: Key, B: Key, C: Key> Key for (A, B, C) {
         self.0.write(text);
         self.1.write(text);
         self.2.write(text);
+    }
+}
+
+#[cfg(all(test, feature = "tower"))]
+mod tests {
+    use super::*;
+    use crate::{Clock, Quota, RateLimiter};
+
+    /// It was a unit struct once, whose derived hash is that of `()`: requests without a key spent the global limit.
+    #[test]
+    fn the_shared_key_is_no_other() {
+        let limiter = RateLimiter::builder(Quota::per_hour(1)).clock(Clock::manual()).build();
+        assert!(limiter.check(&SharedKey).is_ok());
+        assert!(limiter.check(&SharedKey).is_err());
+        assert!(limiter.check(&()).is_ok());
+        let words = "requests without a key";
+        assert!(limiter.check(words).is_ok());
+        assert!(limiter.check(words.as_bytes()).is_ok());
+        assert!(limiter.check(&(words.as_bytes(), 0xFE_u8)).is_ok());
+        assert!(limiter.check(&(words, 0xFE_u8)).is_ok());
+        assert!(limiter.check("").is_ok());
+    }
+
+    #[test]
+    fn marks_are_no_bytes() {
+        assert_eq!(KeyText::of(&SharedKey), "!");
+        assert_eq!(KeyText::of(&()), "*");
+        assert_eq!(KeyText::of(&(("a", ()), "*", "!")), "a:*:%2A:%21");
+        for text in ["", "*", "!", "%", ":", "%2A"] {
+            assert!(![KeyText::of(&SharedKey), KeyText::of(&())].contains(&KeyText::of(text)), "{text}");
+        }
     }
 }

@@ -160,7 +160,7 @@ fn keys_combine() {
     let cookie = || CookieKey::new("b").unwrap();
     let method = |head: &Parts| Some(head.method.as_str().to_owned());
     let lines = [("x-a", "a"), ("cookie", "b=b")];
-    check(GlobalKey, &lines, "%");
+    check(GlobalKey, &lines, "*");
     check(method, &lines, "GET");
     check(|_: &Parts| None::<u32>, &lines, "absent: what this route is counted by");
     check((header(), cookie()), &lines, "a:b");

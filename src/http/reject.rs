@@ -23,13 +23,6 @@ const DEFAULT_BODY: &[u8] = b"too many requests\n";
 /// Room for a denial's usual headers, so that the map is allocated once.
 const HEADERS_EXPECTED: usize = 3;
 
-/// The key of requests without a key, where they share one. No extractor makes it.
-pub(super) const NO_KEY: NoKeyKey = NoKeyKey;
-
-/// See [`NO_KEY`].
-#[derive(Hash)]
-pub(super) struct NoKeyKey;
-
 /// What happens to a request that has no key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]

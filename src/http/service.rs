@@ -15,11 +15,12 @@ use super::body::ResponseBody;
 use super::future::ResponseFuture;
 use super::key::{ClientIp, KeyExtractor, NoKey};
 use super::outcome::{After, Settlement};
-use super::reject::{Answers, NO_KEY, WhenNoKey};
+use super::reject::{Answers, WhenNoKey};
 use super::scope::Place;
 use super::settings::Settings;
 use super::watch::Watchers;
 use crate::decision::{Denied, Permit, Status};
+use crate::key::SharedKey;
 use crate::limiter::RateLimiter;
 use crate::reservation::Reservation;
 
@@ -202,7 +203,7 @@ impl<K: KeyExtractor> Shared<K> {
     #[cold]
     fn no_key(&self, no_key: &NoKey, cost: u64, head: &Parts) -> ControlFlow<Decision, Question<'_>> {
         match self.answers.when_no_key {
-            WhenNoKey::Share => return ControlFlow::Continue(self.question(&NO_KEY, cost, head)),
+            WhenNoKey::Share => return ControlFlow::Continue(self.question(&SharedKey, cost, head)),
             WhenNoKey::Allow => self.watchers.no_key(),
             WhenNoKey::Refuse => {
                 self.watchers.log_no_key(no_key, &self.limiter);
