@@ -42,7 +42,7 @@ fn no_key_allocates() {
         check(HeaderKey::new("cf-connecting-ip").unwrap(), &lines);
     }
     for forwarded in ["for=203.0.113.9", "for=\"\\2\\03.0.113.9:80\";host=\"a,b\\\"\", for=10.0.0.2", "for=\"", &long] {
-        check(behind().forwarded(), &[("forwarded", forwarded)]);
+        check(behind().forwarded().unwrap(), &[("forwarded", forwarded)]);
     }
     for cookie in ["session=abc", "a=1; %73ession=\"%61%62%63\"", "session=1; session=2", &long] {
         check(CookieKey::new("session").unwrap(), &[("cookie", cookie)]);

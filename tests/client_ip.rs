@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Request};
 use proptest::prelude::*;
-use tollgate::http::{BehindHops, BehindProxies, ClientIp, KeyExtractor, NoKey, PeerAddr};
+use tollgate::http::{ClientIp, KeyExtractor, NoKey, PeerAddr};
 use tollgate::{Clock, Quota, RateLimiter};
 
 const XFF: &str = "x-forwarded-for";
@@ -18,11 +18,11 @@ const FORWARDED: &str = "forwarded";
 const PROXY: &str = "10.0.0.1";
 const TRUSTED: [&str; 2] = ["10.0.0.0/8", "fd00::/8"];
 
-fn behind() -> BehindProxies {
+fn behind() -> ClientIp {
     ClientIp::behind(TRUSTED).unwrap()
 }
 
-fn hops(proxies: usize) -> BehindHops {
+fn hops(proxies: usize) -> ClientIp {
     ClientIp::behind_hops(proxies).unwrap()
 }
 
@@ -37,14 +37,13 @@ fn head<V: AsRef<[u8]>>(peer: &str, lines: &[(&str, V)]) -> Parts {
     head
 }
 
-fn client<V: AsRef<[u8]>>(key: impl Into<ClientIp>, peer: &str, lines: &[(&str, V)]) -> String {
-    key.into().extract(&head(peer, lines)).unwrap().to_string()
+fn client<V: AsRef<[u8]>>(key: ClientIp, peer: &str, lines: &[(&str, V)]) -> String {
+    key.extract(&head(peer, lines)).unwrap().to_string()
 }
 
 /// The client of a request from this peer with these header lines.
 #[track_caller]
-fn check(key: impl Into<ClientIp>, peer: &str, lines: &[(&str, &str)], expected: &str) {
-    let key = key.into();
+fn check(key: ClientIp, peer: &str, lines: &[(&str, &str)], expected: &str) {
     assert_eq!(client(key.clone(), peer, lines), expected, "{key:?}, peer {peer}, {lines:?}");
 }
 
@@ -57,7 +56,7 @@ fn xff(line: &str, expected: &str) {
 /// The client by one line of `Forwarded` from a trusted proxy.
 #[track_caller]
 fn forwarded(line: &str, expected: &str) {
-    check(behind().forwarded(), PROXY, &[(FORWARDED, line)], expected);
+    check(behind().forwarded().unwrap(), PROXY, &[(FORWARDED, line)], expected);
 }
 
 #[test]
@@ -104,7 +103,7 @@ fn each_extension_tells_the_peer() {
 fn without_a_peer_address_it_says_what_to_add() {
     let mut head = head(PROXY, &[(XFF, "203.0.113.9")]);
     head.extensions.clear();
-    for key in [ClientIp::peer(), behind().into(), behind().header("x-real-ip").unwrap().into()] {
+    for key in [ClientIp::peer(), behind(), behind().header("x-real-ip").unwrap()] {
         let Err(NoKey::Misconfigured(text)) = key.extract(&head) else { panic!("{key:?}") };
         for hint in ["into_make_service_with_connect_info::<SocketAddr>()", "PeerAddr", "`tonic`"] {
             assert!(text.contains(hint), "{text}");
@@ -140,20 +139,20 @@ fn all_lines_count_as_one_in_order() {
     check(behind(), PROXY, &[(XFF, "6.6.6.6"), (XFF, "203.0.113.9"), (XFF, "10.0.0.2")], "203.0.113.9");
     check(behind(), PROXY, &[(XFF, "6.6.6.6, 203.0.113.9"), (XFF, "10.0.0.3, 10.0.0.2")], "203.0.113.9");
     let lines = [(FORWARDED, "for=6.6.6.6"), (FORWARDED, "for=203.0.113.9, for=10.0.0.2")];
-    check(behind().forwarded(), PROXY, &lines, "203.0.113.9");
+    check(behind().forwarded().unwrap(), PROXY, &lines, "203.0.113.9");
 }
 
 #[test]
 fn one_header_is_read_and_never_the_other() {
     let both = [(XFF, "1.1.1.1"), (FORWARDED, "for=2.2.2.2"), ("x-real-ip", "3.3.3.3")];
     check(behind(), PROXY, &both, "1.1.1.1");
-    check(behind().forwarded(), PROXY, &both, "2.2.2.2");
+    check(behind().forwarded().unwrap(), PROXY, &both, "2.2.2.2");
     check(behind().header("X-Real-IP").unwrap(), PROXY, &both, "3.3.3.3");
     check(behind(), PROXY, &both[1..], PROXY);
-    check(behind().forwarded(), PROXY, &both[..1], PROXY);
+    check(behind().forwarded().unwrap(), PROXY, &both[..1], PROXY);
     check(behind().header("X-Real-IP").unwrap(), PROXY, &both[..2], PROXY);
     check(hops(1), PROXY, &both, "1.1.1.1");
-    check(hops(1).forwarded(), PROXY, &both, "2.2.2.2");
+    check(hops(1).forwarded().unwrap(), PROXY, &both, "2.2.2.2");
 }
 
 #[test]
@@ -288,7 +287,12 @@ fn hops_are_counted_from_the_right() {
     check(hops(2), PROXY, &[(XFF, "6.6.6.6"), (XFF, "203.0.113.9"), (XFF, "198.51.100.1")], "203.0.113.9");
     check(hops(3), PROXY, &[(XFF, "203.0.113.9, 198.51.100.1")], "203.0.113.9");
     check(hops(2), PROXY, &[], PROXY);
-    check(hops(2).forwarded(), PROXY, &[(FORWARDED, "for=203.0.113.9;by=_a, for=198.51.100.1")], "203.0.113.9");
+    check(
+        hops(2).forwarded().unwrap(),
+        PROXY,
+        &[(FORWARDED, "for=203.0.113.9;by=_a, for=198.51.100.1")],
+        "203.0.113.9",
+    );
     check(hops(32), PROXY, &[(XFF, &["198.51.100.1"; 32].join(",").replacen("198", "203", 1))], "203.51.100.1");
 }
 
@@ -323,8 +327,6 @@ fn ipv6_clients_count_by_their_prefix_and_ipv4_by_their_address() {
         check(peer().ipv6_prefix(bits).unwrap(), address, &[], network);
         check(behind().ipv6_prefix(bits).unwrap(), PROXY, &[(XFF, address)], network);
         check(hops(1).ipv6_prefix(bits).unwrap(), PROXY, &[(XFF, address)], network);
-        check(ClientIp::from(behind()).ipv6_prefix(bits).unwrap(), PROXY, &[(XFF, address)], network);
-        check(ClientIp::from(hops(1)).ipv6_prefix(bits).unwrap(), PROXY, &[(XFF, address)], network);
         check(peer().ipv6_prefix(bits).unwrap(), "203.0.113.9", &[], "203.0.113.9");
         check(peer().ipv6_prefix(bits).unwrap(), "::ffff:203.0.113.9", &[], "203.0.113.9");
     }
@@ -356,9 +358,8 @@ fn a_hundred_ipv4_mapped_clients_are_a_hundred_clients() {
 }
 
 /// How many of a thousand requests pass where each client has one.
-fn admitted(key: impl Into<ClientIp>, peer: &str, line: impl Fn(u32) -> (&'static str, String)) -> usize {
+fn admitted(key: ClientIp, peer: &str, line: impl Fn(u32) -> (&'static str, String)) -> usize {
     let limiter = RateLimiter::builder(Quota::per_hour(1)).clock(Clock::manual()).build();
-    let key = key.into();
     let ask = |n| limiter.check(&key.extract(&head(peer, &[line(n)])).unwrap()).is_ok();
     (0..1000).filter(|&n| ask(n)).count()
 }
@@ -371,7 +372,7 @@ fn rotating_what_it_sends_gives_a_client_nothing() {
     assert_eq!(admitted(ClientIp::peer(), outside, |n| (XFF, address(n))), 1);
     assert_eq!(admitted(behind(), outside, |n| (XFF, address(n))), 1);
     assert_eq!(admitted(behind(), outside, |n| (XFF, format!("{}, 10.0.0.1", address(n)))), 1);
-    assert_eq!(admitted(behind().forwarded(), outside, |n| (FORWARDED, format!("for={}", address(n)))), 1);
+    assert_eq!(admitted(behind().forwarded().unwrap(), outside, |n| (FORWARDED, format!("for={}", address(n)))), 1);
     assert_eq!(admitted(behind().header("true-client-ip").unwrap(), outside, |n| ("true-client-ip", address(n))), 1);
     // Through proxies that append.
     let seen = "203.0.113.9, 10.0.0.2";
@@ -380,7 +381,7 @@ fn rotating_what_it_sends_gives_a_client_nothing() {
     assert_eq!(admitted(hops(2), PROXY, |n| (XFF, format!("{}, {seen}", address(n)))), 1);
     for prefix in ["for=", "for=\"", "host=\"\\", "for=6.6.6.6;host=\"a\\\", for="] {
         let line = |n| (FORWARDED, format!("{prefix}{}, for=203.0.113.9;proto=https, for=10.0.0.2", address(n)));
-        assert_eq!(admitted(behind().forwarded(), PROXY, line), 1, "{prefix}");
+        assert_eq!(admitted(behind().forwarded().unwrap(), PROXY, line), 1, "{prefix}");
     }
     // From everywhere in one's /64, in every spelling.
     assert_eq!(admitted(behind(), PROXY, |n| (XFF, format!("2001:db8:0:7:{n:x}::{n}"))), 1);
@@ -481,11 +482,20 @@ fn what_cannot_be_meant_is_refused_when_built() {
         refused(ClientIp::peer().ipv6_prefix(bits), &[&bits.to_string(), "32 to 128"]);
         refused(behind().ipv6_prefix(bits), &[&bits.to_string(), "32 to 128"]);
         refused(hops(1).ipv6_prefix(bits), &[&bits.to_string(), "32 to 128"]);
-        refused(ClientIp::from(behind()).ipv6_prefix(bits), &["32 to 128"]);
     }
     refused(behind().header("not a name"), &["\"not a name\"", "not the name of a header"]);
     refused(behind().header("X-Forwarded-For"), &["X-Forwarded-For", "leave out"]);
     refused(behind().header("forwarded"), &["forwarded", ".forwarded()"]);
+    // What anybody can send means nothing where nobody is trusted.
+    refused(ClientIp::peer().forwarded(), &[".forwarded()", "ClientIp::behind([\"10.0.0.0/8\"])"]);
+    refused(ClientIp::peer().header("x-real-ip"), &["x-real-ip", "ClientIp::behind([\"10.0.0.0/8\"])"]);
+    refused(hops(1).header("x-real-ip"), &["x-real-ip", "no hops", "ClientIp::behind([\"10.0.0.0/8\"])"]);
+    // One header is read.
+    refused(behind().forwarded().unwrap().header("x-real-ip"), &["x-real-ip", "second header"]);
+    refused(behind().header("x-real-ip").unwrap().forwarded(), &["x-real-ip", ".forwarded()", "leave out"]);
+    refused(behind().header("x-real-ip").unwrap().header("cf-connecting-ip"), &["cf-connecting-ip", "second header"]);
+    assert!(behind().header("x-real-ip").unwrap().header("X-Real-IP").is_ok());
+    assert!(hops(1).forwarded().unwrap().forwarded().is_ok());
 }
 
 #[test]
@@ -520,7 +530,7 @@ proptest! {
         // Close to each other, so that they do overlap and touch.
         let nets: Vec<(u32, u8)> = nets.into_iter().map(|(at, bits)| (at & 0x0000_03ff | 0x0a00_0000, bits.max(20))).collect();
         let texts = nets.iter().map(|&(at, bits)| format!("{}/{bits}", std::net::Ipv4Addr::from(at)));
-        let key: ClientIp = ClientIp::behind(texts).unwrap().into();
+        let key = ClientIp::behind(texts).unwrap();
         for base in bases {
             let peer = base & 0x0000_07ff | 0x0a00_0000;
             let expected = nets.iter().any(|&(at, bits)| (at ^ peer) >> (32 - bits) == 0);
@@ -613,9 +623,9 @@ proptest! {
             let lines = [(name, &line), (name, &second)];
             for key in [
                 ClientIp::peer(),
-                behind().into(),
-                behind().forwarded().into(),
-                behind().header("x-real-ip").unwrap().into(),
+                behind(),
+                behind().forwarded().unwrap(),
+                behind().header("x-real-ip").unwrap(),
             ] {
                 prop_assert_eq!(client(key, "203.0.113.9", &lines), "203.0.113.9");
             }
@@ -627,8 +637,8 @@ proptest! {
     fn nothing_left_of_the_client_counts(sent in prop::collection::vec(header_bytes(), 0..3), inner in any::<bool>()) {
         for (name, key, seen) in [
             (XFF, behind(), "203.0.113.9"),
-            (FORWARDED, behind().forwarded(), "for=203.0.113.9;proto=http"),
-            (FORWARDED, behind().forwarded(), "by=_x;for=\"203.0.113.9:80\";host=\"a\\\"b,c\""),
+            (FORWARDED, behind().forwarded().unwrap(), "for=203.0.113.9;proto=http"),
+            (FORWARDED, behind().forwarded().unwrap(), "by=_x;for=\"203.0.113.9:80\";host=\"a\\\"b,c\""),
         ] {
             let second = match (inner, name) {
                 (false, _) => "",
@@ -755,4 +765,60 @@ fn a_proxy_that_is_not_declared_is_noticed_once() {
         hops(1).extract(&telling[0]).unwrap();
     });
     assert_eq!(warnings.len(), 0);
+}
+
+/// One proxy where two were declared: what counts is what the client wrote. Its request looks as it should, but those of
+/// honest clients have an address less.
+#[test]
+fn a_chain_that_is_shorter_than_declared_is_noticed_once() {
+    let lying = head(PROXY, &[(XFF, "6.6.6.6, 203.0.113.9")]);
+    let honest = head(PROXY, &[(XFF, "203.0.113.9")]);
+    let none = head::<&str>(PROXY, &[]);
+    let warnings = |proxies: usize, heads: &[&Parts]| {
+        let key = hops(proxies);
+        Warnings::of(|| {
+            for head in heads.iter().cycle().take(10 * heads.len()) {
+                key.extract(head).unwrap();
+                key.clone().ipv6_prefix(56).unwrap().extract(head).unwrap();
+            }
+        })
+    };
+    let short = warnings(2, &[&lying, &honest]);
+    assert_eq!(short.len(), 1, "once for an extractor and its clones");
+    for hint in
+        ["X-Forwarded-For", "behind_hops(2)", "use ClientIp::behind_hops(1)", "ClientIp::behind([\"10.0.0.0/8\"])"]
+    {
+        assert!(short[0].contains(hint), "{hint}: {}", short[0]);
+    }
+    assert!(!short[0].contains("203.0.113.9"), "{}", short[0]);
+    assert_eq!(warnings(2, &[&lying]).len(), 0, "as it should be");
+    assert_eq!(warnings(1, &[&lying, &honest]).len(), 0);
+    // A way past the proxies, or proxies that write nothing. A health check does not use up the other warning.
+    let past = warnings(1, &[&none, &honest]);
+    assert_eq!(past.len(), 1);
+    assert!(past[0].contains("no address in X-Forwarded-For") && past[0].contains("health check"), "{}", past[0]);
+    assert_eq!(warnings(2, &[&none, &honest]).len(), 2);
+    let forwarded = hops(1).forwarded().unwrap();
+    let past = Warnings::of(|| drop(forwarded.extract(&honest)));
+    assert!(past[0].contains("no address in Forwarded"), "{}", past[0]);
+}
+
+/// A direct call with a client's address found a full limit, since the layer had counted its network.
+#[test]
+fn a_direct_call_finds_what_was_counted() {
+    let limiter = RateLimiter::builder(Quota::per_hour(9)).clock(Clock::manual()).build();
+    let mut spent = 0;
+    for key in [ClientIp::peer(), ClientIp::peer().ipv6_prefix(48).unwrap(), behind(), hops(1)] {
+        for address in ["2001:db8:1:2:3:4:5:6", "::ffff:203.0.113.9", "203.0.113.9"] {
+            let counted = key.extract(&head(address, &[(XFF, address)])).unwrap();
+            limiter.check(&counted).unwrap();
+            spent += 1;
+            let found = key.key_of(address.parse().unwrap());
+            assert_eq!(found, counted, "{key:?} {address}");
+            assert!(limiter.peek(&found).remaining() < 9);
+            limiter.reset(&found);
+            assert_eq!(limiter.peek(&counted).remaining(), 9);
+        }
+    }
+    assert_eq!(spent, 12);
 }

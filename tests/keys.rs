@@ -9,7 +9,7 @@ use std::sync::Arc;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Request};
 use proptest::prelude::*;
-use tollgate::http::{CookieKey, ExtensionKey, GlobalKey, HeaderKey, KeyExtractor, NoKey};
+use tollgate::http::{CookieKey, ExtensionKey, GlobalKey, HeaderKey, KeyExtractor, NoKey, first_of};
 use tollgate::{Clock, KeyText, Quota, RateLimiter};
 
 fn head<V: AsRef<[u8]>>(lines: &[(&str, V)]) -> Parts {
@@ -147,11 +147,61 @@ fn an_extension_counts_by_what_the_closure_takes() {
     let mut head = head::<&str>(&[]);
     let by_id = ExtensionKey::<User>::new(|user: &User| user.id);
     let by_name = ExtensionKey::new(|user: &User| user.name.clone());
-    assert_eq!(text_of(&by_id, &head), "absent: the request extension keys::User");
+    let Err(NoKey::NotInserted(what)) = by_id.extract(&head) else { panic!("it is not there") };
+    assert!(what.contains("keys::User") && what.contains("add it after the limit"), "{what}");
     head.extensions.insert(User { id: 7, name: "ann".into() });
     assert_eq!(text_of(&by_id, &head), "7");
     assert_eq!(text_of(&by_name.clone(), &head), "ann");
     assert_eq!(format!("{by_id:?}"), "ExtensionKey(\"keys::User\")");
+}
+
+fn user(id: u64, name: &str) -> User {
+    User { id, name: name.into() }
+}
+
+#[test]
+fn the_second_key_counts_where_a_request_lacks_the_first() {
+    let by_name = || ExtensionKey::new(|user: &User| user.name.clone());
+    let header = || HeaderKey::new("x-a").unwrap();
+    let mut head = head(&[("x-a", "1.2.3.4")]);
+    assert_eq!(text_of(&first_of(by_name(), header()), &head), "second:1.2.3.4");
+    head.extensions.insert(user(7, "1.2.3.4"));
+    assert_eq!(text_of(&first_of(by_name(), header()), &head), "first:1.2.3.4");
+    // A user with that name is not that address, and a direct call finds each.
+    let limiter = RateLimiter::builder(Quota::per_hour(1)).clock(Clock::manual()).build();
+    let key = first_of(by_name(), header());
+    assert!(limiter.check(&key.extract(&head).unwrap()).is_ok());
+    assert!(limiter.check(&key.extract(&head).unwrap()).is_err());
+    assert!(limiter.check(&("first", "1.2.3.4")).is_err());
+    head.extensions.remove::<User>();
+    assert!(limiter.check(&key.extract(&head).unwrap()).is_ok());
+    assert!(limiter.check(&("second", b"1.2.3.4".as_slice())).is_err());
+    assert!(limiter.check("1.2.3.4").is_ok());
+
+    // Three, and why there is none of them.
+    let three = || first_of(by_name(), first_of(header(), CookieKey::new("c").unwrap()));
+    check(three(), &[("x-a", "a"), ("cookie", "c=c")], "second:first:a");
+    check(three(), &[("cookie", "c=c")], "second:second:c");
+    check(three(), &[], "absent: the cookie c");
+    head.extensions.insert(user(7, "a"));
+    assert_eq!(text_of(&three(), &head), "first:a");
+    // Parts of a pair do not run into each other.
+    check((first_of(header(), GlobalKey), header()), &[("x-a", "first:b")], "first:first%3Ab:first%3Ab");
+}
+
+/// A mistake in the program must not change what is counted.
+#[test]
+fn the_second_key_does_not_hide_a_mistake() {
+    struct Mistaken;
+    impl KeyExtractor for Mistaken {
+        type Key<'a> = ();
+        fn extract<'a>(&'a self, _: &'a Parts) -> Result<(), NoKey> {
+            Err(NoKey::Misconfigured("add it".into()))
+        }
+    }
+    check(first_of(Mistaken, GlobalKey), &[], "misconfigured: add it");
+    check(first_of(HeaderKey::new("x-a").unwrap(), Mistaken), &[], "misconfigured: add it");
+    check(first_of(HeaderKey::new("x-a").unwrap(), first_of(Mistaken, GlobalKey)), &[], "misconfigured: add it");
 }
 
 #[test]
@@ -257,6 +307,51 @@ proptest! {
     }
 }
 
+/// Keeps the lines of the log, each as its level and message.
+#[cfg(feature = "axum")]
+#[derive(Clone, Default)]
+struct Lines(Arc<std::sync::Mutex<Vec<String>>>);
+
+#[cfg(feature = "axum")]
+impl Lines {
+    /// Those that this code logs.
+    fn of(code: impl FnOnce()) -> Vec<String> {
+        let lines = Self::default();
+        tracing::subscriber::with_default(lines.clone(), code);
+        let lines = lines.0.lock().unwrap();
+        lines.clone()
+    }
+}
+
+#[cfg(feature = "axum")]
+impl tracing::Subscriber for Lines {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.target() == "tollgate"
+    }
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        struct Message(String);
+        impl tracing::field::Visit for Message {
+            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+                if field.name() == "message" {
+                    self.0 = format!("{value:?}");
+                }
+            }
+        }
+        let mut message = Message(String::new());
+        event.record(&mut message);
+        self.0.lock().unwrap().push(format!("{} {}", event.metadata().level(), message.0));
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
 /// Requests through real axum routers, with a layer that answers with the key it sees.
 #[cfg(feature = "axum")]
 mod routes {
@@ -269,11 +364,13 @@ mod routes {
     use axum::response::Response;
     use axum::routing::{any, get, post};
     use http::Request;
-    use tollgate::http::{ClientIp, KeyExtractor, MethodRouteKey, PathParam, PeerAddr, RouteKey};
-    use tollgate::{Quota, RateLimitLayer};
+    use tollgate::http::{
+        ClientIp, ExtensionKey, KeyExtractor, MethodRouteKey, PathParam, PeerAddr, RouteKey, first_of,
+    };
+    use tollgate::{Clock, Quota, RateLimitLayer, RateLimiter};
     use tower::{Layer, Service, ServiceExt};
 
-    use super::text_of;
+    use super::{Lines, text_of};
 
     /// Where a limit would stand: answers with the key, in a header.
     #[derive(Clone)]
@@ -508,6 +605,88 @@ mod routes {
             }
             check(&service, "GET /acme/api/v1/users/7", expected);
         }
+    }
+
+    #[derive(Clone)]
+    struct User(u64);
+
+    async fn authenticate(mut request: axum::extract::Request, next: axum::middleware::Next) -> Response {
+        if let Some(id) = request.headers().get("x-user").and_then(|id| id.to_str().ok()?.parse().ok()) {
+            request.extensions_mut().insert(User(id));
+        }
+        next.run(request).await
+    }
+
+    /// Every request was refused, and nothing said why; the body named a type of the program.
+    #[test]
+    fn layers_in_the_wrong_order_are_logged_and_not_told() {
+        let clock = Clock::manual();
+        let limiter = RateLimiter::builder(Quota::per_hour(100)).clock(clock.clone()).build();
+        let limit = RateLimitLayer::sharing(&limiter).key(ExtensionKey::new(|user: &User| user.0));
+        let authenticated = axum::middleware::from_fn(authenticate);
+        let wrong = routes().layer(authenticated.clone()).layer(limit.clone());
+        let right = routes().layer(limit).layer(authenticated);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let send = |app: &Router, user: Option<&str>| {
+            let mut request = Request::builder().uri("/search");
+            if let Some(user) = user {
+                request = request.header("x-user", user);
+            }
+            runtime.block_on(async {
+                let response = app.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+                let status = response.status().as_u16();
+                let body = axum::body::to_bytes(response.into_body(), 1000).await.unwrap();
+                (status, String::from_utf8(body.to_vec()).unwrap())
+            })
+        };
+        let mut answers = Vec::new();
+        let lines = Lines::of(|| answers = (0..10).map(|_| send(&wrong, Some("7"))).collect());
+        for (status, body) in answers {
+            assert_eq!(status, 403);
+            assert!(body.contains("lacks what it would be counted by"), "{body}");
+            for internal in ["User", "keys", "::", "extension", "layer"] {
+                assert!(!body.contains(internal), "{body}");
+            }
+        }
+        assert_eq!(lines.len(), 1, "once a second");
+        for hint in ["WARN", "routes::User", "add it after the limit", "first_of"] {
+            assert!(lines[0].contains(hint), "{hint}: {}", lines[0]);
+        }
+        clock.advance(std::time::Duration::from_secs(1));
+        assert_eq!(Lines::of(|| drop(send(&wrong, Some("7")))).len(), 1);
+
+        assert_eq!(send(&right, Some("7")).0, 200);
+        assert_eq!(send(&right, None).0, 403);
+    }
+
+    /// The example of `first_of`, with the requests that try to get round it.
+    #[test]
+    fn users_count_by_their_number_and_others_by_their_address() {
+        let limiter = RateLimiter::builder(Quota::per_hour(2)).clock(Clock::manual()).build();
+        let user = ExtensionKey::new(|user: &User| user.0);
+        let limit = RateLimitLayer::sharing(&limiter).key(first_of(user, ClientIp::peer()));
+        let app = routes().layer(limit).layer(axum::middleware::from_fn(authenticate));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let send = |peer: [u8; 4], user: Option<&str>| {
+            let mut request = Request::builder().uri("/search");
+            if let Some(user) = user {
+                request = request.header("x-user", user);
+            }
+            let mut request = request.body(Body::empty()).unwrap();
+            request.extensions_mut().insert(PeerAddr((peer, 80).into()));
+            runtime.block_on(app.clone().oneshot(request)).unwrap().status().as_u16()
+        };
+        let (here, there) = ([192, 0, 2, 7], [192, 0, 2, 8]);
+        assert_eq!([send(here, Some("7")), send(there, Some("7")), send(here, Some("7"))], [200, 200, 429]);
+        // Who leaves out its number, or makes one up that is none, is its address, whatever it makes up next.
+        let made_up = ["x", "", "-1", "7 ", "0x7", "99999999999999999999999"];
+        let answers: Vec<u16> = made_up.iter().map(|user| send(here, Some(user))).collect();
+        assert_eq!(answers, [200, 200, 429, 429, 429, 429]);
+        assert_eq!(send(here, None), 429);
+        assert_eq!(send(there, None), 200);
+        // Each limit is found by a direct call.
+        assert_eq!(limiter.peek(&("first", 7_u64)).remaining(), 0);
+        assert_eq!(limiter.peek(&("second", std::net::IpAddr::from(there))).remaining(), 1);
     }
 
     /// The key, the layer and the router together: a client that varies all it can has one limit for each route.

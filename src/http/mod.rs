@@ -38,9 +38,9 @@ mod service;
 mod settings;
 mod watch;
 
-pub use key::{BehindHops, BehindProxies, ClientIp, PeerAddr};
+pub use key::{ClientIp, PeerAddr};
 pub use key::{CookieKey, Decoded, ExtensionKey, GlobalKey, HeaderKey};
-pub use key::{ExtractorError, KeyExtractor, NoKey, Reason};
+pub use key::{ExtractorError, KeyExtractor, NoKey, Reason, first_of};
 #[cfg(feature = "axum")]
 pub use key::{MethodRouteKey, PathParam, RouteKey};
 

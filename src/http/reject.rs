@@ -109,12 +109,13 @@ impl Answers {
 
     /// The answer to a request that has no key.
     pub(super) fn no_key(&self, no_key: &NoKey, head: &Parts) -> Response<Bytes> {
+        let told = no_key.told();
         let (status, text) = match no_key {
-            NoKey::Absent(what) => {
-                (StatusCode::FORBIDDEN, format!("this request lacks what it would be counted by: {what}\n"))
+            NoKey::Absent(_) | NoKey::NotInserted(_) => {
+                (StatusCode::FORBIDDEN, format!("this request lacks what it would be counted by: {told}\n"))
             }
-            NoKey::Misconfigured(what) => {
-                (StatusCode::INTERNAL_SERVER_ERROR, format!("rate limiting is not set up: {what}\n"))
+            NoKey::Misconfigured(_) => {
+                (StatusCode::INTERNAL_SERVER_ERROR, format!("rate limiting is not set up: {told}\n"))
             }
         };
         if let Some(kind) = grpc::kind(head) {

@@ -136,12 +136,16 @@ impl Watchers {
         }
     }
 
-    /// Only what the program must be changed for is worth a line.
+    /// Only what the program may have to be changed for is worth a line.
     pub(super) fn log_no_key(&self, no_key: &NoKey, limiter: &RateLimiter) {
-        if let NoKey::Misconfigured(what) = no_key {
-            if let Some(count) = limiter.reports().misconfigured.count(limiter.clock().now()) {
-                let limiter = self.name.as_deref();
-                tracing::error!(target: "tollgate", limiter, count, "requests since the last such line cannot be counted: {what}");
+        let Some(what) = no_key.advice() else { return };
+        if let Some(count) = limiter.reports().misconfigured.count(limiter.clock().now()) {
+            let limiter = self.name.as_deref();
+            const CANNOT: &str = "requests since the last such line cannot be counted";
+            match no_key {
+                // It may be that these clients have no key and shall have none.
+                NoKey::NotInserted(_) => tracing::warn!(target: "tollgate", limiter, count, "{CANNOT}: {what}"),
+                _ => tracing::error!(target: "tollgate", limiter, count, "{CANNOT}: {what}"),
             }
         }
     }

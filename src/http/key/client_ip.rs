@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
 use http::header::FORWARDED;
 use http::request::Parts;
@@ -69,9 +69,10 @@ const IPV6_PREFIX: u8 = 64;
 /// // A load balancer somewhere in the private network.
 /// let key = ClientIp::behind(["10.0.0.0/8", "fd00::/8"])?;
 /// // A proxy that writes the standard header, `Forwarded` (RFC 7239), instead.
-/// let key = ClientIp::behind(["10.0.0.0/8"])?.forwarded();
+/// let key = ClientIp::behind(["10.0.0.0/8"])?.forwarded()?;
 /// // A content network that says it in a header of its own.
-/// let key = ClientIp::behind(["173.245.48.0/20", "2400:cb00::/32"])?.header("CF-Connecting-IP")?;
+/// let networks = ["173.245.48.0/20", "2400:cb00::/32"];
+/// let key = ClientIp::behind(networks)?.header("CF-Connecting-IP")?;
 /// # let _ = key;
 /// # Ok::<(), tollgate::http::ExtractorError>(())
 /// ```
@@ -111,7 +112,7 @@ const IPV6_PREFIX: u8 = 64;
 ///   chooses its key. Trusting everyone, as with `0.0.0.0/0`, lets everybody choose; it is accepted, since some networks are
 ///   closed, but building it logs a warning.
 /// - Counting hops holds only if every request passes through that many proxies. Who can reach this server, or an inner proxy,
-///   in another way chooses its key.
+///   in another way chooses its key. So does everybody where fewer proxies stand than were counted.
 /// - A client with several addresses has several limits; an IPv6 client with more than a /64 (homes often have a /56, and
 ///   tunnels give out /48s) is better limited with a shorter [prefix](Self::ipv6_prefix), too.
 ///
@@ -125,19 +126,30 @@ const IPV6_PREFIX: u8 = 64;
 /// It does not speak the PROXY protocol (insert a [`PeerAddr`](super::PeerAddr) from your accept loop), and it does not take
 /// the IPv4 address out of NAT64 addresses (`64:ff9b::/96`): where IPv4 clients arrive in that form, choose a prefix of 128.
 #[derive(Clone, Debug)]
-pub struct ClientIp(Kind);
+pub struct ClientIp {
+    teller: Teller,
+    prefix: Ipv6Prefix,
+}
 
+/// Who tells the client's address.
 #[derive(Clone, Debug)]
-enum Kind {
-    Peer { watch: Arc<Watch>, prefix: Ipv6Prefix },
-    Proxies(BehindProxies),
-    Hops(BehindHops),
+enum Teller {
+    Peer(Arc<Watch>),
+    Proxies { trusted: Arc<Trusted>, source: Source },
+    Hops { proxies: usize, list: List, chain: Arc<Chain> },
+}
+
+/// Where proxies write it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Source {
+    List(List),
+    Header(HeaderName),
 }
 
 impl ClientIp {
     /// The address at the other end of the connection, whatever headers say. The default.
     pub fn peer() -> Self {
-        Self(Kind::Peer { watch: Arc::default(), prefix: Ipv6Prefix::default() })
+        Self::told_by(Teller::Peer(Arc::default()))
     }
 
     /// The client as told by proxies with these addresses, and by nobody else; see
@@ -150,7 +162,7 @@ impl ClientIp {
     /// # Errors
     ///
     /// If one of them is neither (the error shows which), or there is none at all: that would be [`ClientIp::peer`].
-    pub fn behind<I>(trusted: I) -> Result<BehindProxies, ExtractorError>
+    pub fn behind<I>(trusted: I) -> Result<Self, ExtractorError>
     where
         I: IntoIterator,
         I::Item: AsRef<str>,
@@ -167,7 +179,7 @@ impl ClientIp {
             );
         }
         let source = Source::List(List::XForwardedFor);
-        Ok(BehindProxies { trusted: Arc::new(trusted), source, prefix: Ipv6Prefix::default() })
+        Ok(Self::told_by(Teller::Proxies { trusted: Arc::new(trusted), source }))
     }
 
     /// The client as told by the outermost of this many proxies; see [Behind a proxy](#behind-a-proxy).
@@ -176,87 +188,49 @@ impl ClientIp {
     /// [`behind`](Self::behind) where you can. If the header has fewer addresses, the leftmost counts; if it has none, the
     /// peer's does.
     ///
+    /// **Give the exact number.** One too many, and the address that counts is one that the client wrote. That cannot be
+    /// seen in a request of a client that does so. But an honest one's then has fewer addresses than there should be
+    /// proxies: the first such request makes the extractor log one warning, and so does the first without any.
+    ///
+    /// ```text
+    /// X-Forwarded-For: 6.6.6.6, 203.0.113.9                      (there is one proxy)
+    ///                  |        `- behind_hops(1): the client, as the proxy saw it
+    ///                  `- behind_hops(2): what the client wrote
+    /// ```
+    ///
     /// # Errors
     ///
     /// If the number is 0, which would be [`ClientIp::peer`], or above 32.
-    pub fn behind_hops(proxies: usize) -> Result<BehindHops, ExtractorError> {
+    pub fn behind_hops(proxies: usize) -> Result<Self, ExtractorError> {
         if proxies == 0 {
             return Err(ExtractorError::new("0 is not a number of proxies; without proxies, use ClientIp::peer()"));
         }
         if proxies > HOPS_MAX {
             return Err(ExtractorError::new(format!("{proxies} proxies are more than the {HOPS_MAX} that are read")));
         }
-        Ok(BehindHops { proxies, list: List::XForwardedFor, prefix: Ipv6Prefix::default() })
+        Ok(Self::told_by(Teller::Hops { proxies, list: List::XForwardedFor, chain: Arc::default() }))
     }
 
-    /// Counts IPv6 clients by this many leading bits of their address, instead of 64: 32 to 128.
+    fn told_by(teller: Teller) -> Self {
+        Self { teller, prefix: Ipv6Prefix::default() }
+    }
+
+    /// Reads `Forwarded` (RFC 7239) instead of `X-Forwarded-For`: the `for` parameter of each of its elements.
     ///
     /// # Errors
     ///
-    /// If it is less or more.
-    pub fn ipv6_prefix(self, bits: u8) -> Result<Self, ExtractorError> {
-        Ok(Self(match self.0 {
-            Kind::Peer { watch, .. } => Kind::Peer { watch, prefix: Ipv6Prefix::new(bits)? },
-            Kind::Proxies(behind) => Kind::Proxies(behind.ipv6_prefix(bits)?),
-            Kind::Hops(behind) => Kind::Hops(behind.ipv6_prefix(bits)?),
-        }))
-    }
-}
-
-impl Default for ClientIp {
-    fn default() -> Self {
-        Self::peer()
-    }
-}
-
-impl From<BehindProxies> for ClientIp {
-    fn from(behind: BehindProxies) -> Self {
-        Self(Kind::Proxies(behind))
-    }
-}
-
-impl From<BehindHops> for ClientIp {
-    fn from(behind: BehindHops) -> Self {
-        Self(Kind::Hops(behind))
-    }
-}
-
-impl KeyExtractor for ClientIp {
-    type Key<'a> = IpAddr;
-
-    fn extract<'a>(&'a self, parts: &'a Parts) -> Result<IpAddr, NoKey> {
-        match &self.0 {
-            Kind::Peer { watch, prefix } => {
-                let peer = peer::peer(&parts.extensions).ok_or_else(peer::missing)?;
-                watch.look(peer, &parts.headers);
-                Ok(prefix.network(peer))
+    /// Without proxies ([`peer`](Self::peer)), whose word nothing would be; or if a [`header`](Self::header) is set.
+    pub fn forwarded(mut self) -> Result<Self, ExtractorError> {
+        match &mut self.teller {
+            Teller::Peer(_) => return Err(ExtractorError::new(format!("`.forwarded()` {ONLY_BEHIND}"))),
+            Teller::Proxies { source: Source::Header(name), .. } => {
+                return Err(ExtractorError::new(format!(
+                    "`.forwarded()` and `.header({name:?})` are two headers and one is read: leave out either"
+                )));
             }
-            Kind::Proxies(behind) => behind.extract(parts),
-            Kind::Hops(behind) => behind.extract(parts),
+            Teller::Proxies { source: Source::List(list), .. } | Teller::Hops { list, .. } => *list = List::Forwarded,
         }
-    }
-}
-
-/// Counts by the address that trusted proxies tell. Made by [`ClientIp::behind`], and turns into a [`ClientIp`] where one
-/// type has to hold any of them.
-#[derive(Clone, Debug)]
-pub struct BehindProxies {
-    trusted: Arc<Trusted>,
-    source: Source,
-    prefix: Ipv6Prefix,
-}
-
-#[derive(Clone, Debug)]
-enum Source {
-    List(List),
-    Header(HeaderName),
-}
-
-impl BehindProxies {
-    /// Reads `Forwarded` (RFC 7239) instead of `X-Forwarded-For`: the `for` parameter of each of its elements.
-    #[must_use]
-    pub fn forwarded(self) -> Self {
-        Self { source: Source::List(List::Forwarded), ..self }
+        Ok(self)
     }
 
     /// Reads a header that holds one address, such as `CF-Connecting-IP`, `True-Client-IP`, `Fly-Client-IP` or `X-Real-IP`,
@@ -268,8 +242,9 @@ impl BehindProxies {
     ///
     /// # Errors
     ///
-    /// If this is not the name of a header, or the name of one that holds a list.
-    pub fn header(self, name: impl AsRef<str>) -> Result<Self, ExtractorError> {
+    /// If this is not the name of a header, or the name of one that holds a list; if another one is set; or without
+    /// proxies that are known by their address ([`behind`](Self::behind)), since anybody can send the header.
+    pub fn header(mut self, name: impl AsRef<str>) -> Result<Self, ExtractorError> {
         let given = name.as_ref();
         let name: HeaderName =
             given.parse().map_err(|_| ExtractorError::about(given, "is not the name of a header"))?;
@@ -279,33 +254,96 @@ impl BehindProxies {
         if name == FORWARDED {
             return Err(ExtractorError::about(given, "holds a list; use `.forwarded()` instead of `.header(..)`"));
         }
-        Ok(Self { source: Source::Header(name), ..self })
+        match &mut self.teller {
+            Teller::Peer(_) => return Err(ExtractorError::about(given, &format!("as `.header(..)` {ONLY_BEHIND}"))),
+            Teller::Hops { .. } => {
+                return Err(ExtractorError::about(
+                    given,
+                    "holds one address, of which no hops can be counted, and anybody can send it: \
+                     say by address who may, as in ClientIp::behind([\"10.0.0.0/8\"])",
+                ));
+            }
+            Teller::Proxies { source, .. } => {
+                let new = Source::Header(name);
+                if ![&Source::List(List::XForwardedFor), &new].contains(&&*source) {
+                    return Err(ExtractorError::about(
+                        given,
+                        "would be a second header, and one is read: leave out either",
+                    ));
+                }
+                *source = new;
+            }
+        }
+        Ok(self)
     }
 
-    /// As [`ClientIp::ipv6_prefix`].
+    /// Counts IPv6 clients by this many leading bits of their address, instead of 64: 32 to 128.
     ///
     /// # Errors
     ///
-    /// If it is below 32 or above 128.
+    /// If it is less or more.
     pub fn ipv6_prefix(self, bits: u8) -> Result<Self, ExtractorError> {
         Ok(Self { prefix: Ipv6Prefix::new(bits)?, ..self })
     }
+
+    /// The key that a client of this address counts by, for direct calls: IPv4-mapped addresses as IPv4, and others of
+    /// IPv6 as the first address of their [network](Self::ipv6_prefix).
+    ///
+    /// ```
+    /// use std::net::IpAddr;
+    /// use tollgate::http::ClientIp;
+    /// use tollgate::{Quota, RateLimitLayer, RateLimiter};
+    ///
+    /// let limiter = RateLimiter::new(Quota::per_second(28));
+    /// let by_address = ClientIp::behind(["10.0.0.0/8"])?;
+    /// let layer = RateLimitLayer::sharing(&limiter).key(by_address.clone());
+    ///
+    /// // Who complains has this address. Where does it stand?
+    /// let address: IpAddr = "2001:db8::1:2:3:4".parse()?;
+    /// println!("{}", limiter.peek(&by_address.key_of(address)).remaining());
+    /// # let _ = layer;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn key_of(&self, address: IpAddr) -> IpAddr {
+        self.prefix.network(address.to_canonical())
+    }
 }
 
-impl KeyExtractor for BehindProxies {
+/// What is wrong with reading a header where no proxy is declared.
+const ONLY_BEHIND: &str = "is read behind proxies only, since anybody can send it: \
+    say by address who may, as in ClientIp::behind([\"10.0.0.0/8\"])";
+
+impl Default for ClientIp {
+    fn default() -> Self {
+        Self::peer()
+    }
+}
+
+impl KeyExtractor for ClientIp {
     type Key<'a> = IpAddr;
 
+    #[inline]
     fn extract<'a>(&'a self, parts: &'a Parts) -> Result<IpAddr, NoKey> {
-        let peer = peer::peer(&parts.extensions).ok_or_else(peer::missing)?;
-        let client = match &self.source {
-            _ if !self.trusted.contains(peer) => peer,
-            Source::List(list) => {
-                first_untrusted(peer, list.hops(&parts.headers), |address| self.trusted.contains(address))
+        let client = match &self.teller {
+            Teller::Peer(watch) => {
+                let peer = peer::peer(&parts.extensions).ok_or_else(peer::missing)?;
+                watch.look(peer, &parts.headers);
+                peer
             }
-            Source::Header(name) => lone_address(&parts.headers, name).unwrap_or(peer),
+            Teller::Proxies { trusted, source } => by_proxies(trusted, source, parts)?,
+            Teller::Hops { proxies, list, chain } => by_hops(*proxies, *list, chain, parts)?,
         };
         Ok(self.prefix.network(client))
     }
+}
+
+fn by_proxies(trusted: &Trusted, source: &Source, parts: &Parts) -> Result<IpAddr, NoKey> {
+    let peer = peer::peer(&parts.extensions).ok_or_else(peer::missing)?;
+    Ok(match source {
+        _ if !trusted.contains(peer) => peer,
+        Source::List(list) => first_untrusted(peer, list.hops(&parts.headers), |address| trusted.contains(address)),
+        Source::Header(name) => lone_address(&parts.headers, name).unwrap_or(peer),
+    })
 }
 
 /// The first address that is not trusted or, failing that, the last one.
@@ -320,41 +358,53 @@ fn first_untrusted(peer: IpAddr, hops: impl Iterator<Item = IpAddr>, trusted: im
     client
 }
 
-/// Counts by the address that the outermost of a number of proxies tells. Made by [`ClientIp::behind_hops`], and turns into a
-/// [`ClientIp`] where one type has to hold any of them.
-#[derive(Clone, Debug)]
-pub struct BehindHops {
-    proxies: usize,
-    list: List,
-    prefix: Ipv6Prefix,
+fn by_hops(proxies: usize, list: List, chain: &Chain, parts: &Parts) -> Result<IpAddr, NoKey> {
+    let mut found = 0;
+    let mut client = None;
+    for hop in list.hops(&parts.headers).take(proxies) {
+        found += 1;
+        client = Some(hop);
+    }
+    if found < proxies {
+        chain.is_short(found, proxies, list);
+    }
+    client.map_or_else(|| peer::peer(&parts.extensions).ok_or_else(peer::missing), Ok)
 }
 
-impl BehindHops {
-    /// Reads `Forwarded` (RFC 7239) instead of `X-Forwarded-For`: the `for` parameter of each of its elements.
-    #[must_use]
-    pub fn forwarded(self) -> Self {
-        Self { list: List::Forwarded, ..self }
-    }
-
-    /// As [`ClientIp::ipv6_prefix`].
-    ///
-    /// # Errors
-    ///
-    /// If it is below 32 or above 128.
-    pub fn ipv6_prefix(self, bits: u8) -> Result<Self, ExtractorError> {
-        Ok(Self { prefix: Ipv6Prefix::new(bits)?, ..self })
-    }
+/// Looks out for chains of proxies that are shorter than was declared, and warns once of each kind.
+#[derive(Debug, Default)]
+struct Chain {
+    /// Whether a request with fewer addresses than proxies was seen. These flags publish nothing: relaxed.
+    short: AtomicBool,
+    /// The same for one without any. It has a flag of its own, since a health check may be the first and explain itself.
+    none: AtomicBool,
 }
 
-impl KeyExtractor for BehindHops {
-    type Key<'a> = IpAddr;
-
-    fn extract<'a>(&'a self, parts: &'a Parts) -> Result<IpAddr, NoKey> {
-        let client = match self.list.hops(&parts.headers).take(self.proxies).last() {
-            Some(client) => client,
-            None => peer::peer(&parts.extensions).ok_or_else(peer::missing)?,
-        };
-        Ok(self.prefix.network(client))
+impl Chain {
+    #[cold]
+    fn is_short(&self, found: usize, proxies: usize, list: List) {
+        let warned = if found == 0 { &self.none } else { &self.short };
+        // A look first, so that requests of this kind do not all write.
+        if warned.load(Relaxed) || warned.swap(true, Relaxed) {
+            return;
+        }
+        let name = list.name();
+        if found == 0 {
+            tracing::warn!(
+                target: "tollgate",
+                "a request carries no address in {name}, but ClientIp::behind_hops({proxies}) declares proxies that write it. \
+                 If one of them does not, clients choose what they are counted by; if there is a way past them, \
+                 who takes it can: close it, or declare the proxies by address, with ClientIp::behind([\"10.0.0.0/8\"]). \
+                 A health check is no harm"
+            );
+        } else {
+            tracing::warn!(
+                target: "tollgate",
+                "a request carries {found} readable address(es) in {name}, fewer than ClientIp::behind_hops({proxies}) declares \
+                 proxies. If there are no more than {found}, clients choose what they are counted by: \
+                 use ClientIp::behind_hops({found}), or declare the proxies by address, with ClientIp::behind([\"10.0.0.0/8\"])"
+            );
+        }
     }
 }
 

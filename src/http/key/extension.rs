@@ -10,28 +10,46 @@ use super::KeyExtractor;
 use super::no_key::{NoKey, Reason};
 use crate::key::Key;
 
-/// Counts by something that a layer outside of this one has put into the request's extensions: the authenticated user, by all
-/// means the best key there is.
+/// Counts by something that a layer outside of this one has put into the request's extensions. The authenticated user is
+/// the best key there is: a client cannot choose it.
 ///
 /// ```
+/// use axum::{Router, middleware, routing::get};
 /// use tollgate::RateLimitLayer;
 /// use tollgate::http::ExtensionKey;
+/// # use axum::{extract::Request, middleware::Next, response::Response};
+/// # async fn authenticate(request: Request, next: Next) -> Response {
+/// #     next.run(request).await
+/// # }
 ///
-/// // Inserted by the layer that checks tokens.
+/// // Inserted by `authenticate`, which checks tokens.
 /// #[derive(Clone)]
 /// struct User {
 ///     id: u64,
 /// }
 ///
-/// let layer = RateLimitLayer::per_minute(600).key(ExtensionKey::<User>::new(|user: &User| user.id));
-/// # let _ = layer;
+/// let by_user = ExtensionKey::new(|user: &User| user.id);
+/// let app: Router = Router::new()
+///     .route("/", get(|| async { "..." }))
+///     .layer(RateLimitLayer::per_minute(600).key(by_user))
+///     .layer(middleware::from_fn(authenticate));
+/// # let _ = app;
 /// ```
 ///
-/// The closure gives an owned [`Key`]; for a text, keep it in an `Arc<str>` and clone that. The layer that inserts the value must
-/// run first: in axum, be added *after* the limit, since layers added later are further outside.
+/// The closure gives an owned [`Key`]; for a text, keep it in an `Arc<str>` and clone that.
+///
+/// # The order of layers
+///
+/// The layer that inserts the value must run first. In axum it is added *after* the limit, since layers added later are
+/// further outside. In the other order no request has the value: every one is [`NoKey::NotInserted`], which is refused with
+/// `403 Forbidden`, and once a second a line in the log says what to do.
+///
+/// A limit that runs after the authentication does not protect it. Limit addresses before it, too, with a layer outside of it.
+///
+/// To count clients who are not logged in by their address, use [`first_of`](super::first_of).
 pub struct ExtensionKey<T, F = ()> {
     key: F,
-    absent: Reason,
+    not_inserted: Reason,
     of: PhantomData<fn(&T)>,
 }
 
@@ -42,8 +60,13 @@ impl<T> ExtensionKey<T> {
         F: Fn(&T) -> K,
         K: Key,
     {
-        let absent = format!("the request extension {}", type_name::<T>()).into();
-        ExtensionKey { key, absent, of: PhantomData }
+        let not_inserted = format!(
+            "nothing outside of the limit has put a {} into the request's extensions. If that is so for every request, \
+             let the layer that inserts it run first: in axum, add it after the limit. If some clients have none, \
+             count them by something else: first_of(ExtensionKey::new(..), ClientIp::peer())",
+            type_name::<T>()
+        );
+        ExtensionKey { key, not_inserted: not_inserted.into(), of: PhantomData }
     }
 }
 
@@ -61,14 +84,14 @@ where
     fn extract<'a>(&'a self, parts: &'a Parts) -> Result<K, NoKey> {
         match parts.extensions.get() {
             Some(value) => Ok((self.key)(value)),
-            None => Err(NoKey::Absent(self.absent.clone())),
+            None => Err(NoKey::NotInserted(self.not_inserted.clone())),
         }
     }
 }
 
 impl<T, F: Clone> Clone for ExtensionKey<T, F> {
     fn clone(&self) -> Self {
-        Self { key: self.key.clone(), absent: self.absent.clone(), of: PhantomData }
+        Self { key: self.key.clone(), not_inserted: self.not_inserted.clone(), of: PhantomData }
     }
 }
 

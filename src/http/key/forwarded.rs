@@ -29,6 +29,14 @@ pub(super) enum List {
 }
 
 impl List {
+    /// The header's name, as it is written.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::XForwardedFor => "X-Forwarded-For",
+            Self::Forwarded => "Forwarded",
+        }
+    }
+
     /// The addresses of this header, the nearest first. All lines count as one, in the order of the request. Ends before the
     /// first entry that cannot be read, and at [`HOPS_MAX`] and [`BYTES_MAX`].
     pub(super) fn hops(self, headers: &HeaderMap) -> Hops<'_> {

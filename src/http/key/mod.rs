@@ -5,6 +5,7 @@ mod cookie;
 mod decoded;
 mod error;
 mod extension;
+mod first_of;
 mod forwarded;
 mod header;
 mod no_key;
@@ -19,11 +20,12 @@ use http::request::Parts;
 
 use crate::key::Key;
 
-pub use client_ip::{BehindHops, BehindProxies, ClientIp};
+pub use client_ip::ClientIp;
 pub use cookie::CookieKey;
 pub use decoded::Decoded;
 pub use error::ExtractorError;
 pub use extension::ExtensionKey;
+pub use first_of::first_of;
 pub use header::HeaderKey;
 pub use no_key::{NoKey, Reason};
 #[cfg(feature = "axum")]

@@ -5,20 +5,58 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 /// Why a request has no key.
+///
+/// | | answered by default | logged | [`first_of`](super::first_of) |
+/// |---|---|---|---|
+/// | `Absent` | 403 | no | goes on to the next |
+/// | `NotInserted` | 403 | once a second | goes on to the next |
+/// | `Misconfigured` | 500 | once a second | stops |
+///
+/// What is answered is up to [`WhenNoKey`](crate::http::WhenNoKey).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NoKey {
-    /// The client left it out. Says what, as in `the header x-api-key`.
+    /// The client left it out. Says what, as in `the header x-api-key`. The client is told.
     Absent(Reason),
-    /// The server is not set up to know it. Says what to add to the program.
+    /// Nothing outside of the limit has put it into the request. That is usual for a client who is not logged in, and a
+    /// mistake where layers stand in the wrong order. Says what to do in that case, for the log; the client is not
+    /// told.
+    NotInserted(Reason),
+    /// The server is not set up to know it. Says what to add to the program, to whoever reads the answer or the log.
     Misconfigured(Reason),
+}
+
+/// What a client is told whom the server does not know.
+const NOT_KNOWN: &str = "a client that the server knows";
+
+impl NoKey {
+    /// What the answer to the client says.
+    pub(in crate::http) fn told(&self) -> &str {
+        match self {
+            Self::Absent(what) | Self::Misconfigured(what) => what,
+            Self::NotInserted(_) => NOT_KNOWN,
+        }
+    }
+
+    /// What is worth a line in the log: that for which the program may have to be changed.
+    pub(in crate::http) fn advice(&self) -> Option<&str> {
+        match self {
+            Self::Absent(_) => None,
+            Self::NotInserted(what) | Self::Misconfigured(what) => Some(what),
+        }
+    }
+
+    /// Whether another request to this server may well have it, so that this one may be counted by something else.
+    pub(super) fn is_usual(&self) -> bool {
+        matches!(self, Self::Absent(_) | Self::NotInserted(_))
+    }
 }
 
 impl fmt::Display for NoKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Absent(what) => write!(f, "the request lacks {what}"),
-            Self::Misconfigured(what) => f.write_str(what),
+            Self::NotInserted(what) | Self::Misconfigured(what) => f.write_str(what),
         }
     }
 }
