@@ -50,6 +50,7 @@ mod algorithm;
 mod clock;
 mod decision;
 mod engine;
+mod error;
 #[cfg(feature = "tower")]
 pub mod http;
 mod key;
@@ -70,9 +71,11 @@ pub mod wait;
 pub use limiter::{RateLimiter, RateLimiterBuilder, Stats};
 pub use table::WhenFull;
 
-pub use quota::{Algorithm, Quota, QuotaError, QuotaErrorKind};
+pub use quota::{Algorithm, Quota};
 
-pub use policy::{IntoPolicy, Policy, PolicyError, PolicyErrorKind};
+pub use policy::{IntoPolicy, Policy};
+
+pub use error::{PolicyError, PolicyErrorKind};
 
 pub use plan::{Plan, PlanError, PlanErrorKind};
 

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use crate::name::{NAME_MAX, Name};
+use crate::error::{PolicyError, PolicyErrorKind};
+use crate::name::Name;
 use crate::quota::Quota;
 
 /// The most quotas one policy may have. Each costs 8 bytes per key and one cache line per check.
@@ -44,7 +45,7 @@ impl Policy {
             policy.push(Some(name.as_ref()), quota)?;
         }
         if policy.quotas.is_empty() {
-            return Err(PolicyErrorKind::NoQuota.into());
+            return Err(PolicyError::new(PolicyErrorKind::NoQuota));
         }
         Ok(policy)
     }
@@ -56,14 +57,14 @@ impl Policy {
 
     pub(crate) fn push(&mut self, name: Option<&str>, quota: Quota) -> Result<(), PolicyError> {
         let name = match name {
-            Some(name) => Name::given(name).ok_or_else(|| PolicyErrorKind::BadName(name.to_owned()))?,
+            Some(name) => Name::given(name).ok_or_else(|| PolicyError::about(PolicyErrorKind::BadName, name))?,
             None => default_name(&quota),
         };
         if self.quotas.len() == QUOTAS_MAX {
-            return Err(PolicyErrorKind::TooMany.into());
+            return Err(PolicyError::new(PolicyErrorKind::TooManyQuotas));
         }
         if self.quotas.iter().any(|(other, _)| *other == name) {
-            return Err(PolicyErrorKind::Duplicate(name.as_str().to_owned()).into());
+            return Err(PolicyError::about(PolicyErrorKind::DuplicateName, name.as_str()));
         }
         self.quotas.push((name, quota));
         Ok(())
@@ -151,54 +152,3 @@ fn default_name(quota: &Quota) -> Name {
         .or_else(|| Name::inline(&quota.amount().to_string()))
         .expect("a u64 has at most 20 digits")
 }
-
-/// The error of a policy that cannot be built.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PolicyError {
-    kind: PolicyErrorKind,
-}
-
-/// Why a policy cannot be built.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum PolicyErrorKind {
-    /// No quota at all.
-    NoQuota,
-    /// More than 8 quotas.
-    TooMany,
-    /// Two quotas with this name.
-    Duplicate(String),
-    /// This is not a name.
-    BadName(String),
-}
-
-impl PolicyError {
-    /// Which rule was broken.
-    pub fn kind(&self) -> &PolicyErrorKind {
-        &self.kind
-    }
-}
-
-impl From<PolicyErrorKind> for PolicyError {
-    fn from(kind: PolicyErrorKind) -> Self {
-        Self { kind }
-    }
-}
-
-impl fmt::Display for PolicyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.kind {
-            PolicyErrorKind::NoQuota => f.write_str("a policy needs at least one quota"),
-            PolicyErrorKind::TooMany => write!(f, "a policy has at most {QUOTAS_MAX} quotas"),
-            PolicyErrorKind::Duplicate(name) => {
-                write!(f, "two quotas are called {name:?}; give each a name of its own, as in \"login: 5/minute\"")
-            }
-            PolicyErrorKind::BadName(name) => write!(
-                f,
-                "{name:?} is not a name: 1 to {NAME_MAX} letters, digits, '-', '_' or '.', starting with a letter"
-            ),
-        }
-    }
-}
-
-impl std::error::Error for PolicyError {}

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::algorithm::{Counter, FixedWindow, SlidingWindow, TokenBucket};
+use crate::error::{PolicyError, PolicyErrorKind};
 
 /// The longest period a quota may have, and so the slowest rate there is: one in ten years
 /// (3660 days, so that ten calendar years fit wherever they start).
@@ -36,6 +37,29 @@ pub(crate) const WINDOW_AMOUNT_MAX: u64 = 1 << 40;
 /// let from_a_file: Quota = "5 per 10 minutes burst 7".parse()?;
 /// # let _ = (api, search, logins, reports, from_a_file);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Numbers of the program, and numbers from elsewhere
+///
+/// [`per_second`](Self::per_second) and its kind, [`burst`](Self::burst) and the windows are for
+/// numbers written in the program. They panic if no such quota can be kept; in a constant, that is an
+/// error of the compiler. For numbers from a file or a person, [`new`](Self::new),
+/// [`try_burst`](Self::try_burst) and [`try_algorithm`](Self::try_algorithm) return a [`PolicyError`]
+/// instead. A `Quota` that exists can be kept: no check ever fails because of it.
+///
+/// ```
+/// use std::time::Duration;
+/// use tollgate::{Algorithm, PolicyError, Quota};
+///
+/// const SEARCH: Quota = Quota::per_second(10).burst(30);
+///
+/// fn from_form(amount: u64, days: u64) -> Result<Quota, PolicyError> {
+///     let period = Duration::from_secs(days.saturating_mul(24 * 60 * 60));
+///     Quota::new(amount, period)?.try_algorithm(Algorithm::FixedWindow)
+/// }
+/// assert!(from_form(100, 7).is_ok());
+/// assert!(from_form(100, 100_000).is_err());
+/// # let _ = SEARCH;
 /// ```
 ///
 /// # String form
@@ -134,10 +158,10 @@ impl Quota {
     /// # Errors
     ///
     /// When the period is zero or longer than 3660 days, or the rate above 10⁹ per second.
-    pub const fn new(amount: u64, period: Duration) -> Result<Self, QuotaError> {
+    pub const fn new(amount: u64, period: Duration) -> Result<Self, PolicyError> {
         match Self::build(amount, period, amount, Algorithm::TokenBucket) {
             Ok(quota) => Ok(quota),
-            Err(kind) => Err(QuotaError { kind }),
+            Err(kind) => Err(PolicyError::new(kind)),
         }
     }
 
@@ -156,15 +180,15 @@ impl Quota {
         }
     }
 
-    /// As [`Quota::burst`], for a number that is not a literal.
+    /// As [`Quota::burst`], for a number from elsewhere.
     ///
     /// # Errors
     ///
     /// Where [`Quota::burst`] would panic.
-    pub const fn try_burst(self, burst: u64) -> Result<Self, QuotaError> {
+    pub const fn try_burst(self, burst: u64) -> Result<Self, PolicyError> {
         match Self::build_from(self, burst, self.algorithm) {
             Ok(quota) => Ok(quota),
-            Err(kind) => Err(QuotaError { kind }),
+            Err(kind) => Err(PolicyError::new(kind)),
         }
     }
 
@@ -173,7 +197,7 @@ impl Quota {
     /// # Panics
     ///
     /// If a burst other than the amount was set, or the amount is above 2⁴⁰;
-    /// [`Quota::with_algorithm`] gives an error instead.
+    /// [`Quota::try_algorithm`] gives an error instead.
     #[track_caller]
     pub const fn fixed_window(self) -> Self {
         self.expect_algorithm(Algorithm::FixedWindow)
@@ -207,15 +231,15 @@ impl Quota {
         }
     }
 
-    /// The same quota counted by another algorithm.
+    /// The same quota counted by another algorithm, for a choice made elsewhere.
     ///
     /// # Errors
     ///
     /// When a window is asked for and a burst other than the amount was set, or the amount is above 2⁴⁰.
-    pub const fn with_algorithm(self, algorithm: Algorithm) -> Result<Self, QuotaError> {
+    pub const fn try_algorithm(self, algorithm: Algorithm) -> Result<Self, PolicyError> {
         match Self::build_from(self, self.burst, algorithm) {
             Ok(quota) => Ok(quota),
-            Err(kind) => Err(QuotaError { kind }),
+            Err(kind) => Err(PolicyError::new(kind)),
         }
     }
 
@@ -257,7 +281,7 @@ impl Quota {
         }
     }
 
-    const fn build_from(from: Quota, burst: u64, algorithm: Algorithm) -> Result<Self, QuotaErrorKind> {
+    const fn build_from(from: Quota, burst: u64, algorithm: Algorithm) -> Result<Self, PolicyErrorKind> {
         Self::build(from.amount, from.period(), burst, algorithm)
     }
 
@@ -267,33 +291,33 @@ impl Quota {
         period: Duration,
         burst: u64,
         algorithm: Algorithm,
-    ) -> Result<Self, QuotaErrorKind> {
+    ) -> Result<Self, PolicyErrorKind> {
         if period.is_zero() {
-            return Err(QuotaErrorKind::ZeroPeriod);
+            return Err(PolicyErrorKind::ZeroPeriod);
         }
         if period.as_nanos() > PERIOD_MAX.as_nanos() {
-            return Err(QuotaErrorKind::PeriodTooLong);
+            return Err(PolicyErrorKind::PeriodTooLong);
         }
         let period_nanos = period.as_nanos() as u64; // PERIOD_MAX is far below 2^64 ns
         let per_second = amount as u128 * PER_SECOND_MAX as u128;
         if per_second > period_nanos as u128 * PER_SECOND_MAX as u128 {
-            return Err(QuotaErrorKind::RateTooHigh);
+            return Err(PolicyErrorKind::RateTooHigh);
         }
         if (burst == 0) != (amount == 0) {
-            return Err(QuotaErrorKind::ZeroBurst);
+            return Err(PolicyErrorKind::ZeroBurst);
         }
         match algorithm {
             Algorithm::TokenBucket => {
                 if burst as u128 * period_nanos as u128 > FILL_NANOS_MAX * amount as u128 {
-                    return Err(QuotaErrorKind::BurstTooLarge);
+                    return Err(PolicyErrorKind::BurstTooLarge);
                 }
             }
             Algorithm::FixedWindow | Algorithm::AlignedWindow | Algorithm::SlidingWindow => {
                 if burst != amount {
-                    return Err(QuotaErrorKind::WindowBurst);
+                    return Err(PolicyErrorKind::WindowBurst);
                 }
                 if amount > WINDOW_AMOUNT_MAX {
-                    return Err(QuotaErrorKind::WindowTooLarge);
+                    return Err(PolicyErrorKind::WindowTooLarge);
                 }
             }
         }
@@ -306,69 +330,3 @@ impl fmt::Debug for Quota {
         write!(f, "Quota({self})")
     }
 }
-
-/// Why a quota cannot be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum QuotaErrorKind {
-    /// The period is zero.
-    ZeroPeriod,
-    /// The period is longer than 3660 days.
-    PeriodTooLong,
-    /// More than 10⁹ per second.
-    RateTooHigh,
-    /// A burst of zero with an amount above zero, or the other way round.
-    ZeroBurst,
-    /// An empty bucket would take more than 100 years to fill.
-    BurstTooLarge,
-    /// A window with a burst other than its amount.
-    WindowBurst,
-    /// A window with an amount above 2⁴⁰.
-    WindowTooLarge,
-}
-
-impl QuotaErrorKind {
-    /// What is wrong and what would be right.
-    pub(crate) const fn text(self) -> &'static str {
-        match self {
-            Self::ZeroPeriod => "a period must be longer than zero",
-            Self::PeriodTooLong => "a period is at most 3660 days (ten years)",
-            Self::RateTooHigh => "a rate is at most 1000000000 per second",
-            Self::ZeroBurst => {
-                "burst and amount must both be above zero; to deny everything, write an amount of 0 and no burst"
-            }
-            Self::BurstTooLarge => "a burst must refill within 100 years at the quota's rate",
-            Self::WindowBurst => {
-                "a window admits its amount and has no burst; leave out the burst, or use a token bucket"
-            }
-            Self::WindowTooLarge => "a window's amount is at most 2^40; use a token bucket",
-        }
-    }
-}
-
-/// The error of a quota that cannot be kept. It is given when the quota is built, never by a check.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct QuotaError {
-    kind: QuotaErrorKind,
-}
-
-impl QuotaError {
-    /// Which rule was broken.
-    pub const fn kind(&self) -> QuotaErrorKind {
-        self.kind
-    }
-}
-
-impl From<QuotaErrorKind> for QuotaError {
-    fn from(kind: QuotaErrorKind) -> Self {
-        Self { kind }
-    }
-}
-
-impl fmt::Display for QuotaError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.kind.text())
-    }
-}
-
-impl std::error::Error for QuotaError {}

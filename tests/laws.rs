@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use tollgate::{Algorithm, Clock, Denied, IntoPolicy, Permit, Policy, Quota, QuotaErrorKind, RateLimiter, WhenFull};
+use tollgate::{Algorithm, Clock, Denied, IntoPolicy, Permit, Policy, PolicyErrorKind, Quota, RateLimiter, WhenFull};
 
 const SECOND: u64 = 1_000_000_000;
 const DAY: u64 = 86_400 * SECOND;
@@ -25,7 +25,7 @@ fn nanos(duration: Duration) -> u64 {
 }
 
 fn quota(amount: u64, period: u64, algorithm: Algorithm) -> Quota {
-    Quota::new(amount, ns(period)).and_then(|quota| quota.with_algorithm(algorithm)).expect("a quota that can be kept")
+    Quota::new(amount, ns(period)).and_then(|quota| quota.try_algorithm(algorithm)).expect("a quota that can be kept")
 }
 
 /// A limiter and its clock.
@@ -91,7 +91,7 @@ fn any_quota() -> impl Strategy<Value = Quota> {
             Algorithm::TokenBucket if burst > 0 => quota.try_burst(burst).ok()?,
             _ => quota,
         };
-        quota.with_algorithm(algorithm).ok()
+        quota.try_algorithm(algorithm).ok()
     })
 }
 
@@ -608,7 +608,7 @@ fn law_5_no_time_is_too_late_or_too_early() {
         ["1/second", "1000000000/second", "1/3660 days", "3/7 ns", "1/second burst 3000000000", "1/ns", "0/day"];
     for text in quotas {
         for algorithm in ALGORITHMS {
-            let Ok(quota) = text.parse::<Quota>().unwrap().with_algorithm(algorithm) else { continue };
+            let Ok(quota) = text.parse::<Quota>().unwrap().try_algorithm(algorithm) else { continue };
             let bench = Bench::new(quota);
             for leap in [Duration::MAX, ns(1), ns(u64::MAX), ns(1 << 60), Duration::MAX] {
                 bench.clock.advance(leap);
@@ -774,11 +774,11 @@ proptest! {
 #[test]
 fn law_6_what_cannot_be_kept_is_refused_when_built() {
     use Algorithm::{FixedWindow, SlidingWindow, TokenBucket};
-    use QuotaErrorKind as Kind;
+    use PolicyErrorKind as Kind;
     let build = |amount, period, burst: Option<u64>, algorithm| {
         let quota = Quota::new(amount, period)?;
         let quota = burst.map_or(Ok(quota), |burst| quota.try_burst(burst))?;
-        quota.with_algorithm(algorithm)
+        quota.try_algorithm(algorithm)
     };
     let check = |amount, period, burst, algorithm, expected: Result<(), Kind>| {
         let built = build(amount, period, burst, algorithm).map(|_| ()).map_err(|error| error.kind());

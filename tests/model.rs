@@ -343,7 +343,7 @@ fn any_quota(algorithm: Algorithm) -> impl Strategy<Value = Quota> {
             Algorithm::TokenBucket if burst > 0 => quota.try_burst(burst).ok()?,
             _ => quota,
         };
-        quota.with_algorithm(algorithm).ok()
+        quota.try_algorithm(algorithm).ok()
     })
 }
 

@@ -35,7 +35,7 @@ impl Account {
 
     fn quota(&self) -> Quota {
         let quota = Quota::new(self.amount, Duration::from_nanos(PERIOD << SCALE)).unwrap();
-        quota.with_algorithm(self.algorithm).unwrap()
+        quota.try_algorithm(self.algorithm).unwrap()
     }
 
     /// Brings it to a time.

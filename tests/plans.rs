@@ -12,7 +12,7 @@ const UNITS: [&str; 4] = ["", " fixed", " aligned", " sliding"];
 fn policy(text: &str) -> Policy {
     if let Some(text) = text.strip_suffix(" aligned") {
         let quota: Quota = text.parse().expect("a quota");
-        return quota.with_algorithm(Algorithm::AlignedWindow).expect("a window").into();
+        return quota.try_algorithm(Algorithm::AlignedWindow).expect("a window").into();
     }
     text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
 }

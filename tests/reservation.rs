@@ -197,7 +197,7 @@ proptest! {
         ][..]),
         history in any_history(),
     ) {
-        let quota = Quota::new(amount, Duration::from_nanos(1000)).unwrap().with_algorithm(algorithm).unwrap();
+        let quota = Quota::new(amount, Duration::from_nanos(1000)).unwrap().try_algorithm(algorithm).unwrap();
         let clock = Clock::manual();
         let limiter = RateLimiter::builder(quota).capacity(100).clock(clock.clone()).build();
         let mut now = 0;
@@ -266,7 +266,7 @@ proptest! {
         ][..]),
         history in prop::collection::vec((1..10_u64, 0..100_u64, 0..1500_u64, 0..3_u64, 0..1500_u64), 1..40),
     ) {
-        let quota = Quota::new(amount, Duration::from_nanos(1000)).unwrap().with_algorithm(algorithm).unwrap();
+        let quota = Quota::new(amount, Duration::from_nanos(1000)).unwrap().try_algorithm(algorithm).unwrap();
         let clock = Clock::manual();
         let new = || RateLimiter::builder(quota).capacity(100).clock(clock.clone()).build();
         let (limiter, right) = (new(), new());

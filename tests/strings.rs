@@ -216,9 +216,9 @@ fn names_are_plain_and_different() {
     check_error("naïve: 5/s", 0, "is not a name");
     check_error("a/b: 5/s", 0, "an amount");
     check_error("a: b: 5/s", 3, "an amount");
-    check_error("5/s; 5/s", 5, "two quotas are called \"5/second\"");
-    check_error("5/s; 5/s burst 9", 5, "two quotas are called \"5/second\"");
-    check_error("x: 5/s; x: 6/s", 8, "two quotas are called \"x\"");
+    check_error("5/s; 5/s", 5, "\"5/second\" is the name of two quotas");
+    check_error("5/s; 5/s burst 9", 5, "\"5/second\" is the name of two quotas");
+    check_error("x: 5/s; x: 6/s", 8, "\"x\" is the name of two quotas");
     check_error("abcdefghijklmnopqrstuvwxyzabcdef: 5/s", 0, "is not a name");
     check_policy("abcdefghijklmnopqrstuvwxyzabcde: 5/s", "abcdefghijklmnopqrstuvwxyzabcde: 5/second");
     // Names are compared as written.
@@ -230,15 +230,36 @@ fn names_are_plain_and_different() {
 fn a_policy_built_by_hand_keeps_the_same_rules() {
     let check = |names: &[&str], expected: PolicyErrorKind| {
         let policy = Policy::new(names.iter().map(|name| (name, quota(5, SECOND))));
-        assert_eq!(policy.map_err(|error| error.kind().clone()), Err(expected));
+        assert_eq!(policy.map_err(|error| error.kind()), Err(expected));
     };
-    let bad = |name: &str| PolicyErrorKind::BadName(name.to_owned());
     check(&[], PolicyErrorKind::NoQuota);
-    check(&["a", "b", "a"], PolicyErrorKind::Duplicate("a".to_owned()));
-    check(&["a", "b", "c", "d", "e", "f", "g", "h", "i"], PolicyErrorKind::TooMany);
+    check(&["a", "b", "a"], PolicyErrorKind::DuplicateName);
+    check(&["a", "b", "c", "d", "e", "f", "g", "h", "i"], PolicyErrorKind::TooManyQuotas);
     for name in ["", "9", "-a", "a b", "a:", "5/second", "é", "a\n", "abcdefghijklmnopqrstuvwxyzabcdef"] {
-        check(&[name], bad(name));
+        check(&[name], PolicyErrorKind::BadName);
     }
+}
+
+/// Quotas of any period can be constants: neither they nor their error has anything to drop.
+#[test]
+fn a_quota_can_be_a_constant() {
+    const WEEKLY: Quota = match Quota::new(100, Duration::from_secs(7 * 24 * 60 * 60)) {
+        Ok(quota) => quota.fixed_window(),
+        Err(_) => panic!("cannot be kept"),
+    };
+    assert_eq!(WEEKLY.to_string(), "100/week fixed");
+}
+
+#[test]
+fn an_error_shows_a_long_name_cut() {
+    let says = |name: &str| Policy::new([(name, quota(5, SECOND))]).unwrap_err().to_string();
+    assert!(says("").starts_with("\"\" is not a name"), "{}", says(""));
+    assert!(says("two words").starts_with("\"two words\" is not a name"), "{}", says("two words"));
+    let long = "x".repeat(32);
+    assert!(says(&long).starts_with(&format!("{:?}... is not a name", &long[..31])), "{}", says(&long));
+    // Not in the middle of a letter.
+    let long = "é".repeat(16);
+    assert!(says(&long).starts_with(&format!("{:?}... is not a name", &long[..30])), "{}", says(&long));
 }
 
 #[test]
@@ -269,7 +290,7 @@ fn any_quota() -> impl Strategy<Value = Quota> {
         |(amount, period, burst, algorithm)| {
             let quota = Quota::new(amount, Duration::from_nanos(period)).ok()?;
             let quota = burst.map_or(Ok(quota), |burst| quota.try_burst(burst)).unwrap_or(quota);
-            quota.with_algorithm(algorithm).ok()
+            quota.try_algorithm(algorithm).ok()
         },
     )
 }

@@ -1,0 +1,109 @@
+//! [`PolicyError`]: a quota or a policy that cannot be.
+
+use std::fmt;
+
+use crate::name::{NAME_MAX, Name};
+
+/// The error of a [`Quota`](crate::Quota) or a [`Policy`](crate::Policy) that cannot be kept. It is given when they are
+/// built, never by a check. Its text says what would do.
+///
+/// ```
+/// use std::time::Duration;
+/// use tollgate::{PolicyErrorKind, Quota};
+///
+/// let error = Quota::new(5, Duration::ZERO).unwrap_err();
+/// assert_eq!(error.kind(), PolicyErrorKind::ZeroPeriod);
+/// assert_eq!(error.to_string(), "a period must be longer than zero");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PolicyError {
+    kind: PolicyErrorKind,
+    /// The name that this is about, cut where it gets long. Inline, because quotas are built in constants too, and a
+    /// constant cannot drop a `String`.
+    name: Name,
+    is_cut: bool,
+}
+
+/// Which rule a quota or a policy breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PolicyErrorKind {
+    /// The period is zero.
+    ZeroPeriod,
+    /// The period is longer than 3660 days.
+    PeriodTooLong,
+    /// More than 10⁹ per second.
+    RateTooHigh,
+    /// A burst of zero with an amount above zero, or the other way round.
+    ZeroBurst,
+    /// An empty bucket would take more than 100 years to fill.
+    BurstTooLarge,
+    /// A window with a burst other than its amount.
+    WindowBurst,
+    /// A window with an amount above 2⁴⁰.
+    WindowTooLarge,
+    /// A policy without a quota.
+    NoQuota,
+    /// A policy of more than 8 quotas.
+    TooManyQuotas,
+    /// Two quotas of a policy with one name.
+    DuplicateName,
+    /// A name that is not 1 to 31 letters, digits, `-`, `_` or `.`, starting with a letter (all of them ASCII).
+    BadName,
+}
+
+impl PolicyError {
+    /// Which rule was broken.
+    pub const fn kind(&self) -> PolicyErrorKind {
+        self.kind
+    }
+
+    pub(crate) const fn new(kind: PolicyErrorKind) -> Self {
+        Self { kind, name: Name::EMPTY, is_cut: false }
+    }
+
+    /// An error that shows the name it is about.
+    pub(crate) fn about(kind: PolicyErrorKind, name: &str) -> Self {
+        let end = (0..=name.len().min(NAME_MAX)).rev().find(|&end| name.is_char_boundary(end)).unwrap_or_default();
+        let shown = Name::inline(&name[..end]).expect("cut to fit");
+        Self { kind, name: shown, is_cut: end < name.len() }
+    }
+}
+
+impl PolicyErrorKind {
+    /// What is wrong and what would be right.
+    pub(crate) const fn text(self) -> &'static str {
+        match self {
+            Self::ZeroPeriod => "a period must be longer than zero",
+            Self::PeriodTooLong => "a period is at most 3660 days (ten years)",
+            Self::RateTooHigh => "a rate is at most 1000000000 per second",
+            Self::ZeroBurst => {
+                "burst and amount must both be above zero; to deny everything, write an amount of 0 and no burst"
+            }
+            Self::BurstTooLarge => "a burst must refill within 100 years at the quota's rate",
+            Self::WindowBurst => {
+                "a window admits its amount and has no burst; leave out the burst, or use a token bucket"
+            }
+            Self::WindowTooLarge => "a window's amount is at most 2^40 (1099511627776); use a token bucket",
+            Self::NoQuota => "a policy needs at least one quota",
+            Self::TooManyQuotas => "a policy has at most 8 quotas",
+            Self::DuplicateName => {
+                "is the name of two quotas; give each a name of its own, as in \"burst: 5/second; daily: 100/day\""
+            }
+            Self::BadName => {
+                "is not a name; a name is 1 to 31 letters, digits, '-', '_' or '.' (ASCII), and starts with a letter"
+            }
+        }
+    }
+}
+
+impl fmt::Display for PolicyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let PolicyErrorKind::DuplicateName | PolicyErrorKind::BadName = self.kind {
+            write!(f, "{:?}{} ", self.name, if self.is_cut { "..." } else { "" })?;
+        }
+        f.write_str(self.kind.text())
+    }
+}
+
+impl std::error::Error for PolicyError {}
