@@ -9,7 +9,10 @@ use std::sync::Arc;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Request};
 use proptest::prelude::*;
-use tollgate::http::{CookieKey, ExtensionKey, GlobalKey, HeaderKey, KeyExtractor, NoKey, first_of};
+use tollgate::http::{
+    AnyKey, BearerToken, ClientIp, CookieKey, Decoded, ExtensionKey, GlobalKey, HeaderKey, HostKey, KeyExtractor,
+    NoKey, PeerAddr, first_of,
+};
 use tollgate::{Clock, KeyText, Quota, RateLimiter};
 
 fn head<V: AsRef<[u8]>>(lines: &[(&str, V)]) -> Parts {
@@ -175,7 +178,7 @@ fn the_second_key_counts_where_a_request_lacks_the_first() {
     assert!(limiter.check(&("first", "1.2.3.4")).is_err());
     head.extensions.remove::<User>();
     assert!(limiter.check(&key.extract(&head).unwrap()).is_ok());
-    assert!(limiter.check(&("second", b"1.2.3.4".as_slice())).is_err());
+    assert!(limiter.check(&("second", "1.2.3.4")).is_err());
     assert!(limiter.check("1.2.3.4").is_ok());
 
     // Three, and why there is none of them.
@@ -187,6 +190,228 @@ fn the_second_key_counts_where_a_request_lacks_the_first() {
     assert_eq!(text_of(&three(), &head), "first:a");
     // Parts of a pair do not run into each other.
     check((first_of(header(), GlobalKey), header()), &[("x-a", "first:b")], "first:first%3Ab:first%3Ab");
+}
+
+/// The key of a dynamic extractor is the key of the one inside: the same calls of the hasher, the same text.
+#[test]
+fn any_key_counts_as_the_key_inside() {
+    #[track_caller]
+    fn same<E: KeyExtractor + Clone + Send + Sync + 'static>(key: E, head: &Parts) {
+        let limiter = RateLimiter::builder(Quota::per_hour(1)).clock(Clock::manual()).build();
+        let any = AnyKey::new(key.clone());
+        let nested = AnyKey::new(any.clone());
+        assert!(limiter.check(&key.extract(head).unwrap()).is_ok());
+        assert!(limiter.check(&any.extract(head).unwrap()).is_err(), "{any:?}");
+        assert!(limiter.check(&nested.extract(head).unwrap()).is_err(), "{any:?}");
+        assert!(limiter.check(&Arc::new(key.clone()).extract(head).unwrap()).is_err());
+        assert_eq!(text_of(&any, head), text_of(&key, head));
+        assert_eq!(text_of(&nested, head), text_of(&key, head));
+        // In a pair as well.
+        let seven = |_: &Parts| Some(7);
+        assert!(limiter.check(&(key, seven).extract(head).unwrap()).is_ok());
+        assert!(limiter.check(&(any, seven).extract(head).unwrap()).is_err());
+    }
+    let mut head = head(&[
+        ("x-a", &b"abc"[..]),
+        ("x-b", b"\xff\xfe"),
+        ("cookie", b"c=%61"),
+        ("authorization", b"Bearer t"),
+        ("host", b"a.example"),
+    ]);
+    head.extensions.insert(user(7, "ann"));
+    head.extensions.insert(PeerAddr("[2001:db8::1]:80".parse().unwrap()));
+    same(HeaderKey::new("x-a").unwrap(), &head);
+    same(HeaderKey::new("x-b").unwrap(), &head);
+    same(CookieKey::new("c").unwrap(), &head);
+    same(BearerToken, &head);
+    same(HostKey::among(["a.example"]).unwrap(), &head);
+    same(ClientIp::peer(), &head);
+    same(ExtensionKey::new(|user: &User| user.id), &head);
+    same(ExtensionKey::new(|user: &User| user.name.clone()), &head);
+    same(|head: &Parts| Some((head.method.as_str().to_owned(), 7_i8)), &head);
+    same(|_: &Parts| Some((u128::MAX, 'x', true, vec![1_u8])).map(|(a, b, c, d)| ((a, b), c, d)), &head);
+    same((ClientIp::peer(), BearerToken), &head);
+    let missing = AnyKey::new(HeaderKey::new("x-c").unwrap());
+    assert_eq!(text_of(&missing, &head), "absent: the header x-c");
+    assert!(format!("{missing:?}").contains("HeaderKey"), "{missing:?}");
+    assert_eq!(text_of(&AnyKey::new(first_of(missing, BearerToken)), &head), "second:t");
+}
+
+/// Each showed a full limit to a direct call with the string.
+#[test]
+fn a_direct_call_finds_a_value_by_its_string() {
+    let limiter = RateLimiter::builder(Quota::per_hour(9)).clock(Clock::manual()).build();
+    let count = |key: &dyn Fn(&Parts) -> Result<(), ()>, lines: &[(&str, &str)]| key(&head(lines)).unwrap();
+    fn charge<'k>(limiter: &'k RateLimiter, key: impl KeyExtractor + 'k) -> impl Fn(&Parts) -> Result<(), ()> + 'k {
+        move |head| limiter.check(&key.extract(head).map_err(|_| ())?).map(drop).map_err(|_| ())
+    }
+    let long = "x".repeat(5000);
+    let encoded = format!("{long}%C3%BC");
+    for (value, plain) in
+        [("abc", "abc"), ("a%62%63", "abc"), ("", ""), ("%C3%BC", "\u{fc}"), (&encoded, &format!("{long}\u{fc}"))]
+    {
+        limiter.reset(plain);
+        count(&charge(&limiter, CookieKey::new("s").unwrap()), &[("cookie", &format!("s={value}"))]);
+        assert_eq!(limiter.peek(plain).remaining(), 8, "{value}");
+        assert_eq!(limiter.peek(&Decoded::percent(value)).remaining(), 8, "{value}");
+        assert_eq!(limiter.peek(&Decoded::plain(plain)).remaining(), 8, "{value}");
+        if !value.contains('%') {
+            count(&charge(&limiter, HeaderKey::new("x-a").unwrap()), &[("x-a", value)]);
+            assert_eq!(limiter.peek(&plain.to_owned()).remaining(), 7, "{value}");
+        }
+    }
+    count(&charge(&limiter, BearerToken), &[("authorization", "bearer token")]);
+    assert_eq!(limiter.peek("token").remaining(), 8);
+    count(&charge(&limiter, HostKey::among(["a.example"]).unwrap()), &[("host", "A.example:80")]);
+    assert_eq!(limiter.peek("a.example").remaining(), 8);
+    count(
+        &charge(&limiter, (BearerToken, HeaderKey::new("x-a").unwrap())),
+        &[("authorization", "bearer t"), ("x-a", "u")],
+    );
+    assert_eq!(limiter.peek(&("t", "u")).remaining(), 8);
+
+    // What is no string is found by its bytes, and is nothing else.
+    limiter.check(&Decoded::percent("%FF%FE")).unwrap();
+    assert_eq!(limiter.peek(&Decoded::plain(b"\xff\xfe")).remaining(), 8);
+    for other in ["\u{fffd}\u{fffd}", "%FF%FE", "\u{ff}\u{fe}"] {
+        assert_eq!(limiter.peek(other).remaining(), 9, "{other}");
+    }
+    assert_eq!(format!("{:?}", Decoded::percent("a%22%2562")), r#""a\"%62""#);
+}
+
+#[test]
+fn a_token_counts_however_it_is_spelled() {
+    for spelling in
+        ["Bearer abc", "bearer abc", "BEARER abc", "bEaReR   abc", "Bearer\tabc", " Bearer abc ", "Bearer \t abc\t"]
+    {
+        check(BearerToken, &[("authorization", spelling)], "abc");
+        check(BearerToken, &[("authorization", spelling), ("authorization", "Bearer abc")], "abc");
+    }
+    check(BearerToken, &[("authorization", "Bearer a.B-c_d~e+f/g==")], "a.B-c_d%7Ee%2Bf%2Fg%3D%3D");
+    check(BearerToken, &[("authorization", "Bearer 1|abc:d")], "1%7Cabc%3Ad");
+    check(BearerToken, &[("authorization", "Bearer bearer")], "bearer");
+    for none in
+        ["", "Bearer", "bearer ", "Basic abc", "Bearerabc", "abc", "Bearer=abc", "\"Bearer\" abc", "Basic a, Bearer b"]
+    {
+        check(BearerToken, &[("authorization", none)], "absent: a bearer token");
+    }
+    check(
+        BearerToken,
+        &[("proxy-authorization", "Bearer abc"), ("x-authorization", "Bearer abc")],
+        "absent: a bearer token",
+    );
+    check(BearerToken, &[], "absent: a bearer token");
+    // Whatever a program takes of these, the rest cannot be rotated.
+    let rotated: [fn(u32) -> Vec<String>; 8] = [
+        |n| vec!["Bearer real".into(), format!("Bearer {n}")],
+        |n| vec![format!("Bearer {n}"), "Bearer real".into()],
+        |n| vec!["Basic real".into(), format!("Bearer {n}")],
+        |n| vec![format!("Bearer {n}"), "Basic real".into()],
+        |n| vec![format!("Bearer real {n}")],
+        |n| vec![format!("Bearer real,{n}")],
+        |n| vec![format!("Bearer real; x={n}")],
+        |n| vec![format!("Bearer \"real\"{n}")],
+    ];
+    for lines in rotated {
+        assert_eq!(admitted(BearerToken, "authorization", lines), 1, "{:?}", lines(0));
+    }
+    let spaced = |n: u32| vec![format!("bearer{}real", " ".repeat(1 + n as usize % 500))];
+    assert_eq!(admitted(BearerToken, "authorization", spaced), 1);
+}
+
+/// The head of a request with this target and these `Host` lines.
+fn head_for(target: &str, hosts: &[&str]) -> Parts {
+    let lines: Vec<_> = hosts.iter().map(|host| ("host", host)).collect();
+    let mut head = head(&lines);
+    head.uri = target.parse().unwrap();
+    head
+}
+
+#[test]
+fn a_host_counts_if_it_is_listed() {
+    let key =
+        HostKey::among(["Example.com", "api.example.com.", "xn--bcher-kva.example", "[2001:DB8::1]", "192.0.2.7"])
+            .unwrap();
+    let check = |target: &str, hosts: &[&str], expected: &str| {
+        assert_eq!(text_of(&key, &head_for(target, hosts)), expected, "{target} {hosts:?}");
+    };
+    let none = "absent: one host that this server knows";
+    for host in [
+        "example.com",
+        "EXAMPLE.com",
+        "example.com:80",
+        "example.com:",
+        "example.com.",
+        "Example.COM.:8443",
+        "example.com:65535",
+    ] {
+        check("/", &[host], "example.com");
+        check(&format!("http://{host}/"), &[], "example.com");
+        check(&format!("https://{host}/"), &["example.com"], "example.com");
+        check("/", &[host, "example.com"], "example.com");
+    }
+    check("/", &["api.example.com"], "api.example.com");
+    check("/", &["xn--bcher-kva.example"], "xn--bcher-kva.example");
+    check("/", &["[2001:db8::1]:80"], "%5B2001%3Adb8%3A%3A1%5D");
+    check("/", &["192.0.2.7:80"], "192.0.2.7");
+    // What a client makes up is no key.
+    for host in [
+        "",
+        ".",
+        ":80",
+        "other.example",
+        "sub.example.com",
+        "example.co",
+        "example.com.evil.example",
+        "example.com..",
+        "example.com:http",
+        "example.com:80:80",
+        "example.com:123456",
+        "user@example.com",
+        "example.com,other.example",
+        "example.com other.example",
+        "example.com/",
+        "%65xample.com",
+        "http://example.com",
+        "[example.com]",
+        "[2001:db8::1",
+        "[2001:db8:0::1]",
+        "[2001:db8::1]x",
+        "b\u{fc}cher.example",
+    ] {
+        check("/", &[host], none);
+        check("/", &["example.com", host], none);
+        check("/", &[host, "example.com"], none);
+        check("http://example.com/", &[host], none);
+    }
+    check("/", &[], none);
+    check("http://user@example.com/", &[], none);
+    // One site on the account of another.
+    check("http://example.com/", &["api.example.com"], none);
+    check("http://api.example.com/", &["example.com"], none);
+    check("/", &["example.com", "api.example.com"], none);
+    check("http://example.com/", &["example.com", "api.example.com"], none);
+}
+
+#[test]
+fn hosts_that_are_none_are_refused_when_built() {
+    for host in [
+        "",
+        ".",
+        "a b",
+        "example.com:80",
+        "http://example.com",
+        "example.com/",
+        "*.example.com",
+        "b\u{fc}cher.example",
+        "a..",
+        "::1",
+        "u@a",
+    ] {
+        let error = HostKey::among(["example.com", host]).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("{host:?} is not a host")), "{error}");
+    }
+    assert!(HostKey::among::<[&str; 0]>([]).unwrap_err().to_string().contains("no host is given"));
 }
 
 /// A mistake in the program must not change what is counted.
@@ -640,7 +865,7 @@ mod routes {
             })
         };
         let mut answers = Vec::new();
-        let lines = Lines::of(|| answers = (0..10).map(|_| send(&wrong, Some("7"))).collect());
+        let lines = Lines::of(|| answers = (0..9).map(|_| send(&wrong, Some("7"))).collect());
         for (status, body) in answers {
             assert_eq!(status, 403);
             assert!(body.contains("lacks what it would be counted by"), "{body}");
@@ -648,7 +873,7 @@ mod routes {
                 assert!(!body.contains(internal), "{body}");
             }
         }
-        assert_eq!(lines.len(), 1, "once a second");
+        assert_eq!(lines.len(), 1, "for 9 of a burst");
         for hint in ["WARN", "routes::User", "add it after the limit", "first_of"] {
             assert!(lines[0].contains(hint), "{hint}: {}", lines[0]);
         }

@@ -38,8 +38,9 @@ mod service;
 mod settings;
 mod watch;
 
-pub use key::{ClientIp, PeerAddr};
-pub use key::{CookieKey, Decoded, ExtensionKey, GlobalKey, HeaderKey};
+pub use key::{
+    AnyKey, BearerToken, ClientIp, CookieKey, Decoded, ExtensionKey, GlobalKey, HeaderKey, HostKey, PeerAddr,
+};
 pub use key::{ExtractorError, KeyExtractor, NoKey, Reason, first_of};
 #[cfg(feature = "axum")]
 pub use key::{MethodRouteKey, PathParam, RouteKey};

@@ -52,7 +52,7 @@ impl CookieKey {
 
     fn is_name(&self, name: &[u8]) -> bool {
         let expected = self.name.as_bytes();
-        name == expected || (name.contains(&b'%') && Decoded::new(name) == Decoded::new(expected))
+        name == expected || (name.contains(&b'%') && Decoded::percent(name) == Decoded::percent(expected))
     }
 }
 
@@ -68,7 +68,7 @@ impl KeyExtractor for CookieKey {
             // An empty line costs something, too.
             bytes_left = match bytes_left.checked_sub(line.len() + 1) {
                 Some(left) => left,
-                None => return Ok(Decoded::new(SEVERAL)),
+                None => return Ok(Decoded::plain(SEVERAL)),
             };
             for pair in line.split(|&byte| byte == b';') {
                 let Some(equals) = pair.iter().position(|&byte| byte == b'=') else { continue };
@@ -79,9 +79,9 @@ impl KeyExtractor for CookieKey {
                     [b'"', inner @ .., b'"'] => inner,
                     value => value,
                 };
-                let value = Decoded::new(value);
+                let value = Decoded::percent(value);
                 match found {
-                    Some(found) if found != value => return Ok(Decoded::new(SEVERAL)),
+                    Some(found) if found != value => return Ok(Decoded::plain(SEVERAL)),
                     _ => found = Some(value),
                 }
             }

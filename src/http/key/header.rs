@@ -3,6 +3,7 @@
 use http::HeaderName;
 use http::request::Parts;
 
+use super::decoded::Decoded;
 use super::error::ExtractorError;
 use super::no_key::{NoKey, Reason};
 use super::{KeyExtractor, SEVERAL};
@@ -43,14 +44,14 @@ impl HeaderKey {
 }
 
 impl KeyExtractor for HeaderKey {
-    type Key<'a> = &'a [u8];
+    type Key<'a> = Decoded<'a>;
 
-    fn extract<'a>(&'a self, parts: &'a Parts) -> Result<&'a [u8], NoKey> {
+    fn extract<'a>(&'a self, parts: &'a Parts) -> Result<Decoded<'a>, NoKey> {
         let mut values = parts.headers.get_all(&self.name).iter();
         let value = values.next().ok_or_else(|| NoKey::Absent(self.absent.clone()))?;
         if values.any(|other| other != value) {
-            return Ok(SEVERAL);
+            return Ok(Decoded::plain(SEVERAL));
         }
-        Ok(value.as_bytes())
+        Ok(Decoded::plain(value))
     }
 }

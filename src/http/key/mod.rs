@@ -1,5 +1,7 @@
 //! Keys of HTTP requests: [`KeyExtractor`] and the extractors that come with the crate.
 
+mod any;
+mod bearer;
 mod client_ip;
 mod cookie;
 mod decoded;
@@ -8,6 +10,7 @@ mod extension;
 mod first_of;
 mod forwarded;
 mod header;
+mod host;
 mod no_key;
 #[cfg(feature = "axum")]
 mod path_param;
@@ -16,10 +19,14 @@ mod peer;
 mod route;
 mod trusted;
 
+use std::sync::Arc;
+
 use http::request::Parts;
 
 use crate::key::Key;
 
+pub use any::AnyKey;
+pub use bearer::BearerToken;
 pub use client_ip::ClientIp;
 pub use cookie::CookieKey;
 pub use decoded::Decoded;
@@ -27,6 +34,7 @@ pub use error::ExtractorError;
 pub use extension::ExtensionKey;
 pub use first_of::first_of;
 pub use header::HeaderKey;
+pub use host::HostKey;
 pub use no_key::{NoKey, Reason};
 #[cfg(feature = "axum")]
 pub use path_param::PathParam;
@@ -79,6 +87,18 @@ impl KeyExtractor for GlobalKey {
 
     fn extract<'a>(&'a self, _: &'a Parts) -> Result<(), NoKey> {
         Ok(())
+    }
+}
+
+/// An extractor that several layers share.
+impl<E: KeyExtractor> KeyExtractor for Arc<E> {
+    type Key<'a>
+        = E::Key<'a>
+    where
+        Self: 'a;
+
+    fn extract<'a>(&'a self, parts: &'a Parts) -> Result<Self::Key<'a>, NoKey> {
+        (**self).extract(parts)
     }
 }
 

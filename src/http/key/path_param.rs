@@ -65,7 +65,7 @@ impl KeyExtractor for PathParam {
         let nested = original.path().ends_with(parts.uri.path()) || parts.uri.path() == "/";
         let value = if nested { find(route.as_str(), original.path(), &self.name) } else { None };
         match value {
-            Some(value) => Ok(Decoded::new(value.as_bytes())),
+            Some(value) => Ok(Decoded::percent(value)),
             None => Err(NoKey::Misconfigured(self.unknown.clone())),
         }
     }
