@@ -38,7 +38,7 @@ pub struct Clock {
 #[derive(Clone)]
 enum Source {
     System(Instant),
-    Counter(Arc<Counter>),
+    Tsc(Arc<Tsc>),
     Manual(Arc<AtomicU64>),
     /// Another's time since the clock was made.
     #[cfg_attr(not(feature = "tokio"), allow(dead_code, reason = "only doors with timers have another time"))]
@@ -50,8 +50,8 @@ impl Clock {
     ///
     /// The first one made in a process may take some milliseconds to calibrate the counter.
     pub fn system() -> Self {
-        let source = match Counter::new() {
-            Some(counter) => Source::Counter(Arc::new(counter)),
+        let source = match Tsc::new() {
+            Some(tsc) => Source::Tsc(Arc::new(tsc)),
             None => Source::System(Instant::now()),
         };
         let since_unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -107,7 +107,7 @@ impl Clock {
     #[inline]
     pub(crate) fn now(&self) -> u64 {
         match &self.source {
-            Source::Counter(counter) => counter.now(),
+            Source::Tsc(tsc) => tsc.now(),
             Source::System(zero) => nanos(zero.elapsed()),
             Source::Manual(now) => now.load(Relaxed),
             Source::Followed(elapsed) => nanos(elapsed()),
@@ -136,7 +136,7 @@ impl fmt::Debug for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let source = match &self.source {
             Source::System(_) => "system",
-            Source::Counter(_) => "system, by counter",
+            Source::Tsc(_) => "system, by counter",
             Source::Manual(_) => "manual",
             Source::Followed(_) => "followed",
         };
@@ -150,7 +150,7 @@ fn nanos(duration: Duration) -> u64 {
 }
 
 /// The time stamp counter, set right by the kernel's clock every tenth of a second.
-struct Counter {
+struct Tsc {
     quanta: quanta::Clock,
     zero: Instant,
     /// Nanoseconds per tick, times 2^64. Measured once, when the process first needs it.
@@ -163,7 +163,7 @@ struct Counter {
     corrected_at: AtomicU64,
 }
 
-impl Counter {
+impl Tsc {
     /// A counter, where the kernel vouches for it.
     fn new() -> Option<Self> {
         let vouched = cfg!(all(target_os = "linux", target_arch = "x86_64"))
@@ -179,7 +179,7 @@ impl Counter {
         }
         let scale = nanos << 4;
         let interval = (100_000_000_u128 << 64) / u128::from(scale);
-        let counter = Self {
+        let tsc = Self {
             quanta,
             zero: Instant::now(),
             scale,
@@ -187,8 +187,8 @@ impl Counter {
             offset: AtomicU64::new(0),
             corrected_at: AtomicU64::new(0),
         };
-        counter.correct();
-        Some(counter)
+        tsc.correct();
+        Some(tsc)
     }
 
     #[inline]

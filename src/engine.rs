@@ -7,7 +7,7 @@ use crate::clock::Clock;
 use crate::decision::{Denied, Permit, Status};
 use crate::policy::{Policy, QUOTAS_MAX};
 use crate::rules::{Charged, GENERATIONS, Prepared, Rules};
-use crate::table::{Insertion, Slot, Table, Tenancy, WORDS_MAX, WhenFull, Words};
+use crate::table::{Insertion, Judge, Slot, Table, WORDS_MAX, WhenFull, Words};
 
 // One word for each quota.
 const _: () = assert!(QUOTAS_MAX == WORDS_MAX);
@@ -44,7 +44,7 @@ pub(crate) struct Charge {
 
 /// Rules at one moment, and what to ask of them.
 #[derive(Clone, Copy)]
-struct Question<'a> {
+struct Attempt<'a> {
     engine: &'a Engine,
     quotas: &'a [Prepared],
     version: u64,
@@ -56,7 +56,7 @@ struct Question<'a> {
 
 /// What a decision is made into: just the permit, or what giving back needs.
 trait Receipt {
-    fn of(question: &Question<'_>, permit: Permit, after: &Words) -> Self;
+    fn of(attempt: &Attempt<'_>, permit: Permit, after: &Words) -> Self;
 }
 
 impl Engine {
@@ -96,12 +96,12 @@ impl Engine {
         Fingerprint(key): Fingerprint,
         plan: usize,
         cost: u64,
-        answer: impl Fn(Question<'_>) -> Option<T>,
+        answer: impl Fn(Attempt<'_>) -> Option<T>,
     ) -> T {
         loop {
             let now = self.clock.now();
             let answered = match self.rules.initial(plan) {
-                Some(quotas) => answer(self.question(key, plan, cost, now, 0, quotas)),
+                Some(quotas) => answer(self.attempt(key, plan, cost, now, 0, quotas)),
                 None => self.ask_changed(key, plan, cost, now, &answer),
             };
             if let Some(answered) = answered {
@@ -118,19 +118,19 @@ impl Engine {
         plan: usize,
         cost: u64,
         now: u64,
-        answer: impl Fn(Question<'_>) -> Option<T>,
+        answer: impl Fn(Attempt<'_>) -> Option<T>,
     ) -> Option<T> {
         if self.rules.width() == 1 {
             let (version, quota) = self.rules.first(plan);
-            answer(self.question(key, plan, cost, now, version, &[quota]))
+            answer(self.attempt(key, plan, cost, now, version, &[quota]))
         } else {
             let snapshot = self.rules.all(plan);
-            answer(self.question(key, plan, cost, now, snapshot.version, snapshot.quotas()))
+            answer(self.attempt(key, plan, cost, now, snapshot.version, snapshot.quotas()))
         }
     }
 
     #[inline]
-    fn question<'a>(
+    fn attempt<'a>(
         &'a self,
         key: u64,
         plan: usize,
@@ -138,9 +138,9 @@ impl Engine {
         now: u64,
         version: u64,
         quotas: &'a [Prepared],
-    ) -> Question<'a> {
+    ) -> Attempt<'a> {
         let fingerprint = key | tag(version, plan);
-        Question { engine: self, quotas, version, fingerprint, now, cost }
+        Attempt { engine: self, quotas, version, fingerprint, now, cost }
     }
 
     #[inline]
@@ -157,47 +157,47 @@ impl Engine {
                     (version, copy.as_slice())
                 }
             };
-            let question = self.question(key.0, plan, cost, self.clock.now(), version, quotas);
-            if let Some(charged) = self.table.find(question.fingerprint).and_then(|slot| question.charge_at(slot)) {
-                return quotas[0].answer(charged, question.now);
+            let attempt = self.attempt(key.0, plan, cost, self.clock.now(), version, quotas);
+            if let Some(charged) = self.table.find(attempt.fingerprint).and_then(|slot| attempt.charge_at(slot)) {
+                return quotas[0].answer(charged, attempt.now);
             }
         }
-        self.ask(key, plan, cost, |question| question.check())
+        self.ask(key, plan, cost, |attempt| attempt.check())
     }
 
     pub(crate) fn charge(&self, key: Fingerprint, plan: usize, cost: u64) -> Result<Charge, Denied> {
-        self.ask(key, plan, cost, |question| question.check())
+        self.ask(key, plan, cost, |attempt| attempt.check())
     }
 
     pub(crate) fn peek(&self, key: Fingerprint, plan: usize) -> Status {
-        self.ask(key, plan, 0, |question| question.peek())
+        self.ask(key, plan, 0, |attempt| attempt.peek())
     }
 
     #[cfg(feature = "tokio")]
     pub(crate) fn foresee(&self, key: Fingerprint, plan: usize, ahead: u64, cost: u64) -> Denied {
-        self.ask(key, plan, cost, |question| question.foresee(ahead))
+        self.ask(key, plan, cost, |attempt| attempt.foresee(ahead))
     }
 
     pub(crate) fn reset(&self, key: Fingerprint, plan: usize) {
-        self.ask(key, plan, 0, |question| question.each_word(|_, _, _| 0).ok());
+        self.ask(key, plan, 0, |attempt| attempt.each_word(|_, _, _| 0).ok());
     }
 
     /// Gives back `cost` of whatever the key owes.
     pub(crate) fn refund(&self, key: Fingerprint, plan: usize, cost: u64) {
-        self.ask(key, plan, cost, |question| {
-            question.each_word_once(|quota, word, _| quota.counter.refund(word, question.now, cost, word))
+        self.ask(key, plan, cost, |attempt| {
+            attempt.each_word_once(|quota, word, _| quota.counter.refund(word, attempt.now, cost, word))
         });
     }
 
     /// Gives back `cost` of a charge. Of a charge under rules that have been replaced nothing can be told apart any
     /// more, and it stays.
     pub(crate) fn give_back(&self, key: Fingerprint, plan: usize, charge: &Charge, cost: u64) {
-        self.ask(key, plan, cost, |question| {
-            if question.version != charge.version {
+        self.ask(key, plan, cost, |attempt| {
+            if attempt.version != charge.version {
                 return Some(());
             }
             // The time is read anew after each word, as in `take_back`.
-            question.each_word_once(|quota, word, index| {
+            attempt.each_word_once(|quota, word, index| {
                 quota.counter.refund(word, self.clock.now(), cost, charge.words[index])
             })
         });
@@ -230,7 +230,7 @@ impl Engine {
     }
 }
 
-impl Question<'_> {
+impl Attempt<'_> {
     /// `None` when the rules have been replaced meanwhile.
     fn check<R: Receipt>(&self) -> Option<Result<R, Denied>> {
         if self.cost == 0 {
@@ -352,9 +352,9 @@ impl Question<'_> {
         let mask = self.engine.tag_mask;
         if charged > 0 && self.engine.table.owner(slot) & !mask == self.fingerprint & !mask {
             let plan = (self.fingerprint & mask) >> GENERATION_BITS;
-            self.engine.ask(Fingerprint(self.fingerprint & !mask), plan as usize, self.cost, |question| {
-                question.each_word_once(|quota, word, index| match index < charged {
-                    true => quota.counter.refund(word, question.now, self.cost, word),
+            self.engine.ask(Fingerprint(self.fingerprint & !mask), plan as usize, self.cost, |attempt| {
+                attempt.each_word_once(|quota, word, index| match index < charged {
+                    true => quota.counter.refund(word, attempt.now, self.cost, word),
                     false => word,
                 })
             });
@@ -483,7 +483,7 @@ impl Question<'_> {
     }
 }
 
-impl Tenancy for &Question<'_> {
+impl Judge for &Attempt<'_> {
     type Refusal = Denied;
 
     fn is_current(&self) -> bool {
@@ -508,7 +508,7 @@ impl Tenancy for &Question<'_> {
     }
 
     fn decide(&self, words: &Words) -> Result<Words, Denied> {
-        Question::decide(self, words)
+        Attempt::decide(self, words)
     }
 
     fn carry(&self, owner: u64, index: usize, word: u64) -> u64 {
@@ -517,13 +517,13 @@ impl Tenancy for &Question<'_> {
 }
 
 impl Receipt for Permit {
-    fn of(_: &Question<'_>, permit: Permit, _: &Words) -> Self {
+    fn of(_: &Attempt<'_>, permit: Permit, _: &Words) -> Self {
         permit
     }
 }
 
 impl Receipt for Charge {
-    fn of(question: &Question<'_>, permit: Permit, after: &Words) -> Self {
-        Charge { permit, version: question.version, words: *after }
+    fn of(attempt: &Attempt<'_>, permit: Permit, after: &Words) -> Self {
+        Charge { permit, version: attempt.version, words: *after }
     }
 }

@@ -112,7 +112,7 @@ pub(crate) enum Insertion {
 }
 
 /// What [`Table::insert`] has to know of words. All of it is called under a lock, and must be the limiter's own.
-pub(crate) trait Tenancy {
+pub(crate) trait Judge {
     /// Why a key does not get what it asked for.
     type Refusal;
 
@@ -242,12 +242,12 @@ impl Table {
     /// Finds a key, or a place for it, under its stripe's lock. The place begins with words of 0, or, where newcomers
     /// share, with the stripe's shared words.
     #[cold]
-    pub(crate) fn insert<T: Tenancy>(&self, fingerprint: u64, tenancy: T) -> Result<Insertion, T::Refusal> {
+    pub(crate) fn insert<T: Judge>(&self, fingerprint: u64, judge: T) -> Result<Insertion, T::Refusal> {
         let mut stripe = self.stripe(fingerprint).lock();
-        if !tenancy.is_current() {
+        if !judge.is_current() {
             return Ok(Insertion::Stale);
         }
-        let mut candidate = match self.candidate(fingerprint, &tenancy) {
+        let mut candidate = match self.candidate(fingerprint, &judge) {
             Err(slot) => return Ok(Insertion::Present(slot)),
             Ok(candidate) => candidate,
         };
@@ -257,10 +257,10 @@ impl Table {
             WhenFull::Share => {
                 // A change of rules may not have come here yet, and the asker be of the new ones.
                 let (owner, words) = stripe.shared;
-                self.carried(words, |index, word| if owner == tag { word } else { tenancy.carry(owner, index, word) })
+                self.carried(words, |index, word| if owner == tag { word } else { judge.carry(owner, index, word) })
             }
         };
-        let words = tenancy.decide(&before)?;
+        let words = judge.decide(&before)?;
         loop {
             match candidate {
                 Some(Candidate { debt: Some(_), .. }) | None if self.when_full == WhenFull::Share => {
@@ -278,7 +278,7 @@ impl Table {
                 // Every slot is changing hands at this moment, so each has a claimer about to finish.
                 None => sync::spin(),
             }
-            candidate = match self.candidate(fingerprint, &tenancy) {
+            candidate = match self.candidate(fingerprint, &judge) {
                 Err(slot) => return Ok(Insertion::Present(slot)),
                 Ok(candidate) => candidate,
             };
@@ -286,22 +286,22 @@ impl Table {
     }
 
     /// Brings a key that stands under another tag under this one, if it does.
-    pub(crate) fn bring<T: Tenancy>(&self, fingerprint: u64, tenancy: T) -> Option<Slot> {
+    pub(crate) fn bring<T: Judge>(&self, fingerprint: u64, judge: T) -> Option<Slot> {
         let key = |fingerprint: u64| fingerprint & !self.tag_mask;
         let slots = || self.homes(fingerprint).into_iter().flat_map(|home| (home..home + WAYS).map(Slot));
         let stands = |slot: &Slot| key(self.cells[slot.0].load(Relaxed)) == key(fingerprint);
         slots().find(stands)?;
         let _stripe = self.stripe(fingerprint).lock();
-        if !tenancy.is_current() {
+        if !judge.is_current() {
             return None;
         }
         let slot = slots().find(|slot| stands(slot) && self.cell(*slot, 0).load(Acquire) != CLAIMED)?;
-        self.retag(slot, fingerprint, |owner, index, word| tenancy.carry(owner, index, word)).then_some(slot)
+        self.retag(slot, fingerprint, |owner, index, word| judge.carry(owner, index, word)).then_some(slot)
     }
 
     /// Brings every key under the tag that `current` gives it, and the words that newcomers share along with them.
     /// Afterwards no other tag is left, and none comes back, if insertions have been told before by
-    /// [`Tenancy::is_current`].
+    /// [`Judge::is_current`].
     pub(crate) fn carry_over(&self, current: impl Fn(u64) -> u64, carry: impl Fn(u64, usize, u64) -> u64) {
         for stripe in &self.stripes {
             // Also waits for whoever was inserting under an old tag.
@@ -375,7 +375,7 @@ impl Table {
 
     /// The best slot to claim, or, as the error, the slot where the key already stands.
     /// A key that stands under another tag is brought under this one.
-    fn candidate<T: Tenancy>(&self, fingerprint: u64, tenancy: &T) -> Result<Option<Candidate>, Slot> {
+    fn candidate<T: Judge>(&self, fingerprint: u64, judge: &T) -> Result<Option<Candidate>, Slot> {
         let mut best: Option<Candidate> = None;
         for home in self.homes(fingerprint) {
             let mut free = None;
@@ -395,13 +395,13 @@ impl Table {
                     continue;
                 }
                 if owner & !self.tag_mask == fingerprint & !self.tag_mask {
-                    if self.retag(slot, fingerprint, |owner, index, word| tenancy.carry(owner, index, word)) {
+                    if self.retag(slot, fingerprint, |owner, index, word| judge.carry(owner, index, word)) {
                         return Err(slot);
                     }
                     crowd += 1;
                     continue;
                 }
-                let owed = if owner == 0 { None } else { tenancy.debt(owner, &words) };
+                let owed = if owner == 0 { None } else { judge.debt(owner, &words) };
                 match owed {
                     None => free = free.or(Some(Candidate { slot, word: words[0], debt: None, crowd: 0 })),
                     owed => {

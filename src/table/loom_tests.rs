@@ -53,7 +53,7 @@ struct Asker {
     current: bool,
 }
 
-impl Tenancy for Asker {
+impl Judge for Asker {
     type Refusal = ();
 
     fn is_current(&self) -> bool {
