@@ -5,34 +5,23 @@ use std::hash::{BuildHasher, Hash};
 use crate::algorithm::{Counter, Verdict};
 use crate::clock::Clock;
 use crate::decision::{Denied, Permit, Status};
+use crate::fingerprint::{Fingerprint, Owner, TagMask};
 use crate::policy::{Policy, QUOTAS_MAX};
-use crate::rules::{Charged, GENERATIONS, Prepared, Rules};
+use crate::queue::{Bounds, Queues};
+use crate::rules::{Charged, Prepared, Rules};
 use crate::table::{Insertion, Judge, Slot, Table, WORDS_MAX, WhenFull, Words};
 
 // One word for each quota.
 const _: () = assert!(QUOTAS_MAX == WORDS_MAX);
-
-/// The bits of a fingerprint that tell the generation of rules by which its words are to be read.
-const GENERATION_BITS: u32 = GENERATIONS.trailing_zeros();
-
-/// What a fingerprint says of how the key's words are to be read.
-#[inline]
-fn tag(version: u64, plan: usize) -> u64 {
-    (version % GENERATIONS) | ((plan as u64) << GENERATION_BITS)
-}
 
 pub(crate) struct Engine {
     hasher: ahash::RandomState,
     rules: Rules,
     clock: Clock,
     table: Table,
-    /// The low bits of a fingerprint, which are not the key's: the generation, and above it the plan.
-    tag_mask: u64,
+    tag_mask: TagMask,
+    queues: Queues,
 }
-
-/// A key's fingerprint, with the tag still 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Fingerprint(pub(crate) u64);
 
 /// What was charged, so that some of it can be given back.
 #[derive(Clone, Copy, Debug)]
@@ -48,8 +37,8 @@ struct Attempt<'a> {
     engine: &'a Engine,
     quotas: &'a [Prepared],
     version: u64,
-    /// The key's fingerprint with the tag of this version and plan.
-    fingerprint: u64,
+    /// The key, under the tag of this version and plan.
+    owner: Owner,
     now: u64,
     cost: u64,
 }
@@ -60,15 +49,21 @@ trait Receipt {
 }
 
 impl Engine {
-    pub(crate) fn new(policies: Vec<Policy>, capacity: usize, when_full: WhenFull, clock: Clock) -> Self {
+    pub(crate) fn new(
+        policies: Vec<Policy>,
+        capacity: usize,
+        when_full: WhenFull,
+        clock: Clock,
+        waiters: Bounds,
+    ) -> Self {
         let rules = Rules::new(policies, clock.unix_nanos_at_zero());
-        let plan_bits = rules.plans().next_power_of_two().trailing_zeros();
-        let tag_mask = (1 << (GENERATION_BITS + plan_bits)) - 1;
+        let tag_mask = rules.tag_mask();
         let table = Table::new(capacity, rules.width(), when_full, tag_mask);
         // The standard library seeds this from the operating system. Four outputs of its keyed SipHash make the secret.
         let entropy = std::hash::RandomState::new();
         let [a, b, c, d] = [0_u64, 1, 2, 3].map(|n| entropy.hash_one(n));
-        Self { hasher: ahash::RandomState::with_seeds(a, b, c, d), rules, clock, table, tag_mask }
+        let hasher = ahash::RandomState::with_seeds(a, b, c, d);
+        Self { hasher, rules, clock, table, tag_mask, queues: Queues::new(waiters) }
     }
 
     pub(crate) fn rules(&self) -> &Rules {
@@ -83,21 +78,19 @@ impl Engine {
         &self.table
     }
 
-    /// Never 0 but for the tag, because 0 is the table's empty slot.
+    /// Who waits for which key.
+    pub(crate) fn queues(&self) -> &Queues {
+        &self.queues
+    }
+
     #[inline]
     pub(crate) fn fingerprint<K: Hash + ?Sized>(&self, key: &K) -> Fingerprint {
-        Fingerprint((self.hasher.hash_one(key) & !self.tag_mask).max(self.tag_mask + 1))
+        Fingerprint::new(self.hasher.hash_one(key), self.tag_mask)
     }
 
     /// Which version, plan and quotas to ask, for as long as they are current.
     #[inline]
-    fn ask<T>(
-        &self,
-        Fingerprint(key): Fingerprint,
-        plan: usize,
-        cost: u64,
-        answer: impl Fn(Attempt<'_>) -> Option<T>,
-    ) -> T {
+    fn ask<T>(&self, key: Fingerprint, plan: usize, cost: u64, answer: impl Fn(Attempt<'_>) -> Option<T>) -> T {
         loop {
             let now = self.clock.now();
             let answered = match self.rules.initial(plan) {
@@ -114,7 +107,7 @@ impl Engine {
     #[inline(never)]
     fn ask_changed<T>(
         &self,
-        key: u64,
+        key: Fingerprint,
         plan: usize,
         cost: u64,
         now: u64,
@@ -132,15 +125,15 @@ impl Engine {
     #[inline]
     fn attempt<'a>(
         &'a self,
-        key: u64,
+        key: Fingerprint,
         plan: usize,
         cost: u64,
         now: u64,
         version: u64,
         quotas: &'a [Prepared],
     ) -> Attempt<'a> {
-        let fingerprint = key | tag(version, plan);
-        Attempt { engine: self, quotas, version, fingerprint, now, cost }
+        let owner = key.under(Rules::tag(version, plan));
+        Attempt { engine: self, quotas, version, owner, now, cost }
     }
 
     #[inline]
@@ -157,8 +150,8 @@ impl Engine {
                     (version, copy.as_slice())
                 }
             };
-            let attempt = self.attempt(key.0, plan, cost, self.clock.now(), version, quotas);
-            if let Some(charged) = self.table.find(attempt.fingerprint).and_then(|slot| attempt.charge_at(slot)) {
+            let attempt = self.attempt(key, plan, cost, self.clock.now(), version, quotas);
+            if let Some(charged) = self.table.find(attempt.owner).and_then(|slot| attempt.charge_at(slot)) {
                 return quotas[0].answer(charged, attempt.now);
             }
         }
@@ -208,21 +201,23 @@ impl Engine {
     pub(crate) fn replace_policy(&self, plan: usize, policy: Policy) {
         self.rules.replace(plan, policy, || {
             let now = self.clock.now();
-            let generation = self.rules.version() % GENERATIONS;
-            let current = |owner: u64| (owner & !(GENERATIONS - 1)) | generation;
-            let carry = |owner: u64, index: usize, word: u64| self.carry(owner, current(owner), index, word, now);
+            let version = self.rules.version();
+            let current = |owner: Owner| {
+                let plan = Rules::plan(owner.tag(self.tag_mask));
+                owner.key(self.tag_mask).under(Rules::tag(version, plan))
+            };
+            let carry = |owner: Owner, index: usize, word: u64| self.carry(owner, current(owner), index, word, now);
             self.table.carry_over(current, carry);
         });
     }
 
     /// The quota by which an entry's word is to be read.
-    fn quota_of(&self, owner: u64, index: usize) -> Option<Prepared> {
-        let tag = owner & self.tag_mask;
-        self.rules.of_generation(tag % GENERATIONS, (tag >> GENERATION_BITS) as usize, index)
+    fn quota_of(&self, owner: Owner, index: usize) -> Option<Prepared> {
+        self.rules.of(owner.tag(self.tag_mask), index)
     }
 
     /// A word as it is to be read under another tag.
-    fn carry(&self, from: u64, to: u64, index: usize, word: u64, now: u64) -> u64 {
+    fn carry(&self, from: Owner, to: Owner, index: usize, word: u64, now: u64) -> u64 {
         match (self.quota_of(from, index), self.quota_of(to, index)) {
             (Some(from), Some(to)) => to.counter.carry(&from.counter, word, now),
             _ => 0,
@@ -237,7 +232,7 @@ impl Attempt<'_> {
             // Nothing to charge: no window opens, no place is taken, and time that stepped back cannot deny it.
             return Some(Ok(self.receipt(&self.words_now()?)));
         }
-        if let Some(slot) = self.engine.table.find(self.fingerprint) {
+        if let Some(slot) = self.engine.table.find(self.owner) {
             if let Some(answer) = self.check_at(slot) {
                 return Some(answer);
             }
@@ -249,7 +244,7 @@ impl Attempt<'_> {
     #[cold]
     fn check_new<R: Receipt>(&self) -> Option<Result<R, Denied>> {
         loop {
-            match self.engine.table.insert(self.fingerprint, self) {
+            match self.engine.table.insert(self.owner, self) {
                 Err(denied) => return Some(Err(denied)),
                 Ok(Insertion::Stale) => return None,
                 Ok(Insertion::Done(after)) => return Some(Ok(self.receipt(&after))),
@@ -303,7 +298,7 @@ impl Attempt<'_> {
     fn charge(&self, slot: Slot, decide: impl Fn(u64) -> Verdict) -> Option<(Verdict, u64)> {
         let table = &self.engine.table;
         loop {
-            let word = table.word(slot, self.fingerprint, 0)?;
+            let word = table.word(slot, self.owner, 0)?;
             let verdict = decide(word);
             match verdict {
                 Verdict::Allow(next) if next == word || table.replace(slot, 0, word, next) => {
@@ -327,7 +322,7 @@ impl Attempt<'_> {
             };
             for (index, quota) in self.quotas.iter().enumerate() {
                 while after[index] != words[index] && !table.replace(slot, index, words[index], after[index]) {
-                    let Some(word) = table.word(slot, self.fingerprint, index) else {
+                    let Some(word) = table.word(slot, self.owner, index) else {
                         self.abandon(slot, index);
                         return None;
                     };
@@ -350,9 +345,9 @@ impl Attempt<'_> {
     #[cold]
     fn abandon(&self, slot: Slot, charged: usize) {
         let mask = self.engine.tag_mask;
-        if charged > 0 && self.engine.table.owner(slot) & !mask == self.fingerprint & !mask {
-            let plan = (self.fingerprint & mask) >> GENERATION_BITS;
-            self.engine.ask(Fingerprint(self.fingerprint & !mask), plan as usize, self.cost, |attempt| {
+        let key = self.owner.key(mask);
+        if charged > 0 && self.engine.table.owner(slot).key(mask) == key {
+            self.engine.ask(key, Rules::plan(self.owner.tag(mask)), self.cost, |attempt| {
                 attempt.each_word_once(|quota, word, index| match index < charged {
                     true => quota.counter.refund(word, attempt.now, self.cost, word),
                     false => word,
@@ -377,7 +372,7 @@ impl Attempt<'_> {
     fn change_word(&self, slot: Slot, index: usize, change: impl Fn(u64) -> u64) -> Option<()> {
         let table = &self.engine.table;
         loop {
-            let word = table.word(slot, self.fingerprint, index)?;
+            let word = table.word(slot, self.owner, index)?;
             let next = change(word);
             if next == word || table.replace(slot, index, word, next) {
                 return Some(());
@@ -408,13 +403,13 @@ impl Attempt<'_> {
     /// Where the key stands, brought under these rules if it stood under others.
     fn place(&self) -> Option<Slot> {
         let table = &self.engine.table;
-        table.find(self.fingerprint).or_else(|| table.bring(self.fingerprint, self))
+        table.find(self.owner).or_else(|| table.bring(self.owner, self))
     }
 
     fn words(&self, slot: Slot) -> Option<Words> {
         let mut words = [0; WORDS_MAX];
         for (index, word) in words[..self.quotas.len()].iter_mut().enumerate() {
-            *word = self.engine.table.word(slot, self.fingerprint, index)?;
+            *word = self.engine.table.word(slot, self.owner, index)?;
         }
         Some(words)
     }
@@ -492,12 +487,12 @@ impl Judge for &Attempt<'_> {
 
     /// What would be forgiven if these words were lost: the most that any quota would forgive, because one request
     /// charges them all. `None` if nothing would.
-    fn debt(&self, owner: u64, words: &Words) -> Option<u64> {
+    fn debt(&self, owner: Owner, words: &Words) -> Option<u64> {
         let owed = |quota: &Prepared, word: u64| {
             (!quota.counter.is_fresh(word, self.now)).then(|| quota.counter.debt(word, self.now))
         };
         let mask = self.engine.tag_mask;
-        if owner & mask == self.fingerprint & mask {
+        if owner.tag(mask) == self.owner.tag(mask) {
             return self.quotas.iter().zip(words).filter_map(|(quota, word)| owed(quota, *word)).max();
         }
         let others = (0..self.quotas.len()).filter_map(|index| {
@@ -511,8 +506,8 @@ impl Judge for &Attempt<'_> {
         Attempt::decide(self, words)
     }
 
-    fn carry(&self, owner: u64, index: usize, word: u64) -> u64 {
-        self.engine.carry(owner, self.fingerprint, index, word, self.now)
+    fn carry(&self, owner: Owner, index: usize, word: u64) -> u64 {
+        self.engine.carry(owner, self.owner, index, word, self.now)
     }
 }
 

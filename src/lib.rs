@@ -51,6 +51,7 @@ mod clock;
 mod decision;
 mod engine;
 mod error;
+mod fingerprint;
 #[cfg(feature = "tower")]
 pub mod http;
 mod key;

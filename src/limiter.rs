@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use crate::clock::Clock;
 use crate::decision::{Denied, Permit, Status};
-use crate::engine::{Charge, Engine, Fingerprint};
+use crate::engine::{Charge, Engine};
+use crate::fingerprint::Fingerprint;
 use crate::plan::{Plan, PlanError, PlanErrorKind};
 use crate::policy::{IntoPolicy, Policy};
-use crate::queue::{Bounds, Queues};
+use crate::queue::Bounds;
 use crate::reservation::Reservation;
 use crate::table::WhenFull;
 use crate::throttle::Reports;
@@ -58,7 +59,6 @@ struct Inner {
     plans: Vec<String>,
     #[cfg_attr(not(feature = "tower"), allow(dead_code, reason = "only doors report"))]
     reports: Reports,
-    queues: Queues,
 }
 
 impl RateLimiter {
@@ -132,7 +132,7 @@ impl RateLimiter {
         if let Some(plan) = self.plan.index() {
             let key = self.inner.engine.fingerprint(key);
             self.inner.engine.refund(key, plan, cost);
-            self.inner.queues.nudge(key.0);
+            self.inner.engine.queues().nudge(key);
         }
     }
 
@@ -151,7 +151,7 @@ impl RateLimiter {
         if let Some(plan) = self.plan.index() {
             let key = self.inner.engine.fingerprint(key);
             self.inner.engine.reset(key, plan);
-            self.inner.queues.nudge(key.0);
+            self.inner.engine.queues().nudge(key);
         }
     }
 
@@ -207,7 +207,7 @@ impl RateLimiter {
         let policy = policy.into();
         PlanErrorKind::check_shape(self.inner.engine.rules().width(), &policy)?;
         self.inner.engine.replace_policy(plan, policy);
-        self.inner.queues.nudge_all();
+        self.inner.engine.queues().nudge_all();
         Ok(())
     }
 
@@ -220,7 +220,7 @@ impl RateLimiter {
             capacity: table.slots(),
             evicted: counts.evicted,
             shared: counts.shared,
-            waiters: self.inner.queues.waiters(),
+            waiters: self.inner.engine.queues().waiters(),
         }
     }
 
@@ -239,7 +239,7 @@ impl RateLimiter {
     pub(crate) fn give_back(&self, key: Fingerprint, charge: &Charge, cost: u64) {
         if let Some(plan) = self.plan.index() {
             self.inner.engine.give_back(key, plan, charge, cost);
-            self.inner.queues.nudge(key.0);
+            self.inner.engine.queues().nudge(key);
         }
     }
 
@@ -266,21 +266,21 @@ impl RateLimiter {
 #[cfg(any(feature = "tower", feature = "tokio"))]
 impl RateLimiter {
     #[inline]
-    pub(crate) fn fingerprint<K: Hash + ?Sized>(&self, key: &K) -> u64 {
-        self.inner.engine.fingerprint(key).0
+    pub(crate) fn fingerprint<K: Hash + ?Sized>(&self, key: &K) -> Fingerprint {
+        self.inner.engine.fingerprint(key)
     }
 
     #[cfg(feature = "tower")]
     #[inline]
-    pub(crate) fn check_fingerprint(&self, fingerprint: u64, cost: u64) -> Result<Permit, Denied> {
+    pub(crate) fn check_fingerprint(&self, fingerprint: Fingerprint, cost: u64) -> Result<Permit, Denied> {
         match self.plan.index() {
-            Some(plan) => self.inner.engine.check(Fingerprint(fingerprint), plan, cost),
+            Some(plan) => self.inner.engine.check(fingerprint, plan, cost),
             None => Ok(Permit::UNLIMITED),
         }
     }
 
-    pub(crate) fn reserve_fingerprint(&self, fingerprint: u64, cost: u64) -> Result<Reservation, Denied> {
-        Reservation::new(self, Fingerprint(fingerprint), cost)
+    pub(crate) fn reserve_fingerprint(&self, fingerprint: Fingerprint, cost: u64) -> Result<Reservation, Denied> {
+        Reservation::new(self, fingerprint, cost)
     }
 }
 
@@ -289,17 +289,13 @@ impl RateLimiter {
 impl RateLimiter {
     /// What a denial would say if `ahead` had to pass first, one by one; it may say that there is no time to wait.
     /// Where several quotas, or costs that do not fill a window, hold each other up, it may be longer.
-    pub(crate) fn foresee(&self, fingerprint: u64, ahead: u64, cost: u64) -> Denied {
+    pub(crate) fn foresee(&self, fingerprint: Fingerprint, ahead: u64, cost: u64) -> Denied {
         let plan = self.plan.index().unwrap_or_default(); // who is unlimited never asks
-        self.inner.engine.foresee(Fingerprint(fingerprint), plan, ahead, cost)
+        self.inner.engine.foresee(fingerprint, plan, ahead, cost)
     }
 
     pub(crate) fn is_unlimited(&self) -> bool {
         self.plan.index().is_none()
-    }
-
-    pub(crate) fn queues(&self) -> &Queues {
-        &self.inner.queues
     }
 }
 
@@ -400,9 +396,9 @@ impl RateLimiterBuilder {
     pub fn build(self) -> RateLimiter {
         let (plans, mut policies): (Vec<_>, Vec<_>) = self.plans.into_iter().unzip();
         policies.insert(0, self.policy);
-        let engine = Engine::new(policies, self.capacity, self.when_full, self.clock.unwrap_or_default());
-        let queues = Queues::new(self.waiters);
-        let inner = Inner { engine, plans, reports: Reports::default(), queues };
+        let clock = self.clock.unwrap_or_default();
+        let engine = Engine::new(policies, self.capacity, self.when_full, clock, self.waiters);
+        let inner = Inner { engine, plans, reports: Reports::default() };
         RateLimiter { inner: Arc::new(inner), plan: Plan::DEFAULT }
     }
 }

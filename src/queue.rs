@@ -26,6 +26,8 @@ use std::task::Waker;
 
 use sync::{AtomicUsize, Mutex, MutexGuard, Ordering::Relaxed, Ordering::SeqCst, fence};
 
+use crate::fingerprint::Fingerprint;
+
 /// So that keys that wait do not hold each other up. Two cores are served by few; the lock is held for some 100 ns.
 const STRIPES: usize = if cfg!(tollgate_loom) { 2 } else { 8 };
 
@@ -49,8 +51,8 @@ impl Default for Bounds {
 /// A queue for each key that has waiters.
 #[derive(Debug)]
 pub(crate) struct Queues {
-    /// Lines by fingerprint. A line is never empty.
-    stripes: [Mutex<HashMap<u64, Line>>; STRIPES],
+    /// Lines by key. A line is never empty.
+    stripes: [Mutex<HashMap<Fingerprint, Line>>; STRIPES],
     /// In all lines together.
     waiters: AtomicUsize,
     bounds: Bounds,
@@ -78,7 +80,7 @@ struct Waiter {
 /// A place in a queue, until [`Queues::leave`].
 #[derive(Debug)]
 pub(crate) struct Ticket {
-    fingerprint: u64,
+    fingerprint: Fingerprint,
     number: u64,
 }
 
@@ -128,7 +130,7 @@ impl Queues {
     /// has spoken, so nobody overtakes.
     pub(crate) fn join<D, T>(
         &self,
-        fingerprint: u64,
+        fingerprint: Fingerprint,
         cost: u64,
         bounds: Bounds,
         judge: impl FnOnce(u64) -> ControlFlow<T, D>,
@@ -201,7 +203,7 @@ impl Queues {
     }
 
     /// Has the first in the queue of a key ask again: more may pass than it was told.
-    pub(crate) fn nudge(&self, fingerprint: u64) {
+    pub(crate) fn nudge(&self, fingerprint: Fingerprint) {
         if !self.somebody_waits() {
             return;
         }
@@ -227,13 +229,13 @@ impl Queues {
         self.waiters() > 0
     }
 
-    fn stripe(&self, fingerprint: u64) -> MutexGuard<'_, HashMap<u64, Line>> {
+    fn stripe(&self, fingerprint: Fingerprint) -> MutexGuard<'_, HashMap<Fingerprint, Line>> {
         // The top bits; the table's buckets and the map's use others.
-        self.stripes[(fingerprint >> 61) as usize % STRIPES].lock()
+        self.stripes[(fingerprint.bits() >> 61) as usize % STRIPES].lock()
     }
 
     /// Removes a waiter, and its line if it was the last.
-    fn remove(&self, lines: &mut HashMap<u64, Line>, ticket: &Ticket) -> Gone {
+    fn remove(&self, lines: &mut HashMap<Fingerprint, Line>, ticket: &Ticket) -> Gone {
         let line = lines.get_mut(&ticket.fingerprint).expect("a ticket's line has its waiter");
         let was_first = line.waiters.first_key_value().is_some_and(|(number, _)| *number == ticket.number);
         let waiter = line.waiters.remove(&ticket.number).expect("a ticket's line has its waiter");

@@ -5,7 +5,8 @@ use std::fmt;
 #[cfg(feature = "tower")]
 use crate::decision::Status;
 use crate::decision::{Denied, Permit};
-use crate::engine::{Charge, Fingerprint};
+use crate::engine::Charge;
+use crate::fingerprint::Fingerprint;
 use crate::limiter::RateLimiter;
 
 /// A charge by estimate, from [`RateLimiter::reserve`].

@@ -13,6 +13,7 @@
 
 use crate::algorithm::{Cells, Counter, Verdict};
 use crate::decision::{Denied, Permit, Status};
+use crate::fingerprint::{Tag, TagMask};
 use crate::name::Name;
 use crate::policy::{Policy, QUOTAS_MAX};
 use crate::quota::WINDOW_AMOUNT_MAX;
@@ -23,7 +24,10 @@ const CELLS: usize = 5 + 1 + 4;
 
 /// How many generations of rules can be told apart: the current one and the one before, whose keys are being
 /// carried over.
-pub(crate) const GENERATIONS: u64 = 4;
+const GENERATIONS: u64 = 4;
+
+/// The low bits of a tag tell the generation, the others the plan.
+const GENERATION_BITS: u32 = GENERATIONS.trailing_zeros();
 
 /// A quota, prepared for answering.
 #[derive(Clone, Copy, Debug)]
@@ -109,6 +113,22 @@ impl Rules {
     #[inline]
     pub(crate) fn version(&self) -> u64 {
         self.version.load(Acquire)
+    }
+
+    /// Which bits of a fingerprint tags take.
+    pub(crate) fn tag_mask(&self) -> TagMask {
+        TagMask::new(GENERATION_BITS + self.plans.next_power_of_two().trailing_zeros())
+    }
+
+    /// The tag of words that are read by a plan's quotas of a version.
+    #[inline]
+    pub(crate) fn tag(version: u64, plan: usize) -> Tag {
+        Tag::new((version % GENERATIONS) | ((plan as u64) << GENERATION_BITS))
+    }
+
+    /// The plan that a tag tells.
+    pub(crate) fn plan(tag: Tag) -> usize {
+        (tag.bits() >> GENERATION_BITS) as usize
     }
 
     /// The policy of a plan, as it was given.
@@ -199,9 +219,10 @@ impl Rules {
         Snapshot { version, quotas, width: self.width }
     }
 
-    /// A quota as it was in the generation that an entry is marked with; `None` if that is neither the current one nor the
+    /// A quota by which words under a tag are to be read; `None` if the tag's generation is neither the current one nor the
     /// one before.
-    pub(crate) fn of_generation(&self, generation: u64, plan: usize, index: usize) -> Option<Prepared> {
+    pub(crate) fn of(&self, tag: Tag, index: usize) -> Option<Prepared> {
+        let (generation, plan) = (tag.bits() % GENERATIONS, Self::plan(tag));
         let (_, numbers) = self.read(|version| {
             let age = version.wrapping_sub(generation) % GENERATIONS;
             let known = plan < self.plans && age <= 1.min(version);

@@ -42,6 +42,7 @@
 //!
 //! The model checker explores these interleavings: `RUSTFLAGS="--cfg tollgate_loom" cargo test --release --lib loom`.
 
+use crate::fingerprint::{Fingerprint, Owner, TagMask};
 use sync::{AtomicU64, Mutex, Ordering::Acquire, Ordering::Relaxed, Ordering::Release, zeroed};
 
 /// Slots in a bucket: as many fingerprints as fit a cache line.
@@ -90,8 +91,7 @@ pub(crate) struct Table {
     buckets: usize,
     /// Words per key.
     width: usize,
-    /// The low bits of a fingerprint that say how the key's words are to be read, not which key it is.
-    tag_mask: u64,
+    tag_mask: TagMask,
     when_full: WhenFull,
     stripes: Box<[Stripe]>,
 }
@@ -120,13 +120,13 @@ pub(crate) trait Judge {
     fn is_current(&self) -> bool;
 
     /// What an entry owes: `None` if it is as good as never seen.
-    fn debt(&self, owner: u64, words: &Words) -> Option<u64>;
+    fn debt(&self, owner: Owner, words: &Words) -> Option<u64>;
 
     /// What the key's words become, if they are these now.
     fn decide(&self, words: &Words) -> Result<Words, Self::Refusal>;
 
     /// A word of the same key under another tag, as it is to be read under the asker's.
-    fn carry(&self, owner: u64, index: usize, word: u64) -> u64;
+    fn carry(&self, owner: Owner, index: usize, word: u64) -> u64;
 }
 
 /// Padded to a cache line, so that two stripes' locks do not slow each other down.
@@ -134,8 +134,9 @@ pub(crate) trait Judge {
 struct Stripe(Mutex<StripeState>);
 
 struct StripeState {
-    /// The words that newcomers share when the table is full ([`WhenFull::Share`]), and the tag by which they are to be read.
-    shared: (u64, Words),
+    /// The words that newcomers share when the table is full ([`WhenFull::Share`]), under the tag by which they are to be
+    /// read. Their owner is no key.
+    shared: (Owner, Words),
     counts: Counts,
 }
 
@@ -153,7 +154,7 @@ pub(crate) struct Counts {
 impl Table {
     /// A table for `capacity` keys of `width` words. An eighth more slots are made than asked for, because keys do not
     /// spread evenly over buckets.
-    pub(crate) fn new(capacity: usize, width: usize, when_full: WhenFull, tag_mask: u64) -> Self {
+    pub(crate) fn new(capacity: usize, width: usize, when_full: WhenFull, tag_mask: TagMask) -> Self {
         assert!(
             (1..=CAPACITY_MAX).contains(&capacity),
             "a table's capacity is between 1 and 2^32 keys, not {capacity}"
@@ -162,7 +163,7 @@ impl Table {
         let buckets = (capacity + capacity / 8).div_ceil(WAYS).max(if cfg!(tollgate_loom) { 1 } else { 2 });
         let cells = zeroed((buckets * (1 + width) + 1) * WAYS);
         let first = cells.as_ptr().align_offset(64).min(WAYS);
-        let stripe = || StripeState { shared: (0, [0; WORDS_MAX]), counts: Counts::default() };
+        let stripe = || StripeState { shared: (Owner::NOBODY, [0; WORDS_MAX]), counts: Counts::default() };
         let stripes = (0..STRIPES).map(|_| Stripe(Mutex::new(stripe()))).collect();
         Self { cells, first, buckets, width, tag_mask, when_full, stripes }
     }
@@ -183,27 +184,26 @@ impl Table {
         })
     }
 
-    /// The first cells of the two buckets where a fingerprint may live, whatever its tag. Both come from the fingerprint, each from a
-    /// half of it, by multiplication instead of division (Lemire 2016, "fast range").
+    /// The first cells of the two buckets where a key may live. Both come from the fingerprint, each from a half of it, by
+    /// multiplication instead of division (Lemire 2016, "fast range").
     #[inline]
-    fn homes(&self, fingerprint: u64) -> [usize; 2] {
+    fn homes(&self, key: Fingerprint) -> [usize; 2] {
         let place = |half: u64| ((half * self.buckets as u64) >> 32) as usize;
-        let fingerprint = fingerprint & !self.tag_mask;
-        let one = place(fingerprint >> 32);
-        let mut two = place(fingerprint & 0xffff_ffff);
+        let one = place(key.bits() >> 32);
+        let mut two = place(key.bits() & 0xffff_ffff);
         if two == one {
             two = if one + 1 == self.buckets { 0 } else { one + 1 };
         }
         [one, two].map(|bucket| self.first + bucket * (1 + self.width) * WAYS)
     }
 
-    /// Where a fingerprint stands, at a glance: a slot that is being claimed may be named, and `word` then says so.
+    /// Where a key stands under its tag, at a glance: a slot that is being claimed may be named, and `word` then says so.
     #[inline]
-    pub(crate) fn find(&self, fingerprint: u64) -> Option<Slot> {
-        self.homes(fingerprint).into_iter().find_map(|home| {
+    pub(crate) fn find(&self, owner: Owner) -> Option<Slot> {
+        self.homes(owner.key(self.tag_mask)).into_iter().find_map(|home| {
             let line = &self.cells[home..home + WAYS];
             // Acquire: pairs with the fingerprint's store in `claim`; see "A denial is not wrong".
-            let way = line.iter().position(|cell| cell.load(Acquire) == fingerprint)?;
+            let way = line.iter().position(|cell| cell.load(Acquire) == owner.bits())?;
             Some(Slot(home + way))
         })
     }
@@ -215,16 +215,16 @@ impl Table {
 
     /// A key's word; `None` if the slot is no longer its own.
     #[inline]
-    pub(crate) fn word(&self, slot: Slot, fingerprint: u64, quota: usize) -> Option<u64> {
+    pub(crate) fn word(&self, slot: Slot, owner: Owner, quota: usize) -> Option<u64> {
         // Acquire: pairs with the last store in `claim`; see "No charge lands on a stranger".
         let word = self.cell(slot, quota).load(Acquire);
-        let mine = self.cells[slot.0].load(Relaxed) == fingerprint;
+        let mine = self.cells[slot.0].load(Relaxed) == owner.bits();
         (mine && (word != CLAIMED || quota != 0)).then_some(word)
     }
 
-    /// The fingerprint that stands in a slot.
-    pub(crate) fn owner(&self, slot: Slot) -> u64 {
-        self.cells[slot.0].load(Acquire)
+    /// Who stands in a slot.
+    pub(crate) fn owner(&self, slot: Slot) -> Owner {
+        Owner::from_bits(self.cells[slot.0].load(Acquire))
     }
 
     /// Charges: replaces a word that has not moved.
@@ -235,41 +235,41 @@ impl Table {
         self.cell(slot, quota).compare_exchange(old, new, Relaxed, Relaxed).is_ok()
     }
 
-    fn stripe(&self, fingerprint: u64) -> &Mutex<StripeState> {
-        &self.stripes[(fingerprint >> 16) as usize % STRIPES].0
+    fn stripe(&self, key: Fingerprint) -> &Mutex<StripeState> {
+        &self.stripes[(key.bits() >> 16) as usize % STRIPES].0
     }
 
     /// Finds a key, or a place for it, under its stripe's lock. The place begins with words of 0, or, where newcomers
     /// share, with the stripe's shared words.
     #[cold]
-    pub(crate) fn insert<T: Judge>(&self, fingerprint: u64, judge: T) -> Result<Insertion, T::Refusal> {
-        let mut stripe = self.stripe(fingerprint).lock();
+    pub(crate) fn insert<T: Judge>(&self, newcomer: Owner, judge: T) -> Result<Insertion, T::Refusal> {
+        let mut stripe = self.stripe(newcomer.key(self.tag_mask)).lock();
         if !judge.is_current() {
             return Ok(Insertion::Stale);
         }
-        let mut candidate = match self.candidate(fingerprint, &judge) {
+        let mut candidate = match self.candidate(newcomer, &judge) {
             Err(slot) => return Ok(Insertion::Present(slot)),
             Ok(candidate) => candidate,
         };
-        let tag = fingerprint & self.tag_mask;
         let before = match self.when_full {
             WhenFull::EvictLeastIndebted => [0; WORDS_MAX],
             WhenFull::Share => {
                 // A change of rules may not have come here yet, and the asker be of the new ones.
                 let (owner, words) = stripe.shared;
-                self.carried(words, |index, word| if owner == tag { word } else { judge.carry(owner, index, word) })
+                let carried = owner.tag(self.tag_mask) == newcomer.tag(self.tag_mask);
+                self.carried(words, |index, word| if carried { word } else { judge.carry(owner, index, word) })
             }
         };
         let words = judge.decide(&before)?;
         loop {
             match candidate {
                 Some(Candidate { debt: Some(_), .. }) | None if self.when_full == WhenFull::Share => {
-                    stripe.shared = (tag, words);
+                    stripe.shared = (Owner::nobody(newcomer.tag(self.tag_mask)), words);
                     stripe.counts.shared += 1;
                     return Ok(Insertion::Done(words));
                 }
                 Some(candidate) => {
-                    if let Some(empty) = self.claim(candidate.slot, candidate.word, fingerprint, &words) {
+                    if let Some(empty) = self.claim(candidate.slot, candidate.word, newcomer, &words) {
                         stripe.counts.occupied += u64::from(empty);
                         stripe.counts.evicted += u64::from(candidate.debt.is_some());
                         return Ok(Insertion::Done(words));
@@ -278,7 +278,7 @@ impl Table {
                 // Every slot is changing hands at this moment, so each has a claimer about to finish.
                 None => sync::spin(),
             }
-            candidate = match self.candidate(fingerprint, &judge) {
+            candidate = match self.candidate(newcomer, &judge) {
                 Err(slot) => return Ok(Insertion::Present(slot)),
                 Ok(candidate) => candidate,
             };
@@ -286,23 +286,23 @@ impl Table {
     }
 
     /// Brings a key that stands under another tag under this one, if it does.
-    pub(crate) fn bring<T: Judge>(&self, fingerprint: u64, judge: T) -> Option<Slot> {
-        let key = |fingerprint: u64| fingerprint & !self.tag_mask;
-        let slots = || self.homes(fingerprint).into_iter().flat_map(|home| (home..home + WAYS).map(Slot));
-        let stands = |slot: &Slot| key(self.cells[slot.0].load(Relaxed)) == key(fingerprint);
+    pub(crate) fn bring<T: Judge>(&self, owner: Owner, judge: T) -> Option<Slot> {
+        let key = owner.key(self.tag_mask);
+        let slots = || self.homes(key).into_iter().flat_map(|home| (home..home + WAYS).map(Slot));
+        let stands = |slot: &Slot| self.owner(*slot).key(self.tag_mask) == key;
         slots().find(stands)?;
-        let _stripe = self.stripe(fingerprint).lock();
+        let _stripe = self.stripe(key).lock();
         if !judge.is_current() {
             return None;
         }
         let slot = slots().find(|slot| stands(slot) && self.cell(*slot, 0).load(Acquire) != CLAIMED)?;
-        self.retag(slot, fingerprint, |owner, index, word| judge.carry(owner, index, word)).then_some(slot)
+        self.retag(slot, owner, |owner, index, word| judge.carry(owner, index, word)).then_some(slot)
     }
 
     /// Brings every key under the tag that `current` gives it, and the words that newcomers share along with them.
     /// Afterwards no other tag is left, and none comes back, if insertions have been told before by
     /// [`Judge::is_current`].
-    pub(crate) fn carry_over(&self, current: impl Fn(u64) -> u64, carry: impl Fn(u64, usize, u64) -> u64) {
+    pub(crate) fn carry_over(&self, current: impl Fn(Owner) -> Owner, carry: impl Fn(Owner, usize, u64) -> u64) {
         for stripe in &self.stripes {
             // Also waits for whoever was inserting under an old tag.
             let mut stripe = stripe.0.lock();
@@ -315,13 +315,13 @@ impl Table {
             let home = self.first + bucket * (1 + self.width) * WAYS;
             for slot in (home..home + WAYS).map(Slot) {
                 loop {
-                    let owner = self.cells[slot.0].load(Acquire);
-                    if owner == 0 || owner == current(owner) {
+                    let owner = self.owner(slot);
+                    if owner == Owner::NOBODY || owner == current(owner) {
                         break;
                     }
-                    let _stripe = self.stripe(owner).lock();
+                    let _stripe = self.stripe(owner.key(self.tag_mask)).lock();
                     // Under its lock a key stays where it is, unless another takes its place.
-                    if self.cells[slot.0].load(Acquire) == owner && self.retag(slot, current(owner), &carry) {
+                    if self.owner(slot) == owner && self.retag(slot, current(owner), &carry) {
                         break;
                     }
                 }
@@ -342,17 +342,17 @@ impl Table {
     ///
     /// A charge under the old tag fails on the first word, or is made before and is carried over; one of several words
     /// that had begun before finds the old fingerprint gone, or lands on its word before that is carried over.
-    fn retag(&self, slot: Slot, fingerprint: u64, carry: impl Fn(u64, usize, u64) -> u64) -> bool {
+    fn retag(&self, slot: Slot, under: Owner, carry: impl Fn(Owner, usize, u64) -> u64) -> bool {
         let owner_cell = &self.cells[slot.0];
-        let owner = owner_cell.load(Acquire);
-        if owner == fingerprint {
+        let owner = self.owner(slot);
+        if owner == under {
             return true;
         }
         let first = self.cell(slot, 0);
         let word = loop {
             // As in `word`: the word, and then whose it is.
             let word = first.load(Acquire);
-            if word == CLAIMED || owner_cell.load(Relaxed) != owner {
+            if word == CLAIMED || owner_cell.load(Relaxed) != owner.bits() {
                 return false;
             }
             // Acquire: as in `claim`.
@@ -361,7 +361,7 @@ impl Table {
             }
         };
         // Release: as in `claim`.
-        owner_cell.store(fingerprint, Release);
+        owner_cell.store(under.bits(), Release);
         for index in 1..self.width {
             let cell = self.cell(slot, index);
             let mut old = cell.load(Relaxed);
@@ -375,33 +375,34 @@ impl Table {
 
     /// The best slot to claim, or, as the error, the slot where the key already stands.
     /// A key that stands under another tag is brought under this one.
-    fn candidate<T: Judge>(&self, fingerprint: u64, judge: &T) -> Result<Option<Candidate>, Slot> {
+    fn candidate<T: Judge>(&self, newcomer: Owner, judge: &T) -> Result<Option<Candidate>, Slot> {
         let mut best: Option<Candidate> = None;
-        for home in self.homes(fingerprint) {
+        let key = newcomer.key(self.tag_mask);
+        for home in self.homes(key) {
             let mut free = None;
             let mut crowd = 0;
             for slot in (home..home + WAYS).map(Slot) {
                 // The first word before the others: a charge in flight begins there, and so fails the claim. And the owner
                 // both before and after the words: an owner seen before could be one whose place was just taken, and one
                 // seen after could have been given another tag, and its words back to what they were, meanwhile.
-                let before = self.cells[slot.0].load(Acquire);
+                let before = self.owner(slot);
                 let mut words = [0; WORDS_MAX];
                 for (quota, word) in words[..self.width].iter_mut().enumerate() {
                     *word = self.cell(slot, quota).load(Acquire);
                 }
-                let owner = self.cells[slot.0].load(Acquire);
+                let owner = self.owner(slot);
                 if words[0] == CLAIMED || owner != before {
                     crowd += 1;
                     continue;
                 }
-                if owner & !self.tag_mask == fingerprint & !self.tag_mask {
-                    if self.retag(slot, fingerprint, |owner, index, word| judge.carry(owner, index, word)) {
+                if owner.key(self.tag_mask) == key {
+                    if self.retag(slot, newcomer, |owner, index, word| judge.carry(owner, index, word)) {
                         return Err(slot);
                     }
                     crowd += 1;
                     continue;
                 }
-                let owed = if owner == 0 { None } else { judge.debt(owner, &words) };
+                let owed = if owner == Owner::NOBODY { None } else { judge.debt(owner, &words) };
                 match owed {
                     None => free = free.or(Some(Candidate { slot, word: words[0], debt: None, crowd: 0 })),
                     owed => {
@@ -425,14 +426,14 @@ impl Table {
     }
 
     /// Makes a slot another key's; `None` if its first word has moved. Says whether the slot had been empty.
-    fn claim(&self, slot: Slot, word: u64, fingerprint: u64, words: &Words) -> Option<bool> {
+    fn claim(&self, slot: Slot, word: u64, newcomer: Owner, words: &Words) -> Option<bool> {
         let first = self.cell(slot, 0);
         // Acquire: the stores below must not be seen before it. Nothing is published yet.
         first.compare_exchange(word, CLAIMED, Acquire, Relaxed).ok()?;
         let owner = &self.cells[slot.0];
         let empty = owner.load(Relaxed) == 0;
         // Release: pairs with the loads of fingerprints in `find` and `candidate`: who sees the newcomer sees `CLAIMED`.
-        owner.store(fingerprint, Release);
+        owner.store(newcomer.bits(), Release);
         for (quota, word) in words.iter().enumerate().take(self.width).skip(1) {
             // Release: pairs with the load in `word`: who sees this word sees the fingerprint, and so refuses it.
             self.cell(slot, quota).store(*word, Release);

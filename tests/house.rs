@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 const EDGES: &[(&str, &[&str])] = &[
     ("name", &[]),
     ("clock", &[]),
-    ("table", &[]),
-    ("queue", &[]),
+    ("fingerprint", &[]),
+    ("table", &["fingerprint"]),
+    ("queue", &["fingerprint"]),
     ("throttle", &[]),
     ("key", &[]),
     ("algorithm", &[]),
@@ -19,13 +20,19 @@ const EDGES: &[(&str, &[&str])] = &[
     ("policy", &["quota", "name", "error"]),
     ("parse", &["policy", "quota"]),
     ("plan", &["policy"]),
-    ("rules", &["policy", "quota", "name", "algorithm", "decision"]),
-    ("engine", &["rules", "table", "clock", "policy", "algorithm", "decision"]),
-    ("limiter", &["engine", "reservation", "plan", "policy", "table", "clock", "decision", "throttle", "queue"]),
+    ("rules", &["policy", "quota", "name", "algorithm", "decision", "fingerprint"]),
+    ("engine", &["rules", "table", "clock", "queue", "policy", "algorithm", "decision", "fingerprint"]),
+    (
+        "limiter",
+        &["engine", "reservation", "plan", "policy", "table", "clock", "decision", "throttle", "queue", "fingerprint"],
+    ),
     // A reservation is the limiter's answer and holds the limiter: the two are one noun in two files.
-    ("reservation", &["limiter", "engine", "decision"]),
-    ("wait", &["limiter", "reservation", "queue", "decision", "clock"]),
-    ("http", &["limiter", "reservation", "policy", "plan", "quota", "decision", "key", "throttle", "wait"]),
+    ("reservation", &["limiter", "engine", "decision", "fingerprint"]),
+    ("wait", &["limiter", "reservation", "queue", "decision", "clock", "fingerprint"]),
+    (
+        "http",
+        &["limiter", "reservation", "policy", "plan", "quota", "decision", "key", "throttle", "wait", "fingerprint"],
+    ),
 ];
 
 /// Crates that only doors may name.

@@ -192,7 +192,7 @@ impl<K: KeyExtractor> Shared<K> {
     fn decide_or_delay(&self, head: &Parts, delay: Delay) -> ControlFlow<Decision, (InLine, RateLimiter)> {
         let Question { limiter, fingerprint, cost } = self.ask(head)?;
         let limiter = limiter.into_owned();
-        let mut bounds = limiter.queues().bounds();
+        let mut bounds = limiter.engine().queues().bounds();
         bounds.all = bounds.all.min(delay.waiters_max.unwrap_or(usize::MAX));
         match (Ask { limiter: limiter.clone(), fingerprint, cost }).arrive(Some(delay.bound), bounds) {
             Ok(Arrival::Passed(reservation)) => ControlFlow::Break(self.reserved(reservation)),

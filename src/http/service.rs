@@ -20,6 +20,7 @@ use super::scope::Place;
 use super::settings::Settings;
 use super::watch::Watchers;
 use crate::decision::{Denied, Permit, Status};
+use crate::fingerprint::Fingerprint;
 use crate::key::SharedKey;
 use crate::limiter::RateLimiter;
 use crate::reservation::Reservation;
@@ -116,7 +117,7 @@ impl<K: KeyExtractor + Send + Sync> Decide for Shared<K> {
 #[derive(Clone, Debug)]
 pub(super) struct Question<'a> {
     pub(super) limiter: Cow<'a, RateLimiter>,
-    pub(super) fingerprint: u64,
+    pub(super) fingerprint: Fingerprint,
     pub(super) cost: u64,
 }
 

@@ -1,13 +1,14 @@
 //! The queues' proofs, explored by the model checker.
 
 use super::*;
+use crate::fingerprint::TagMask;
 use loom::sync::Arc;
 use loom::sync::atomic::AtomicU64;
 use loom::thread;
 
 /// Keys whose lines have different locks.
-const KEY: u64 = 7;
-const OTHER: u64 = 7 | 1 << 61;
+const KEY: Fingerprint = Fingerprint::new(7, TagMask::new(0));
+const OTHER: Fingerprint = Fingerprint::new(7 | 1 << 61, TagMask::new(0));
 const BOUNDS: Bounds = Bounds { all: 2, per_key: 1 };
 
 fn check(run: impl Fn() + Sync + Send + 'static) {
@@ -17,7 +18,7 @@ fn check(run: impl Fn() + Sync + Send + 'static) {
 }
 
 /// Joins, as one who was denied; `None` if there are too many.
-fn join(queues: &Queues, fingerprint: u64) -> Option<Ticket> {
+fn join(queues: &Queues, fingerprint: Fingerprint) -> Option<Ticket> {
     match queues.join(fingerprint, 1, BOUNDS, |_| ControlFlow::<(), ()>::Continue(())) {
         Joined::In(ticket, ()) => Some(ticket),
         Joined::Full(()) => None,
@@ -61,7 +62,7 @@ fn loom_nobody_sleeps_through_a_nudge() {
 fn loom_a_bound_is_kept_and_a_place_comes_back() {
     check(|| {
         let queues = Arc::new(Queues::new(BOUNDS));
-        let spawn = |fingerprint: u64| {
+        let spawn = |fingerprint: Fingerprint| {
             let queues = queues.clone();
             thread::spawn(move || join(&queues, fingerprint))
         };

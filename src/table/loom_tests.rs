@@ -1,17 +1,18 @@
 //! The table's proofs, explored by the model checker.
 
 use super::*;
+use crate::fingerprint::Tag;
 use loom::sync::Arc;
 use loom::thread;
 
 /// Keys of different stripes, and one more of the first's.
-const ALICE: u64 = 0x1_0001_0001;
-const BOB: u64 = 0x2_0002_0002;
-const CAROL: u64 = 0x3_0003_0003;
+const ALICE: Owner = Owner::from_bits(0x1_0001_0002);
+const BOB: Owner = Owner::from_bits(0x2_0002_0002);
+const CAROL: Owner = Owner::from_bits(0x3_0003_0004);
 
 /// Under the model a bucket is one slot, so a table of one key has one, and every key could stand there.
 fn table(capacity: usize, width: usize, when_full: WhenFull) -> Table {
-    let table = Table::new(capacity, width, when_full, TAG_MASK);
+    let table = Table::new(capacity, width, when_full, TagMask::new(1));
     assert_eq!(table.slots(), capacity);
     table
 }
@@ -32,12 +33,19 @@ fn charge(word: u64, now: u64, cost: u64) -> Option<u64> {
     (next <= now + LIMIT).then_some(next)
 }
 
-/// The tag of a fingerprint: which generation of rules its words are to be read by.
-const TAG_MASK: u64 = 1;
+/// The tag says which generation of rules the words are to be read by.
+fn generation(owner: Owner) -> u64 {
+    owner.tag(TagMask::new(1)).bits()
+}
+
+/// The same key, in the next generation.
+fn renewed(owner: Owner) -> Owner {
+    owner.key(TagMask::new(1)).under(Tag::new(1))
+}
 
 /// Words of generation 1 count in halves, so that one read by the wrong generation shows.
-fn carried(owner: u64, fingerprint: u64, word: u64) -> u64 {
-    match (owner & TAG_MASK, fingerprint & TAG_MASK) {
+fn carried(from: Owner, to: Owner, word: u64) -> u64 {
+    match (generation(from), generation(to)) {
         (0, 1) => word * 2,
         (1, 0) => word / 2,
         _ => word,
@@ -46,7 +54,7 @@ fn carried(owner: u64, fingerprint: u64, word: u64) -> u64 {
 
 #[derive(Clone, Copy)]
 struct Asker {
-    fingerprint: u64,
+    owner: Owner,
     now: u64,
     cost: u64,
     /// Whether the rules that the asker goes by are still in force.
@@ -60,7 +68,7 @@ impl Judge for Asker {
         self.current
     }
 
-    fn debt(&self, _owner: u64, words: &Words) -> Option<u64> {
+    fn debt(&self, _owner: Owner, words: &Words) -> Option<u64> {
         words.iter().max().filter(|&&word| word > self.now).map(|word| word - self.now)
     }
 
@@ -69,24 +77,24 @@ impl Judge for Asker {
         Ok([next, next, 0, 0, 0, 0, 0, 0])
     }
 
-    fn carry(&self, owner: u64, _index: usize, word: u64) -> u64 {
-        carried(owner, self.fingerprint, word)
+    fn carry(&self, owner: Owner, _index: usize, word: u64) -> u64 {
+        carried(owner, self.owner, word)
     }
 }
 
 /// Charges a key `cost` in each of its words, as one with a single quota would.
-fn ask(table: &Table, fingerprint: u64, now: u64, cost: u64) -> bool {
-    let mut found = table.find(fingerprint);
+fn ask(table: &Table, owner: Owner, now: u64, cost: u64) -> bool {
+    let mut found = table.find(owner);
     loop {
         while let Some(slot) = found {
-            let Some(word) = table.word(slot, fingerprint, 0) else { break };
+            let Some(word) = table.word(slot, owner, 0) else { break };
             match charge(word, now, cost) {
                 Some(next) if table.replace(slot, 0, word, next) => return true,
                 Some(_) => {}
                 None => return false,
             }
         }
-        found = match table.insert(fingerprint, Asker { fingerprint, now, cost, current: true }) {
+        found = match table.insert(owner, Asker { owner, now, cost, current: true }) {
             Ok(Insertion::Present(slot)) => Some(slot),
             Ok(Insertion::Done(_)) => return true,
             Ok(Insertion::Stale) => unreachable!("always current"),
@@ -96,8 +104,8 @@ fn ask(table: &Table, fingerprint: u64, now: u64, cost: u64) -> bool {
 }
 
 /// A key's first word, when nothing else is going on.
-fn word_of(table: &Table, fingerprint: u64) -> Option<u64> {
-    table.find(fingerprint).map(|slot| table.word(slot, fingerprint, 0).expect("no claim is going on"))
+fn word_of(table: &Table, owner: Owner) -> Option<u64> {
+    table.find(owner).map(|slot| table.word(slot, owner, 0).expect("no claim is going on"))
 }
 
 /// Both pass, and the slot's owner at the end owes what it was charged since it came, and nothing else.
@@ -169,16 +177,16 @@ fn loom_two_insertions_of_one_key() {
         let table = Arc::new(table(2, 1, WhenFull::Share));
         // Expired at 10.
         assert!(ask(&table, CAROL, 0, 5));
-        let spawn = |fingerprint, cost| {
+        let spawn = |owner, cost| {
             let table = table.clone();
-            thread::spawn(move || ask(&table, fingerprint, 10, cost))
+            thread::spawn(move || ask(&table, owner, 10, cost))
         };
         let (one, other) = (spawn(ALICE, 60), spawn(BOB, 1));
         let two = ask(&table, ALICE, 10, 60);
         let one = one.join().unwrap();
         assert!(other.join().unwrap());
         assert!(one ^ two, "120 of 100 passed, or nothing");
-        let places = (0..table.cells.len()).filter(|&cell| table.cells[cell].load(Relaxed) == ALICE).count();
+        let places = (0..table.cells.len()).filter(|&cell| table.cells[cell].load(Relaxed) == ALICE.bits()).count();
         assert_eq!((places, word_of(&table, ALICE)), (1, Some(70)));
     });
 }
@@ -198,11 +206,11 @@ fn loom_lookup_during_a_claim() {
                 thread::spawn(move || {
                     let Some(slot) = table.find(reader) else { return };
                     let first = table.word(slot, reader, 0);
-                    assert!(first.is_none_or(|word| word == expected), "{first:?} under {reader:#x}");
+                    assert!(first.is_none_or(|word| word == expected), "{first:?} under {reader:?}");
                     // As a limiter reads them: the second only if the first was there.
                     if first.is_some() {
                         let second = table.word(slot, reader, 1);
-                        assert!(second.is_none_or(|word| word == expected), "{second:?} under {reader:#x}");
+                        assert!(second.is_none_or(|word| word == expected), "{second:?} under {reader:?}");
                     }
                 })
             };
@@ -218,7 +226,7 @@ fn loom_lookup_during_a_claim() {
 fn loom_carrying_over_against_a_charge() {
     check(|| {
         let table = Arc::new(table(2, 2, WhenFull::Share));
-        let (old, new) = (ALICE & !TAG_MASK, ALICE | TAG_MASK);
+        let (old, new) = (ALICE, renewed(ALICE));
         assert!(ask(&table, old, 0, 5));
         let charger = {
             let table = table.clone();
@@ -229,8 +237,7 @@ fn loom_carrying_over_against_a_charge() {
                 table.replace(slot, 0, word, word + 3).then_some(())
             })
         };
-        let current = |owner: u64| owner | TAG_MASK;
-        table.carry_over(current, |owner, _, word| carried(owner, current(owner), word));
+        table.carry_over(renewed, |owner, _, word| carried(owner, renewed(owner), word));
         let charged = charger.join().unwrap().is_some();
         assert_eq!(table.find(old), None);
         assert_eq!(word_of(&table, new), Some(if charged { 16 } else { 10 }));
@@ -242,14 +249,13 @@ fn loom_carrying_over_against_a_charge() {
 fn loom_carrying_over_against_a_check() {
     check(|| {
         let table = Arc::new(table(2, 1, WhenFull::Share));
-        let (old, new) = (ALICE & !TAG_MASK, ALICE | TAG_MASK);
+        let (old, new) = (ALICE, renewed(ALICE));
         assert!(ask(&table, old, 0, 5));
         let checker = {
             let table = table.clone();
             thread::spawn(move || assert!(ask(&table, new, 0, 1)))
         };
-        let current = |owner: u64| owner | TAG_MASK;
-        table.carry_over(current, |owner, _, word| carried(owner, current(owner), word));
+        table.carry_over(renewed, |owner, _, word| carried(owner, renewed(owner), word));
         checker.join().unwrap();
         assert_eq!(table.find(old), None);
         assert_eq!(word_of(&table, new), Some(11));
