@@ -1,0 +1,211 @@
+//! [`Engine`]: decides for fingerprints. Rules, a table, a clock and queues, without the public face.
+
+mod attempt;
+
+use std::hash::{BuildHasher, Hash};
+
+use crate::clock::Clock;
+use crate::decision::{Denied, Permit, Status};
+use crate::fingerprint::{Fingerprint, Owner, TagMask};
+use crate::policy::{Policy, QUOTAS_MAX};
+use crate::queue::{Bounds, Queues};
+use crate::rules::{Prepared, Rules};
+use crate::table::{Table, WORDS_MAX, WhenFull, Words};
+use attempt::Attempt;
+
+// One word for each quota.
+const _: () = assert!(QUOTAS_MAX == WORDS_MAX);
+
+pub(crate) struct Engine {
+    hasher: ahash::RandomState,
+    rules: Rules,
+    clock: Clock,
+    table: Table,
+    tag_mask: TagMask,
+    queues: Queues,
+}
+
+/// What was charged, so that some of it can be given back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Charge {
+    pub(crate) permit: Permit,
+    version: u64,
+    words: Words,
+}
+
+impl Engine {
+    pub(crate) fn new(
+        policies: Vec<Policy>,
+        capacity: usize,
+        when_full: WhenFull,
+        clock: Clock,
+        waiters: Bounds,
+    ) -> Self {
+        let rules = Rules::new(policies, clock.unix_nanos_at_zero());
+        let tag_mask = rules.tag_mask();
+        let table = Table::new(capacity, rules.width(), when_full, tag_mask);
+        // The standard library seeds this from the operating system. Four outputs of its keyed SipHash make the secret.
+        let entropy = std::hash::RandomState::new();
+        let [a, b, c, d] = [0_u64, 1, 2, 3].map(|n| entropy.hash_one(n));
+        let hasher = ahash::RandomState::with_seeds(a, b, c, d);
+        Self { hasher, rules, clock, table, tag_mask, queues: Queues::new(waiters) }
+    }
+
+    pub(crate) fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    pub(crate) fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// Who waits for which key.
+    pub(crate) fn queues(&self) -> &Queues {
+        &self.queues
+    }
+
+    #[inline]
+    pub(crate) fn fingerprint<K: Hash + ?Sized>(&self, key: &K) -> Fingerprint {
+        Fingerprint::new(self.hasher.hash_one(key), self.tag_mask)
+    }
+
+    /// Which version, plan and quotas to ask, for as long as they are current.
+    #[inline]
+    fn ask<T>(&self, key: Fingerprint, plan: usize, cost: u64, answer: impl Fn(Attempt<'_>) -> Option<T>) -> T {
+        loop {
+            let now = self.clock.now();
+            let answered = match self.rules.initial(plan) {
+                Some(quotas) => answer(self.attempt(key, plan, cost, now, 0, quotas)),
+                None => self.ask_changed(key, plan, cost, now, &answer),
+            };
+            if let Some(answered) = answered {
+                return answered;
+            }
+        }
+    }
+
+    /// As [`ask`](Self::ask), of rules that have been replaced at least once.
+    #[inline(never)]
+    fn ask_changed<T>(
+        &self,
+        key: Fingerprint,
+        plan: usize,
+        cost: u64,
+        now: u64,
+        answer: impl Fn(Attempt<'_>) -> Option<T>,
+    ) -> Option<T> {
+        if self.rules.width() == 1 {
+            let (version, quota) = self.rules.first(plan);
+            answer(self.attempt(key, plan, cost, now, version, &[quota]))
+        } else {
+            let snapshot = self.rules.all(plan);
+            answer(self.attempt(key, plan, cost, now, snapshot.version, snapshot.quotas()))
+        }
+    }
+
+    #[inline]
+    fn attempt<'a>(
+        &'a self,
+        key: Fingerprint,
+        plan: usize,
+        cost: u64,
+        now: u64,
+        version: u64,
+        quotas: &'a [Prepared],
+    ) -> Attempt<'a> {
+        let owner = key.under(Rules::tag(version, plan));
+        Attempt { engine: self, quotas, version, owner, now, cost }
+    }
+
+    #[inline]
+    pub(crate) fn check(&self, key: Fingerprint, plan: usize, cost: u64) -> Result<Permit, Denied> {
+        // A known key under one quota, which is what `ask` would find too. It is written out here so that the verdict stays
+        // in registers and the answer is built once, where it is returned: to move one costs more than to decide it.
+        if cost > 0 && self.rules.width() == 1 {
+            let copy;
+            let (version, quotas) = match self.rules.initial(plan) {
+                Some(quotas) => (0, quotas),
+                None => {
+                    let (version, quota) = self.rules.first(plan);
+                    copy = [quota];
+                    (version, copy.as_slice())
+                }
+            };
+            let attempt = self.attempt(key, plan, cost, self.clock.now(), version, quotas);
+            if let Some(charged) = self.table.find(attempt.owner).and_then(|slot| attempt.charge_at(slot)) {
+                return quotas[0].answer(charged, attempt.now);
+            }
+        }
+        self.ask(key, plan, cost, |attempt| attempt.check())
+    }
+
+    pub(crate) fn charge(&self, key: Fingerprint, plan: usize, cost: u64) -> Result<Charge, Denied> {
+        self.ask(key, plan, cost, |attempt| attempt.check())
+    }
+
+    pub(crate) fn peek(&self, key: Fingerprint, plan: usize) -> Status {
+        self.ask(key, plan, 0, |attempt| attempt.peek())
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(crate) fn foresee(&self, key: Fingerprint, plan: usize, ahead: u64, cost: u64) -> Denied {
+        self.ask(key, plan, cost, |attempt| attempt.foresee(ahead))
+    }
+
+    pub(crate) fn reset(&self, key: Fingerprint, plan: usize) {
+        self.ask(key, plan, 0, |attempt| attempt.each_word(|_, _, _| 0).ok());
+    }
+
+    /// Gives back `cost` of whatever the key owes.
+    pub(crate) fn refund(&self, key: Fingerprint, plan: usize, cost: u64) {
+        self.ask(key, plan, cost, |attempt| {
+            attempt.each_word_once(|quota, word, _| quota.counter.refund(word, attempt.now, cost, word))
+        });
+    }
+
+    /// Gives back `cost` of a charge. Of a charge under rules that have been replaced nothing can be told apart any
+    /// more, and it stays.
+    pub(crate) fn give_back(&self, key: Fingerprint, plan: usize, charge: &Charge, cost: u64) {
+        self.ask(key, plan, cost, |attempt| {
+            if attempt.version != charge.version {
+                return Some(());
+            }
+            // The time is read anew after each word, as in `take_back`.
+            attempt.each_word_once(|quota, word, index| {
+                quota.counter.refund(word, self.clock.now(), cost, charge.words[index])
+            })
+        });
+    }
+
+    /// Replaces a plan's policy. Every key's words are carried over before the next change can begin; a check meanwhile
+    /// carries over its own key's.
+    pub(crate) fn replace_policy(&self, plan: usize, policy: Policy) {
+        self.rules.replace(plan, policy, || {
+            let now = self.clock.now();
+            let version = self.rules.version();
+            let current = |owner: Owner| {
+                let plan = Rules::plan(owner.tag(self.tag_mask));
+                owner.key(self.tag_mask).under(Rules::tag(version, plan))
+            };
+            let carry = |owner: Owner, index: usize, word: u64| self.carry(owner, current(owner), index, word, now);
+            self.table.carry_over(current, carry);
+        });
+    }
+
+    /// The quota by which an entry's word is to be read.
+    fn quota_of(&self, owner: Owner, index: usize) -> Option<Prepared> {
+        self.rules.of(owner.tag(self.tag_mask), index)
+    }
+
+    /// A word as it is to be read under another tag.
+    fn carry(&self, from: Owner, to: Owner, index: usize, word: u64, now: u64) -> u64 {
+        match (self.quota_of(from, index), self.quota_of(to, index)) {
+            (Some(from), Some(to)) => to.counter.carry(&from.counter, word, now),
+            _ => 0,
+        }
+    }
+}
