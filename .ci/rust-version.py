@@ -11,7 +11,7 @@ def version(text):
 metadata = json.load(sys.stdin)
 packages = {package["id"]: package for package in metadata["packages"]}
 nodes = {node["id"]: node for node in metadata["resolve"]["nodes"]}
-root = metadata["resolve"]["root"]
+root, = (package["id"] for package in metadata["packages"] if package["name"] == "tollgate")
 ours = version(packages[root]["rust_version"])
 
 seen, stack = set(), [root]

@@ -1,7 +1,7 @@
 //! What a check costs: beside the bare clock read, on one hot key, and on keys too many for the cache.
 //!
 //! ```text
-//! cargo bench --no-default-features --bench check
+//! cargo bench -p tollgate-benches --bench check
 //! ```
 //!
 //! `benches/peers` compares it with other limiters.

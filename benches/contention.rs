@@ -1,7 +1,7 @@
 //! What each thread pays per check when several of them check at once.
 //!
 //! ```text
-//! cargo bench --no-default-features --bench contention
+//! cargo bench -p tollgate-benches --bench contention
 //! ```
 //!
 //! The time is the mean of the threads' own times, so a line that stays where one thread was means that the threads do

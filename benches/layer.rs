@@ -1,7 +1,7 @@
 //! What the layer adds to a service that answers at once, with each of its options unused and used.
 //!
 //! ```text
-//! cargo bench --all-features --bench layer
+//! cargo bench -p tollgate-benches --bench layer
 //! ```
 //!
 //! `by hand` is the least that limiting costs: a direct check in front of the service. What an unused option costs is in
@@ -105,7 +105,6 @@ fn layer(criterion: &mut Criterion) {
     used("charge_when", &|layer| layer.charge_when(|response| response.status.is_success()));
     used("settle_by_body", &|layer| layer.settle_by_body(|bytes| bytes));
     used("count_into", &|layer| layer.named("bench").count_into(&counters));
-    #[cfg(feature = "metrics")]
     used("metrics, without a recorder", &|layer| layer.named("bench").metrics());
     used("on_denied", &|layer| {
         layer.on_denied(|denied, _| {

@@ -39,7 +39,7 @@
 //! 5. Time that stands still or steps back delays admissions by as much, and admits nothing extra.
 //! 6. Rates from 1 per 10 years to 10⁹ per second; what cannot be kept is refused when it is built.
 //!
-//! Each has its tests in `tests/laws.rs`.
+//! Each has its tests in `tests/limiter/laws.rs`.
 //!
 //! # Features
 //!

@@ -98,7 +98,7 @@ pub enum Algorithm {
     ///
     /// Exact when the previous window's requests were spread evenly. Requests bunched at its end age too
     /// early, so the bound in *any* window of one period is 2·amount − 1; see
-    /// `tests/laws.rs` for the history that comes close to it. To keep that bound the previous window's share is rounded
+    /// `tests/limiter/laws.rs` for the history that comes close to it. To keep that bound the previous window's share is rounded
     /// up, so a client that asks all the time gets about amount − 1 per period, and half of an amount of 1 or 2.
     SlidingWindow,
 }

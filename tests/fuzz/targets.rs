@@ -1,4 +1,4 @@
-//! What must hold for any bytes, by the public API alone. Run by the fuzzer (`fuzz/`) and by `tests/fuzz_corpus.rs`.
+//! What must hold for any bytes, by the public API alone. Run by the fuzzer (`fuzz/`) and by `tests/http/fuzz_corpus.rs`.
 
 #![allow(dead_code)] // each fuzz target uses one of these
 

@@ -1,5 +1,4 @@
 //! What tests over real sockets share: a client, and an end to every wait.
-#![allow(dead_code, reason = "each test file uses its part of this")]
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;

@@ -1,5 +1,4 @@
 //! Counts by the `metrics` facade, as Prometheus would read them.
-#![cfg(feature = "metrics")]
 
 use std::convert::Infallible;
 

@@ -1,7 +1,7 @@
 //! The client's side: outgoing calls wait until their host may be asked again, first come first served for each host.
 //!
 //! ```text
-//! cargo run --example outgoing --features tokio -- --limit "5 per second burst 1" --requests 6
+//! cargo run -p tollgate-examples --example outgoing -- --limit "5 per second burst 1" --requests 6
 //! ```
 //!
 //! It brings two small servers of its own, so nothing leaves this machine, and prints when each answer came.

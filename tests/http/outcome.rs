@@ -1,5 +1,4 @@
 //! Charges that wait for their response: which outcomes count, and what they cost in the end.
-#![cfg(feature = "tower")]
 
 use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};

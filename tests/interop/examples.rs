@@ -1,16 +1,13 @@
 //! The examples as programs that a person starts: each is run, listens on a port of its own, and does what it prints.
 //!
-//! `cargo test` builds them first; `cargo test --test examples` alone runs those that were built last.
-#![cfg(feature = "axum")]
-
-mod common;
+//! `cargo test --workspace` builds them first; `cargo test -p tollgate-interop` alone runs those that were built last.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Client, admitted, ask, soon};
+use crate::client::{Client, admitted, ask, soon};
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
@@ -22,7 +19,7 @@ fn example(name: &str) -> Command {
     assert!(path.pop() && path.pop(), "tests are in the folder beside the examples");
     path.push("examples");
     path.push(format!("{name}{}", std::env::consts::EXE_SUFFIX));
-    assert!(path.exists(), "{} is not built: `cargo build --examples --all-features`", path.display());
+    assert!(path.exists(), "{} is not built: `cargo build --workspace --examples`", path.display());
     let mut command = Command::new(path);
     command.kill_on_drop(true).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
@@ -92,19 +89,8 @@ async fn axum_turns_the_articles_200s_into_429s() {
 async fn what_cannot_start_says_why_in_one_line() {
     let occupied = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let occupied = occupied.local_addr().unwrap().to_string();
-    let with_limit = [
-        "axum",
-        "hyper",
-        "metrics",
-        #[cfg(feature = "tonic")]
-        "tonic",
-    ];
-    let without = [
-        "per_route",
-        "custom_key",
-        #[cfg(feature = "metrics")]
-        "prometheus",
-    ];
+    let with_limit = ["axum", "hyper", "metrics", "tonic"];
+    let without = ["per_route", "custom_key", "prometheus"];
     for name in with_limit.iter().chain(&without) {
         let mut cases = vec![
             (vec!["--listen", &occupied], "cannot listen on"),
@@ -164,7 +150,6 @@ async fn metrics_leave_denials_out() {
     assert!(value("http_request_duration_seconds_sum ") >= 3.0 * 0.020);
 }
 
-#[cfg(feature = "metrics")]
 #[tokio::test]
 async fn prometheus_reads_denials_by_limiter_and_quota() {
     let server = serve("prometheus", &[]).await;
@@ -189,7 +174,6 @@ async fn prometheus_reads_denials_by_limiter_and_quota() {
     assert_eq!(value(r#"tollgate_keys{limiter="logins"}"#), 1);
 }
 
-#[cfg(feature = "tonic")]
 #[tokio::test]
 async fn tonic_clients_are_told_resource_exhausted() {
     let server = serve("tonic", &["--limit", "2 per hour"]).await;
@@ -264,7 +248,6 @@ async fn direct_works_without_a_server() {
     assert!(text.contains("the cost is above the 3 that rate limit pace ever grants"), "{text}");
 }
 
-#[cfg(feature = "tokio")]
 #[tokio::test]
 async fn outgoing_calls_keep_their_pace_with_each_host() {
     let output = run("outgoing", &["--limit", "50 per second burst 1", "--requests", "5"]).await;

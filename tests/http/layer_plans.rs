@@ -1,7 +1,5 @@
 //! Plans, and policies that are replaced, through the layer.
 
-#![cfg(feature = "tower")]
-
 use std::net::SocketAddr;
 
 use axum::body::Body;

@@ -1,5 +1,4 @@
-//! Counters, hooks and names. (What is logged: tests/log.rs.)
-#![cfg(feature = "tower")]
+//! Counters, hooks and names. (What is logged: log.rs.)
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};

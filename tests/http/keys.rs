@@ -1,7 +1,5 @@
 //! The other keys: headers, cookies, extensions, and what axum's router knows.
 
-#![cfg(feature = "tower")]
-
 use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -155,7 +153,7 @@ fn an_extension_counts_by_what_the_closure_takes() {
     head.extensions.insert(User { id: 7, name: "ann".into() });
     assert_eq!(text_of(&by_id, &head), "7");
     assert_eq!(text_of(&by_name.clone(), &head), "ann");
-    assert_eq!(format!("{by_id:?}"), "ExtensionKey(\"keys::User\")");
+    assert_eq!(format!("{by_id:?}"), "ExtensionKey(\"http::keys::User\")");
 }
 
 fn user(id: u64, name: &str) -> User {

@@ -1,18 +1,15 @@
 //! A real axum server on a real socket: what counts is the client, not the connection.
-#![cfg(feature = "axum")]
-
-mod common;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
+use crate::client::{Client, admitted, ask, soon};
 use axum::Router;
 use axum::extract::connect_info::ConnectInfo;
 use axum::routing::{get, post};
 use bytes::Bytes;
-use common::{Client, admitted, ask, soon};
 use http::header::{CONTENT_LENGTH, DATE, RETRY_AFTER};
 use http::{Response, StatusCode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

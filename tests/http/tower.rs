@@ -1,5 +1,4 @@
 //! The Tower contract, with inner services that insist on it.
-#![cfg(feature = "tower")]
 
 use std::cell::Cell;
 use std::convert::Infallible;

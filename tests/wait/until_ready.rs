@@ -1,7 +1,6 @@
 //! Waiting: first come first served for each key, within bounds, and without a trace when given up.
 //!
 //! Time is tokio's, paused, and the limiter follows it: all waits are exact and take no time.
-#![cfg(feature = "tokio")]
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};

@@ -1,5 +1,4 @@
 //! Shadow mode, and percentages looked at and acted on.
-#![cfg(feature = "tower")]
 
 use std::convert::Infallible;
 use std::sync::Arc;

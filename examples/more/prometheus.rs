@@ -1,7 +1,7 @@
 //! An axum app whose limits Prometheus can watch: counters of allowed, denied and so on, by limiter and quota.
 //!
 //! ```text
-//! cargo run --example prometheus --features metrics -- --listen 127.0.0.1:5000
+//! cargo run -p tollgate-examples --example prometheus -- --listen 127.0.0.1:5000
 //! ```
 //!
 //! and then, in another terminal, what it prints.

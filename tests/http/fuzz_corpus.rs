@@ -2,9 +2,7 @@
 //!
 //! `TOLLGATE_FUZZ_RUNS` sets how many mutations each target gets; a failure prints the input that makes it fail.
 
-#![cfg(feature = "tower")]
-
-#[path = "fuzz/targets.rs"]
+#[path = "../fuzz/targets.rs"]
 mod targets;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};

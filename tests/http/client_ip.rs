@@ -1,7 +1,5 @@
 //! `ClientIp`: who the client is, with and without proxies, and with clients that lie.
 
-#![cfg(feature = "tower")]
-
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 

@@ -1,5 +1,4 @@
 //! Which requests a layer counts: by predicate, method and route, under routers as axum builds them.
-#![cfg(feature = "axum")]
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;

@@ -3,9 +3,8 @@
 //! 100,000 are dropped unless `TOLLGATE_CANCELLATIONS` says how many. A million, best with optimizations:
 //!
 //! ```text
-//! TOLLGATE_CANCELLATIONS=1000000 cargo test --release --all-features --test cancellation
+//! TOLLGATE_CANCELLATIONS=1000000 cargo test --release --all-features --test wait cancellation
 //! ```
-#![cfg(all(feature = "tower", feature = "tokio"))]
 
 use std::convert::Infallible;
 use std::pin::{Pin, pin};

@@ -1,7 +1,6 @@
 //! The layer that delays: order, bounds, denials beyond them, and Tower's contract.
 //!
 //! Time is tokio's, paused, and the limiter follows it.
-#![cfg(all(feature = "tower", feature = "tokio"))]
 
 use std::cell::Cell;
 use std::future::{Ready, poll_fn, ready};

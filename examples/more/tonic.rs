@@ -1,7 +1,7 @@
 //! A gRPC server: calls over the limit are told RESOURCE_EXHAUSTED, and when to try again.
 //!
 //! ```text
-//! cargo run --example tonic --features tonic -- --limit "2 per second" --listen 127.0.0.1:5000
+//! cargo run -p tollgate-examples --example tonic -- --limit "2 per second" --listen 127.0.0.1:5000
 //! ```
 //!
 //! and then, in another terminal, what it prints. The service is the standard health check, as one that exists already;
@@ -37,7 +37,7 @@ async fn serve(limit: Policy, listen: String) -> Result<(), Box<dyn std::error::
     let listener = TcpListener::bind(&listen).await.map_err(|error| format!("cannot listen on {listen}: {error}"))?;
     let address = listener.local_addr()?;
     println!("limiting each client to {limit} on http://{address}; try:");
-    println!("  cargo run --example tonic --features tonic -- --call http://{address}");
+    println!("  cargo run -p tollgate-examples --example tonic -- --call http://{address}");
 
     let (_reporter, health) = tonic_health::server::health_reporter();
     Server::builder()

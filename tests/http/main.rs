@@ -1,0 +1,14 @@
+//! The Tower door in process: no socket, and services that answer at once.
+
+#[cfg(feature = "axum")]
+mod answers;
+mod client_ip;
+mod fuzz_corpus;
+mod keys;
+mod layer_plans;
+mod outcome;
+mod rollout;
+#[cfg(feature = "axum")]
+mod scope;
+mod tower;
+mod watching;

@@ -1,0 +1,9 @@
+//! tollgate beside others: real servers on real sockets, clients, Prometheus, parsers that somebody else wrote.
+//!
+//! A package of its own, so that what this needs is compiled for these tests only.
+
+mod axum_server;
+mod client;
+mod examples;
+mod metrics;
+mod structured_fields;

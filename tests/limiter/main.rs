@@ -1,0 +1,11 @@
+//! The limiter by itself: what it promises, with time set by hand. Runs without any feature.
+
+mod compiler_messages;
+mod laws;
+mod live_change;
+mod model;
+mod model_account;
+mod plans;
+mod reservation;
+mod strings;
+mod table;

@@ -1,0 +1,7 @@
+//! Waiting, in tokio's time, which stands still until everybody waits: all waits are exact and take no time.
+
+#[cfg(feature = "tower")]
+mod cancellation;
+#[cfg(feature = "tower")]
+mod delay;
+mod until_ready;
