@@ -1,13 +1,14 @@
 //! `ClientIp`: who the client is, with and without proxies, and with clients that lie.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex};
 
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Request};
 use proptest::prelude::*;
 use tollgate::http::{ClientIp, KeyExtractor, NoKey, PeerAddr};
 use tollgate::{Clock, Quota, RateLimiter};
+
+use crate::logged::Lines;
 
 const XFF: &str = "x-forwarded-for";
 const FORWARDED: &str = "forwarded";
@@ -664,59 +665,17 @@ proptest! {
     }
 }
 
-/// Keeps the messages of warnings.
-#[derive(Clone, Default)]
-struct Warnings(Arc<Mutex<Vec<String>>>);
-
-impl Warnings {
-    /// Those that this code logs.
-    fn of(code: impl FnOnce()) -> Vec<String> {
-        let warnings = Self::default();
-        tracing::subscriber::with_default(warnings.clone(), code);
-        let warnings = warnings.0.lock().unwrap();
-        warnings.clone()
-    }
-}
-
-impl tracing::Subscriber for Warnings {
-    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        metadata.target() == "tollgate" && *metadata.level() == tracing::Level::WARN
-    }
-
-    fn event(&self, event: &tracing::Event<'_>) {
-        struct Message(String);
-        impl tracing::field::Visit for Message {
-            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
-                if field.name() == "message" {
-                    self.0 = format!("{value:?}");
-                }
-            }
-        }
-        let mut message = Message(String::new());
-        event.record(&mut message);
-        self.0.lock().unwrap().push(message.0);
-    }
-
-    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-    fn enter(&self, _: &tracing::span::Id) {}
-    fn exit(&self, _: &tracing::span::Id) {}
-}
-
 #[test]
 fn trusting_everyone_warns_once_and_names_the_fix() {
     for range in ["0.0.0.0/0", "::/0", "::ffff:0:0/96"] {
-        let warnings = Warnings::of(|| drop(ClientIp::behind([range, "10.0.0.0/8"]).unwrap()));
+        let warnings = Lines::of(|| drop(ClientIp::behind([range, "10.0.0.0/8"]).unwrap()));
         assert_eq!(warnings.len(), 1, "{range}");
         assert!(warnings[0].contains("ClientIp::behind([\"10.0.0.0/8\"])"), "{}", warnings[0]);
     }
     // In halves, too.
-    assert_eq!(Warnings::of(|| drop(ClientIp::behind(["0.0.0.0/1", "128.0.0.0/1"]).unwrap())).len(), 1);
-    assert_eq!(Warnings::of(|| drop(ClientIp::behind(["0.0.0.0/0", "::/0"]).unwrap())).len(), 1);
-    assert_eq!(Warnings::of(|| drop(ClientIp::behind(["0.0.0.0/1", "::/1"]).unwrap())).len(), 0);
+    assert_eq!(Lines::of(|| drop(ClientIp::behind(["0.0.0.0/1", "128.0.0.0/1"]).unwrap())).len(), 1);
+    assert_eq!(Lines::of(|| drop(ClientIp::behind(["0.0.0.0/0", "::/0"]).unwrap())).len(), 1);
+    assert_eq!(Lines::of(|| drop(ClientIp::behind(["0.0.0.0/1", "::/1"]).unwrap())).len(), 0);
 }
 
 #[test]
@@ -725,7 +684,7 @@ fn a_proxy_that_is_not_declared_is_noticed_once() {
     let telling = [head("10.1.2.3", &[(XFF, "6.6.6.6")]), head("10.1.2.3", &[(FORWARDED, "for=6.6.6.6")])];
     for head in &telling {
         let key = ClientIp::peer();
-        let warnings = Warnings::of(|| {
+        let warnings = Lines::of(|| {
             for _ in 0..10 {
                 key.extract(&quiet).unwrap();
             }
@@ -740,7 +699,7 @@ fn a_proxy_that_is_not_declared_is_noticed_once() {
     }
 
     // A client's address is not logged.
-    let warnings = Warnings::of(|| {
+    let warnings = Lines::of(|| {
         ClientIp::peer().extract(&head("203.0.113.9", &[(XFF, "6.6.6.6")])).unwrap();
     });
     assert!(warnings[0].contains("ClientIp::behind([\"10.0.0.0/8\"])"), "{}", warnings[0]);
@@ -749,7 +708,7 @@ fn a_proxy_that_is_not_declared_is_noticed_once() {
     // Only the first thousand requests are looked at.
     let after = |requests: usize| {
         let key = ClientIp::peer();
-        Warnings::of(|| {
+        Lines::of(|| {
             (0..requests).for_each(|_| assert!(key.extract(&quiet).is_ok()));
             key.extract(&telling[0]).unwrap();
         })
@@ -758,7 +717,7 @@ fn a_proxy_that_is_not_declared_is_noticed_once() {
     assert_eq!(after(1000).len(), 0);
 
     // And where proxies are declared, headers from elsewhere are no news.
-    let warnings = Warnings::of(|| {
+    let warnings = Lines::of(|| {
         behind().extract(&head("203.0.113.9", &[(XFF, "6.6.6.6")])).unwrap();
         hops(1).extract(&telling[0]).unwrap();
     });
@@ -774,7 +733,7 @@ fn a_chain_that_is_shorter_than_declared_is_noticed_once() {
     let none = head::<&str>(PROXY, &[]);
     let warnings = |proxies: usize, heads: &[&Parts]| {
         let key = hops(proxies);
-        Warnings::of(|| {
+        Lines::of(|| {
             for head in heads.iter().cycle().take(10 * heads.len()) {
                 key.extract(head).unwrap();
                 key.clone().ipv6_prefix(56).unwrap().extract(head).unwrap();
@@ -797,7 +756,7 @@ fn a_chain_that_is_shorter_than_declared_is_noticed_once() {
     assert!(past[0].contains("no address in X-Forwarded-For") && past[0].contains("health check"), "{}", past[0]);
     assert_eq!(warnings(2, &[&none, &honest]).len(), 2);
     let forwarded = hops(1).forwarded().unwrap();
-    let past = Warnings::of(|| drop(forwarded.extract(&honest)));
+    let past = Lines::of(|| drop(forwarded.extract(&honest)));
     assert!(past[0].contains("no address in Forwarded"), "{}", past[0]);
 }
 

@@ -530,51 +530,6 @@ proptest! {
     }
 }
 
-/// Keeps the lines of the log, each as its level and message.
-#[cfg(feature = "axum")]
-#[derive(Clone, Default)]
-struct Lines(Arc<std::sync::Mutex<Vec<String>>>);
-
-#[cfg(feature = "axum")]
-impl Lines {
-    /// Those that this code logs.
-    fn of(code: impl FnOnce()) -> Vec<String> {
-        let lines = Self::default();
-        tracing::subscriber::with_default(lines.clone(), code);
-        let lines = lines.0.lock().unwrap();
-        lines.clone()
-    }
-}
-
-#[cfg(feature = "axum")]
-impl tracing::Subscriber for Lines {
-    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        metadata.target() == "tollgate"
-    }
-
-    fn event(&self, event: &tracing::Event<'_>) {
-        struct Message(String);
-        impl tracing::field::Visit for Message {
-            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
-                if field.name() == "message" {
-                    self.0 = format!("{value:?}");
-                }
-            }
-        }
-        let mut message = Message(String::new());
-        event.record(&mut message);
-        self.0.lock().unwrap().push(format!("{} {}", event.metadata().level(), message.0));
-    }
-
-    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-    fn enter(&self, _: &tracing::span::Id) {}
-    fn exit(&self, _: &tracing::span::Id) {}
-}
-
 /// Requests through real axum routers, with a layer that answers with the key it sees.
 #[cfg(feature = "axum")]
 mod routes {
@@ -593,7 +548,8 @@ mod routes {
     use tollgate::{Clock, Quota, RateLimitLayer, RateLimiter};
     use tower::{Layer, Service, ServiceExt};
 
-    use super::{Lines, text_of};
+    use super::text_of;
+    use crate::logged::Lines;
 
     /// Where a limit would stand: answers with the key, in a header.
     #[derive(Clone)]

@@ -6,6 +6,8 @@ mod client_ip;
 mod fuzz_corpus;
 mod keys;
 mod layer_plans;
+mod log;
+mod logged;
 mod outcome;
 mod rollout;
 #[cfg(feature = "axum")]

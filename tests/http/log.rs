@@ -1,9 +1,6 @@
-//! What the layer logs: law 10. Alone in its process, because whether anybody listens to a line is remembered per process.
-#![cfg(feature = "tower")]
+//! What the layer logs: law 10.
 
 use std::convert::Infallible;
-use std::fmt::Write as _;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -11,45 +8,7 @@ use tollgate::http::{GlobalKey, HeaderKey, Headers};
 use tollgate::{Clock, Policy, RateLimitLayer, RateLimiter};
 use tower::{Layer, ServiceExt, service_fn};
 
-/// Keeps the lines it is sent, each as its level and fields.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<String>>>);
-
-impl Lines {
-    fn take(&self) -> Vec<String> {
-        std::mem::take(&mut *self.0.lock().unwrap())
-    }
-}
-
-impl tracing::Subscriber for Lines {
-    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        metadata.target().starts_with("tollgate")
-    }
-
-    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-
-    fn event(&self, event: &tracing::Event<'_>) {
-        struct Text(String);
-        impl tracing::field::Visit for Text {
-            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
-                write!(self.0, " {field}={value:?}").unwrap();
-            }
-        }
-        let mut text = Text(event.metadata().level().to_string());
-        event.record(&mut text);
-        self.0.lock().unwrap().push(text.0);
-    }
-
-    fn enter(&self, _: &tracing::span::Id) {}
-
-    fn exit(&self, _: &tracing::span::Id) {}
-}
+use crate::logged::Lines;
 
 fn limiter(policy: &str) -> (RateLimiter, Clock) {
     let clock = Clock::manual();
@@ -59,8 +18,7 @@ fn limiter(policy: &str) -> (RateLimiter, Clock) {
 
 #[tokio::test]
 async fn denials_do_not_flood_the_log() {
-    let lines = Lines::default();
-    tracing::subscriber::set_global_default(lines.clone()).unwrap();
+    let lines = Lines::listen();
     let app = service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(String::new())));
 
     // Two services of one layer and one of another, around one limiter; many keys.
