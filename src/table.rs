@@ -42,6 +42,8 @@
 //!
 //! The model checker explores these interleavings: `RUSTFLAGS="--cfg tollgate_loom" cargo test --release --lib loom`.
 
+use std::cmp::Reverse;
+
 use crate::fingerprint::{Fingerprint, Owner, TagMask};
 use sync::{AtomicU64, Mutex, Ordering::Acquire, Ordering::Relaxed, Ordering::Release, zeroed};
 
@@ -67,12 +69,21 @@ pub(crate) type Words = [u64; WORDS_MAX];
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum WhenFull {
-    /// Take the place of the entry, of the sixteen where the key could live, that owes least, and count it in
-    /// [`Stats::evicted`](crate::Stats::evicted).
+    /// Take the place of the entry, of the sixteen where the key could live, that owes least; of those that owe the same,
+    /// the youngest. Count it in [`Stats::evicted`](crate::Stats::evicted).
     ///
-    /// What the evicted key had spent is forgiven. A flood of one-shot keys evicts other one-shot keys, never a
-    /// client at its limit beside them; to forgive a debt, an attacker must first bring all the other fifteen at
-    /// least as deep.
+    /// What the evicted key had spent is forgiven. A flood of keys that each come once evicts its own keys: not a client that
+    /// has spent more, and not one that was there before, even at a limit of 1. To forgive a debt, an attacker
+    /// must bring the fifteen other keys deeper into debt.
+    ///
+    /// A client that *comes* while the table is full of live keys, and has spent no more than they, cannot be told from
+    /// the flood. It is the youngest, so it is forgotten when the next new key comes to its sixteen places, and may then spend
+    /// its limit again: each time costs the flood one request that passes. Its second request, where the limit is
+    /// 2 or more, puts it above the flood. Where that is not enough, take [`Share`](Self::Share), or a capacity above the
+    /// number of keys that a flood can bring within the period.
+    ///
+    /// Windows that begin together do not tell which key came first, so there the place decides: places are given out in
+    /// order, and the last is lost first. A key that was among the first seven of its eight places stays.
     #[default]
     EvictLeastIndebted,
     /// Let new keys share one of 128 entries set aside, and count each such check in
@@ -261,9 +272,10 @@ impl Table {
             }
         };
         let words = judge.decide(&before)?;
+        let mut waits = 0;
         loop {
             match candidate {
-                Some(Candidate { debt: Some(_), .. }) | None if self.when_full == WhenFull::Share => {
+                Some(Candidate { live: true, .. }) | None if self.when_full == WhenFull::Share => {
                     stripe.shared = (Owner::nobody(newcomer.tag(self.tag_mask)), words);
                     stripe.counts.shared += 1;
                     return Ok(Insertion::Done(words));
@@ -271,12 +283,12 @@ impl Table {
                 Some(candidate) => {
                     if let Some(empty) = self.claim(candidate.slot, candidate.word, newcomer, &words) {
                         stripe.counts.occupied += u64::from(empty);
-                        stripe.counts.evicted += u64::from(candidate.debt.is_some());
+                        stripe.counts.evicted += u64::from(candidate.live);
                         return Ok(Insertion::Done(words));
                     }
                 }
                 // Every slot is changing hands at this moment, so each has a claimer about to finish.
-                None => sync::spin(),
+                None => sync::wait(&mut waits),
             }
             candidate = match self.candidate(newcomer, &judge) {
                 Err(slot) => return Ok(Insertion::Present(slot)),
@@ -314,16 +326,20 @@ impl Table {
         for bucket in 0..self.buckets {
             let home = self.first + bucket * (1 + self.width) * WAYS;
             for slot in (home..home + WAYS).map(Slot) {
+                let mut waits = 0;
                 loop {
                     let owner = self.owner(slot);
                     if owner == Owner::NOBODY || owner == current(owner) {
                         break;
                     }
-                    let _stripe = self.stripe(owner.key(self.tag_mask)).lock();
+                    let stripe = self.stripe(owner.key(self.tag_mask)).lock();
                     // Under its lock a key stays where it is, unless another takes its place.
                     if self.owner(slot) == owner && self.retag(slot, current(owner), &carry) {
                         break;
                     }
+                    drop(stripe);
+                    // Another key is taking the slot, and its claimer is about to finish.
+                    sync::wait(&mut waits);
                 }
             }
         }
@@ -376,10 +392,16 @@ impl Table {
     /// The best slot to claim, or, as the error, the slot where the key already stands.
     /// A key that stands under another tag is brought under this one.
     fn candidate<T: Judge>(&self, newcomer: Owner, judge: &T) -> Result<Option<Candidate>, Slot> {
-        let mut best: Option<Candidate> = None;
         let key = newcomer.key(self.tag_mask);
+        // A free slot beats any live one, and the emptier bucket the other: two choices keep buckets even
+        // (Azar, Broder, Karlin and Upfal 1994).
+        let mut free: Option<(usize, Candidate)> = None;
+        // Of live keys the one that owes least; of equals one under the newcomer's own rules, since words under others cannot
+        // be compared; of those the youngest, which is the highest word; and of equal words (windows that begin together) the last,
+        // as places are given out in order. So a flood of new keys takes its own places again, and not those of older keys.
+        let mut live: Option<((u64, bool, Reverse<u64>), Candidate)> = None;
         for home in self.homes(key) {
-            let mut free = None;
+            let mut first_free = None;
             let mut crowd = 0;
             for slot in (home..home + WAYS).map(Slot) {
                 // The first word before the others: a charge in flight begins there, and so fails the claim. And the owner
@@ -391,38 +413,30 @@ impl Table {
                     *word = self.cell(slot, quota).load(Acquire);
                 }
                 let owner = self.owner(slot);
+                let candidate = Candidate { slot, word: words[0], live: false };
                 if words[0] == CLAIMED || owner != before {
                     crowd += 1;
-                    continue;
-                }
-                if owner.key(self.tag_mask) == key {
+                } else if owner.key(self.tag_mask) == key {
                     if self.retag(slot, newcomer, |owner, index, word| judge.carry(owner, index, word)) {
                         return Err(slot);
                     }
                     crowd += 1;
-                    continue;
-                }
-                let owed = if owner == Owner::NOBODY { None } else { judge.debt(owner, &words) };
-                match owed {
-                    None => free = free.or(Some(Candidate { slot, word: words[0], debt: None, crowd: 0 })),
-                    owed => {
-                        crowd += 1;
-                        let found = Candidate { slot, word: words[0], debt: owed, crowd: 0 };
-                        if best.as_ref().is_none_or(|best| best.debt.is_some() && owed < best.debt) {
-                            best = Some(found);
-                        }
+                } else if let Some(owed) = (owner != Owner::NOBODY).then(|| judge.debt(owner, &words)).flatten() {
+                    crowd += 1;
+                    let foreign = owner.tag(self.tag_mask) != newcomer.tag(self.tag_mask);
+                    let rank = (owed, foreign, Reverse(candidate.word));
+                    if live.is_none_or(|(lowest, _)| rank <= lowest) {
+                        live = Some((rank, Candidate { live: true, ..candidate }));
                     }
+                } else {
+                    first_free = first_free.or(Some(candidate));
                 }
             }
-            // A free slot beats any live one, and the emptier bucket the other: two choices keep buckets even
-            // (Azar, Broder, Karlin and Upfal 1994).
-            if let Some(free) = free {
-                if best.as_ref().is_none_or(|best| best.debt.is_some() || crowd < best.crowd) {
-                    best = Some(Candidate { crowd, ..free });
-                }
+            if let Some(candidate) = first_free.filter(|_| free.is_none_or(|(least, _)| crowd < least)) {
+                free = Some((crowd, candidate));
             }
         }
-        Ok(best)
+        Ok(free.map(|(_, free)| free).or(live.map(|(_, live)| live)))
     }
 
     /// Makes a slot another key's; `None` if its first word has moved. Says whether the slot had been empty.
@@ -456,17 +470,24 @@ struct Candidate {
     slot: Slot,
     /// Its first word, as judged.
     word: u64,
-    /// What would be forgiven; `None` if it is free.
-    debt: Option<u64>,
-    /// How many of its bucket's slots are taken.
-    crowd: usize,
+    /// Whether a live key stands there, whose debt would be forgiven.
+    live: bool,
 }
 
 #[cfg(not(tollgate_loom))]
 mod sync {
     pub(super) use parking_lot::Mutex;
-    pub(super) use std::hint::spin_loop as spin;
     pub(super) use std::sync::atomic::{AtomicU64, Ordering};
+
+    /// Waits for another thread to finish a few stores: briefly at first, and then, as it has been put aside, out of its way.
+    pub(super) fn wait(waits: &mut u32) {
+        if *waits < 32 {
+            *waits += 1;
+            std::hint::spin_loop();
+        } else {
+            std::thread::yield_now();
+        }
+    }
 
     /// Zeroed cells that the system has not had to touch.
     pub(super) fn zeroed(cells: usize) -> Box<[AtomicU64]> {
@@ -478,7 +499,10 @@ mod sync {
 #[cfg(tollgate_loom)]
 mod sync {
     pub(super) use loom::sync::atomic::{AtomicU64, Ordering};
-    pub(super) use loom::thread::yield_now as spin;
+
+    pub(super) fn wait(_waits: &mut u32) {
+        loom::thread::yield_now();
+    }
 
     pub(super) struct Mutex<T>(loom::sync::Mutex<T>);
 

@@ -95,6 +95,103 @@ fn the_least_indebted_is_evicted() {
     }
 }
 
+const FLOODED: [(&str, u64); 10] = [
+    ("1/hour", 1),
+    ("1/hour fixed", 1),
+    ("1/hour fixed aligned", 1),
+    ("1/hour sliding", 1),
+    ("1/hour; 5/day", 1),
+    ("5/day; 1/hour fixed", 1),
+    ("10/hour", 10),
+    ("10/hour fixed", 10),
+    ("10/hour fixed aligned", 10),
+    ("10/hour sliding", 10),
+];
+
+/// Clients at their limit retry while a flood of keys that each come once fills the table ten times over. At a limit of 1
+/// all owe the same, and the first place used to be taken: two in three retries passed.
+#[test]
+fn a_flood_readmits_nobody_who_was_there_before() {
+    for (policy, limit) in FLOODED {
+        let clock = Clock::manual();
+        let limiter = builder(policy, 1000, &clock).build();
+        for victim in 0..100 {
+            limiter.check_n(&("victim", victim), limit).unwrap();
+        }
+        clock.advance(Duration::from_millis(10));
+        let mut readmitted = 0;
+        for flood in 0..10_000 {
+            limiter.check(&flood).expect("a key never seen");
+            if flood % 10 == 0 {
+                clock.advance(Duration::from_millis(10));
+                readmitted += (0..16).filter(|n| limiter.check(&("victim", (flood + n) % 100)).is_ok()).count();
+            }
+        }
+        assert_eq!(readmitted, 0, "{policy}: of 16,000 retries");
+        assert!(limiter.stats().evicted > 8000, "{policy}: the flood was one");
+    }
+}
+
+/// The same for clients on another plan than the flood's keys: words under different rules tell nothing about age.
+#[test]
+fn a_flood_on_one_plan_readmits_nobody_on_another() {
+    for (flood_policy, victims_policy) in [
+        ("1/hour", "1/hour fixed"),
+        ("1/hour fixed", "1/hour"),
+        ("1/hour", "1/hour sliding"),
+        ("1/hour sliding", "1/hour fixed"),
+        ("1/hour fixed", "1/hour sliding"),
+        ("1/hour", "1/day"),
+        ("1/day", "1/hour"),
+    ] {
+        let clock = Clock::manual();
+        let victims_policy: Policy = victims_policy.parse().unwrap();
+        let limiter = builder(flood_policy, 1000, &clock).plan("other", victims_policy).unwrap().build();
+        let other = limiter.on(limiter.plan("other").unwrap());
+        clock.advance(Duration::from_secs(36_000));
+        assert!((0..100).all(|victim| other.check(&("victim", victim)).is_ok()));
+        let mut readmitted = 0;
+        for flood in 0..10_000 {
+            clock.advance(Duration::from_millis(1));
+            limiter.check(&flood).expect("a key never seen");
+            readmitted += u64::from(other.check(&("victim", flood % 100)).is_ok());
+        }
+        assert_eq!(readmitted, 0, "{flood_policy} floods {}", other.policy());
+    }
+}
+
+/// Who comes in the middle of a flood and owes no more than its keys cannot be told from them, unless newcomers share.
+#[test]
+fn who_comes_during_a_flood_is_readmitted_at_a_price_or_not_at_all() {
+    for (policy, limit) in FLOODED {
+        let check = |when_full| {
+            let clock = Clock::manual();
+            let limiter = builder(policy, 1000, &clock).when_full(when_full).build();
+            let mut flood = 0..;
+            let mut flood = |keys| flood.by_ref().take(keys).filter(|key| limiter.check(key).is_ok()).count() as u64;
+            let mut flooded = flood(3000);
+            let (mut first, mut again) = (0, 0);
+            for round in 0..100 {
+                for victim in 0..10 {
+                    clock.advance(Duration::from_millis(1));
+                    let passed = u64::from(limiter.check_n(&("victim", victim), limit).is_ok());
+                    if round == 0 { first += passed } else { again += passed }
+                }
+                flooded += flood(100);
+            }
+            (first, again, flooded, limiter.stats())
+        };
+        let (first, again, flooded, stats) = check(WhenFull::EvictLeastIndebted);
+        assert_eq!((first, flooded), (10, 13_000), "{policy}: nobody new is denied");
+        assert!(again <= stats.evicted, "{policy}");
+        if limit > 1 {
+            assert_eq!(again, 0, "{policy}: who owes more than the flood's keys is not forgotten");
+        }
+        let (first, again, ..) = check(WhenFull::Share);
+        assert!(first + again <= 10, "{policy}: {first} passed first and {again} again");
+    }
+}
+
 #[test]
 fn what_has_expired_is_reused_and_not_evicted() {
     for (policy, expiry) in [("5/second", 1), ("5/second fixed", 1), ("5/second sliding", 2), ("5/second; 9/2 s", 2)] {
