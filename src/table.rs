@@ -97,7 +97,8 @@ pub enum WhenFull {
 /// A fixed-capacity, set-associative table of atomics.
 pub(crate) struct Table {
     cells: Box<[AtomicU64]>,
-    /// The first cell that begins a cache line.
+    /// The first cell of the first bucket. It begins a pair of cache lines; by an offset, because what is aligned by its type
+    /// the standard library clears by hand.
     first: usize,
     buckets: usize,
     /// Words per key.
@@ -172,8 +173,9 @@ impl Table {
         );
         assert!((1..=WORDS_MAX).contains(&width), "a policy has between 1 and {WORDS_MAX} quotas");
         let buckets = (capacity + capacity / 8).div_ceil(WAYS).max(if cfg!(tollgate_loom) { 1 } else { 2 });
-        let cells = zeroed((buckets * (1 + width) + 1) * WAYS);
-        let first = cells.as_ptr().align_offset(64).min(WAYS);
+        let cells = zeroed((buckets * (1 + width) + 2) * WAYS);
+        // Two lines: processors fetch the neighbour along, which of a bucket of one quota is its words.
+        let first = cells.as_ptr().align_offset(128).min(2 * WAYS);
         let stripe = || StripeState { shared: (Owner::NOBODY, [0; WORDS_MAX]), counts: Counts::default() };
         let stripes = (0..STRIPES).map(|_| Stripe(Mutex::new(stripe()))).collect();
         Self { cells, first, buckets, width, tag_mask, when_full, stripes }
@@ -489,9 +491,31 @@ mod sync {
         }
     }
 
-    /// Zeroed cells that the system has not had to touch.
+    /// Zeroed cells that the system has not had to touch, whatever the process has freed before.
+    ///
+    /// From 128 KiB on glibc maps an allocation for itself, in fresh pages, but only until the first such is freed: from then on
+    /// what is as large comes from its heap, and is cleared by hand. Above 32 MiB it always maps, and shrinks a mapping in place.
+    /// So a table between the two is asked for at that size, and the rest given back at once: a few microseconds, and no
+    /// memory, not even reserved. Smaller ones are cleared in less. Other allocators are left alone: musl and jemalloc
+    /// take fresh pages each time, and mimalloc would clear the whole by hand.
     pub(super) fn zeroed(cells: usize) -> Box<[AtomicU64]> {
+        const MAPPED_FOR_CERTAIN: usize = (33 << 20) / size_of::<AtomicU64>();
+        const MAPPED_AT_FIRST: usize = (128 << 10) / size_of::<AtomicU64>();
+        if (MAPPED_AT_FIRST..MAPPED_FOR_CERTAIN).contains(&cells) && is_mapped_by_glibc(MAPPED_FOR_CERTAIN) {
+            if let Ok(mut mapped) = bytemuck::allocation::try_zeroed_vec(MAPPED_FOR_CERTAIN) {
+                mapped.truncate(cells);
+                return mapped.into_boxed_slice();
+            }
+        }
         bytemuck::zeroed_slice_box(cells)
+    }
+
+    /// Whether so many cells would come from glibc, and in pages of their own: then they begin 16 bytes into the first.
+    /// Nothing is touched to find out. jemalloc's offsets are multiples of 64, those of mimalloc and tcmalloc 0.
+    fn is_mapped_by_glibc(cells: usize) -> bool {
+        let mut probe = Vec::<AtomicU64>::new();
+        // Seen by a black box, lest the compiler leave out an allocation that nobody uses.
+        probe.try_reserve_exact(cells).is_ok() && std::hint::black_box(&probe).as_ptr().addr() % 4096 == 16
     }
 }
 

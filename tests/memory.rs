@@ -1,15 +1,30 @@
 //! Law 4, in bytes: however many keys arrive, a limiter keeps to the memory it was given. Alone in its file, and so in
-//! its process, because it reads what the whole process has resident.
+//! its process, because it reads what the whole process has resident; and one test at a time.
 #![cfg(target_os = "linux")]
 
-use tollgate::{Clock, Quota, RateLimiter};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The process's resident memory.
-fn resident_bytes() -> u64 {
+use tollgate::{Clock, Quota, RateLimiter, RateLimiterBuilder};
+
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the kernel says of the process under this name.
+fn bytes_of(what: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux has /proc");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a resident size");
+    let line = status.lines().find(|line| line.starts_with(what)).expect("a line of that name");
     let kib: u64 = line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number of kB");
     kib * 1024
+}
+
+fn resident_bytes() -> u64 {
+    bytes_of("VmRSS:")
+}
+
+fn builder() -> RateLimiterBuilder {
+    RateLimiter::builder(Quota::per_hour(100)).clock(Clock::manual())
 }
 
 #[test]
@@ -18,8 +33,9 @@ fn millions_of_keys_fit_a_table_of_one_million() {
     const KEYS: u64 = if cfg!(debug_assertions) { 4_000_000 } else { 10_000_000 };
     /// Stacks, and what the allocator and the harness touch meanwhile.
     const SLACK: u64 = 512 * 1024;
+    let _alone = alone();
     let before = resident_bytes();
-    let limiter = RateLimiter::builder(Quota::per_hour(100)).capacity(1_000_000).clock(Clock::manual()).build();
+    let limiter = builder().capacity(1_000_000).build();
     let table = limiter.stats().capacity as u64 * 16;
     let untouched = resident_bytes() - before;
     assert!(untouched < SLACK, "{untouched} bytes are resident before the first key");
@@ -37,4 +53,38 @@ fn millions_of_keys_fit_a_table_of_one_million() {
     let stats = limiter.stats();
     assert!(grown >= table / 100 * 98, "{grown} bytes are resident, and the table has {table}");
     assert_eq!(stats.len as u64 + stats.evicted, KEYS, "every key was given a place");
+}
+
+/// Freeing one table used to make the allocator take the next from its heap, and clear them by hand: the second was wholly
+/// resident before its first key, and took a hundred times as long to make.
+#[test]
+fn a_table_takes_as_little_the_thousandth_time_as_the_first() {
+    let _alone = alone();
+    // A harness's own doings, and the kernel's counters, which each processor keeps for itself for a while.
+    let most = |first: u64| first / 100 * 102 + 128 * 1024;
+    // Between those small enough for the heap and those that the allocator maps in any case.
+    for capacity in [1 << 14, 1 << 17, 1 << 20, 1_800_000] {
+        let resident_with_one_key = || {
+            let limiter = builder().capacity(capacity).build();
+            limiter.check("key").unwrap();
+            resident_bytes()
+        };
+        let first = resident_with_one_key();
+        for time in 1..1000 {
+            let resident = resident_with_one_key();
+            assert!(resident <= most(first), "{resident} bytes resident at time {time}, and {first} at first");
+        }
+    }
+    // Many at once, after as many at once were dropped.
+    let hundred = || {
+        let before = bytes_of("VmSize:");
+        let limiters: Vec<_> = (0..100).map(|_| builder().build()).collect();
+        limiters.iter().for_each(|limiter| drop(limiter.check("key").unwrap()));
+        let reserved = limiters.iter().map(|limiter| limiter.stats().capacity as u64 * 16 + 64 * 1024).sum::<u64>();
+        let grown = bytes_of("VmSize:") - before;
+        assert!(grown <= reserved, "{grown} bytes of addresses for tables of {reserved}");
+        resident_bytes()
+    };
+    let (first, second) = (hundred(), hundred());
+    assert!(second <= most(first), "{second} bytes resident the second time, and {first} the first");
 }
