@@ -87,20 +87,23 @@ impl PolicyErrorKind {
             Self::WindowTooLarge => "a window's amount is at most 2^40 (1099511627776); use a token bucket",
             Self::NoQuota => "a policy needs at least one quota",
             Self::TooManyQuotas => "a policy has at most 8 quotas",
-            Self::DuplicateName => {
-                "is the name of two quotas; give each a name of its own, as in \"burst: 5/second; daily: 100/day\""
-            }
-            Self::BadName => {
-                "is not a name; a name is 1 to 31 letters, digits, '-', '_' or '.' (ASCII), and starts with a letter"
-            }
+            Self::DuplicateName => "give each a name of its own, as in \"burst: 5/second; daily: 100/day\"",
+            Self::BadName => "a name is 1 to 31 letters, digits, '-', '_' or '.' (ASCII), and starts with a letter",
         }
     }
 }
 
 impl fmt::Display for PolicyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let PolicyErrorKind::DuplicateName | PolicyErrorKind::BadName = self.kind {
-            write!(f, "{:?}{} ", self.name, if self.is_cut { "..." } else { "" })?;
+        let name = format_args!("{:?}{}", self.name, if self.is_cut { "..." } else { "" });
+        match self.kind {
+            // No given name starts with a digit.
+            PolicyErrorKind::DuplicateName if self.name.as_str().starts_with(|c: char| c.is_ascii_digit()) => {
+                write!(f, "two quotas without a name go by {name}; ")?;
+            }
+            PolicyErrorKind::DuplicateName => write!(f, "two quotas are called {name}; ")?,
+            PolicyErrorKind::BadName => write!(f, "{name} is not a name; ")?,
+            _ => {}
         }
         f.write_str(self.kind.text())
     }

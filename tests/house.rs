@@ -18,7 +18,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("error", &["name"]),
     ("quota", &["algorithm", "error"]),
     ("policy", &["quota", "name", "error"]),
-    ("parse", &["policy", "quota"]),
+    ("parse", &["policy", "quota", "error"]),
     ("plan", &["policy"]),
     ("rules", &["policy", "quota", "name", "algorithm", "decision", "fingerprint"]),
     ("engine", &["rules", "table", "clock", "queue", "policy", "algorithm", "decision", "fingerprint"]),

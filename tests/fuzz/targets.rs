@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Request};
 use tollgate::http::{ClientIp, KeyExtractor, PeerAddr};
-use tollgate::{Policy, Quota};
+use tollgate::{ParseError, Policy, Quota};
 
 const XFF: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED: HeaderName = http::header::FORWARDED;
@@ -100,6 +100,12 @@ pub(crate) fn cidr(data: &[u8]) {
     }
 }
 
+/// An error points into the text that it is about, and does not repeat the whole of a long one.
+fn points_into(text: &str, error: &ParseError) {
+    assert!(text.is_char_boundary(error.position()), "{error}");
+    assert!((20..1500).contains(&error.to_string().len()), "{error}");
+}
+
 /// Quotas and policies in their string form.
 pub(crate) fn limit_string(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
@@ -110,7 +116,7 @@ pub(crate) fn limit_string(data: &[u8]) {
             assert_eq!(again, policy, "{canonical}");
             assert_eq!(again.to_string(), canonical);
         }
-        Err(error) => assert!(error.position() <= text.len() && !error.to_string().is_empty()),
+        Err(error) => points_into(&text, &error),
     }
     match text.parse::<Quota>() {
         Ok(quota) => {
@@ -119,6 +125,6 @@ pub(crate) fn limit_string(data: &[u8]) {
             assert_eq!(again, quota, "{canonical}");
             assert!(text.parse::<Policy>().is_ok(), "a quota is a policy");
         }
-        Err(error) => assert!(error.position() <= text.len() && !error.to_string().is_empty()),
+        Err(error) => points_into(&text, &error),
     }
 }

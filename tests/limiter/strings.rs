@@ -33,16 +33,15 @@ fn check_policy(text: &str, canonical: &str) {
     assert_eq!(canonical.parse(), Ok(parsed));
 }
 
-/// Where the error of a policy's text is, and what was expected there.
+/// Where the error of a policy's text is, and what it says.
 #[track_caller]
 fn check_error(text: &str, position: usize, expected: &str) {
     let error = text.parse::<Policy>().expect_err(text);
     let message = error.to_string();
     assert_eq!(error.position(), position, "{message}");
-    let (place, said) = message.split_once("expected ").expect("a message says what was expected");
-    assert!(said.contains(expected), "{message}, and should expect {expected}");
-    assert!(place.contains(&format!("at byte {position}")), "{message}");
-    assert!(place.contains(&format!("{:?}", text)), "{message}, and should show the text");
+    assert!(message.contains(expected), "{message}, and should say {expected}");
+    assert!(message.contains(&format!("byte {position}")), "{message}");
+    assert!(message.contains(&format!("{:?}", text)), "{message}, and should show the text");
 }
 
 #[test]
@@ -134,96 +133,24 @@ fn several_quotas_make_a_policy() {
 }
 
 #[test]
-fn what_is_not_a_number_is_pointed_at() {
-    check_error("", 0, "an amount");
-    check_error("   ", 3, "an amount");
-    check_error("-5/second", 0, "an amount");
-    check_error("/second", 0, "an amount");
-    check_error("1.5/second", 1, "'/' or 'per'");
-    check_error("5.0/second", 1, "'/' or 'per'");
-    check_error("1,000/second", 1, "'/' or 'per'");
-    check_error("1_000/second", 1, "'/' or 'per'");
-    check_error("5", 1, "'/' or 'per'");
-    check_error("5 minutes", 2, "'/' or 'per'");
-    check_error("18446744073709551616/second", 0, "at most 18446744073709551615");
-    check_error("5/18446744073709551616 seconds", 2, "at most 18446744073709551615");
-    check_error("5/s burst", 9, "a burst");
-    check_error("5/s burst -1", 10, "a burst");
-    check_error("5/s burst 99999999999999999999", 10, "at most 18446744073709551615");
-    check_error("٥/second", 0, "an amount");
-}
-
-#[test]
-fn what_is_not_a_unit_is_pointed_at() {
-    check_error("5/", 2, "a unit");
-    check_error("5/fortnight", 2, "a unit");
-    check_error("5/10", 4, "a unit");
-    check_error("5/10/s", 4, "a unit");
-    check_error("5/-1 second", 2, "a unit");
-    check_error("5/1.5 seconds", 3, "a unit");
-    check_error("5 per per second", 6, "a unit");
-    check_error("5/ss", 2, "a unit");
-    check_error("5/secondss", 2, "a unit");
-    check_error("5/msec", 2, "a unit");
-    check_error("5/сек", 2, "a unit");
-}
-
-#[test]
-fn what_follows_a_quota_is_pointed_at() {
-    check_error("5/s 6/s", 4, "';' and another quota");
-    check_error("5/s aligned", 4, "';' and another quota");
-    check_error("5/s sliding burst 5", 12, "';' and another quota");
-    check_error("5/s!", 3, "';' and another quota");
-    assert_eq!("5/s; 6/s".parse::<Quota>().unwrap_err().position(), 3);
-    assert!("5/s; 6/s".parse::<Quota>().unwrap_err().to_string().contains("several quotas make a policy"));
-}
-
-#[test]
 fn a_separator_stands_between_two_quotas() {
     for mark in [';', ',', '|'] {
-        check_error(&format!("5/s{mark}"), 4, "an amount");
-        check_error(&format!("{mark}5/s"), 0, "an amount");
-        check_error(&format!("5/s{mark}{mark}6/s"), 4, "an amount");
-        check_error(&format!("5/s{mark} {mark} 6/s"), 5, "an amount");
-        check_error(&mark.to_string(), 0, "an amount");
+        check_error(&format!("5/s{mark}"), 3, &format!("a quota after '{mark}'"));
+        check_error(&format!("{mark}5/s"), 0, &format!("a quota before '{mark}'"));
+        check_error(&format!("5/s{mark}{mark}6/s"), 4, &format!("a quota between '{mark}' and '{mark}'"));
+        check_error(&format!("5/s{mark} {mark} 6/s"), 5, &format!("a quota between '{mark}' and '{mark}'"));
+        check_error(&mark.to_string(), 0, &format!("a quota before '{mark}'"));
     }
 }
 
 #[test]
-fn what_cannot_be_kept_is_refused() {
-    check_error("5/0 seconds", 0, "longer than zero");
-    check_error("0/0s", 0, "longer than zero");
-    check_error("1/3661 days", 0, "at most 3660 days");
-    check_error("1/11 years", 0, "at most 3660 days");
-    check_error("1/18446744073709551615 years", 2, "at most 10 years");
-    check_error("18446744073709551615/second", 0, "at most 1000000000 per second");
-    check_error("5/s burst 0", 0, "above zero");
-    check_error("0/s burst 5", 0, "above zero");
-    check_error("1/year burst 1000", 0, "within 100 years");
-    check_error("5/s burst 6 fixed", 0, "has no burst");
-    check_error("5/s burst 4 sliding", 0, "has no burst");
-    check_error("9999999999999/day fixed", 0, "2^40");
-    // In a policy, the quota that cannot be kept is pointed at.
-    check_error("5/s; 6/0s", 5, "longer than zero");
-    check_error("a: 5/s; b: 6/0s", 11, "longer than zero");
-}
-
-#[test]
 fn names_are_plain_and_different() {
-    check_error(": 5/s", 0, "an amount");
-    check_error("9lives: 5/s", 1, "'/' or 'per'");
-    check_error("two words: 5/s", 0, "is not a name");
-    check_error("naïve: 5/s", 0, "is not a name");
-    check_error("a/b: 5/s", 0, "an amount");
-    check_error("a: b: 5/s", 3, "an amount");
-    check_error("5/s; 5/s", 5, "\"5/second\" is the name of two quotas");
-    check_error("5/s; 5/s burst 9", 5, "\"5/second\" is the name of two quotas");
-    check_error("x: 5/s; x: 6/s", 8, "\"x\" is the name of two quotas");
-    check_error("abcdefghijklmnopqrstuvwxyzabcdef: 5/s", 0, "is not a name");
+    check_error(&format!("a{}: 5/s", "b".repeat(31)), 0, "is not a name");
     check_policy("abcdefghijklmnopqrstuvwxyzabcde: 5/s", "abcdefghijklmnopqrstuvwxyzabcde: 5/second");
     // Names are compared as written.
     check_policy("x: 5/s; X: 5/s", "x: 5/second; X: 5/second");
-    check_error("1/s;2/s;3/s;4/s;5/s;6/s;7/s;8/s;9/s", 32, "at most 8 quotas");
+    // Words of the grammar are names where a colon says so.
+    check_policy("then: 5/s; burst: 6/s burst 7; per: 7/s", "then: 5/second; burst: 6/second burst 7; per: 7/second");
 }
 
 #[test]
@@ -342,4 +269,579 @@ proptest! {
             }
         }
     }
+}
+
+/// Every message whole, as it stands in front of somebody who edits a file.
+#[test]
+fn what_an_error_says() {
+    #[rustfmt::skip]
+    let messages = [
+        (
+            "",
+            r#"at the end (byte 0): expected a limit, as in "28/second""#,
+        ),
+        (
+            "-5/second",
+            r#"at byte 0, near "-5/second": expected an amount, a whole number, as in "28/second""#,
+        ),
+        (
+            "/second",
+            r#"at byte 0, near "/second": expected an amount, a whole number, as in "28/second""#,
+        ),
+        (
+            "0.5/second",
+            r#"at byte 0, near "0.5": an amount is a whole number; write "1/2 seconds""#,
+        ),
+        (
+            ".5/second",
+            r#"at byte 0, near ".5/second": an amount is a whole number; write "1/2 seconds""#,
+        ),
+        (
+            "1.5/minute",
+            r#"at byte 0, near "1.5": an amount is a whole number; write "3/2 minutes""#,
+        ),
+        (
+            "5.0/second",
+            r#"at byte 0, near "5.0": an amount is a whole number; write "5/second""#,
+        ),
+        (
+            "0,5/second",
+            r#"at byte 0, near "0,5": an amount is a whole number; write "1/2 seconds""#,
+        ),
+        (
+            "1,000/hour",
+            r#"at byte 0, near "1,000": an amount is written without ','; write "1000/hour""#,
+        ),
+        (
+            "1_000/hour",
+            r#"at byte 0, near "1_000": an amount is written without '_'; write "1000/hour""#,
+        ),
+        (
+            "1'000/hour",
+            r#"at byte 0, near "1'000": an amount is written without '''; write "1000/hour""#,
+        ),
+        (
+            "1.000/hour",
+            r#"at byte 0, near "1.000": an amount is a whole number; write "1/hour", or "1000/hour" if the '.' separates thousands"#,
+        ),
+        (
+            "1.500/hour",
+            r#"at byte 0, near "1.500": an amount is a whole number; write "3/2 hours", or "1500/hour" if the '.' separates thousands"#,
+        ),
+        (
+            "1,000,000 per day",
+            r#"at byte 0, near "1,000,000": an amount is written without ','; write "1000000/day""#,
+        ),
+        (
+            "1.000.000 per day",
+            r#"at byte 0, near "1.000.000": an amount is written without '.'; write "1000000/day""#,
+        ),
+        (
+            "1,00/hour",
+            r#"at byte 0, near "1,00": an amount is a whole number; write "1/hour""#,
+        ),
+        (
+            "1_000",
+            r#"at byte 0, near "1_000": an amount is written without '_'; write "1000""#,
+        ),
+        (
+            "1.5",
+            r#"at byte 0, near "1.5": an amount is a whole number; half a request per second is "1/2 seconds""#,
+        ),
+        (
+            "1.5/fortnight",
+            r#"at byte 0, near "1.5": an amount is a whole number; half a request per second is "1/2 seconds""#,
+        ),
+        (
+            "0.5 per 10 minutes",
+            r#"at byte 0, near "0.5": an amount is a whole number; write "1/20 minutes""#,
+        ),
+        (
+            "0.0000000000000000000001/s",
+            r#"at byte 0, near "0.0000000000000000000001": an amount is a whole number; half a request per second is "1/2 seconds""#,
+        ),
+        (
+            "99999999999999.5/s",
+            r#"at byte 0, near "99999999999999.5": an amount is a whole number; half a request per second is "1/2 seconds""#,
+        ),
+        (
+            "1 000/hour",
+            r#"at byte 2, near "000": an amount is written without spaces, as in "1000/hour""#,
+        ),
+        (
+            "5",
+            r#"at the end (byte 1): expected '/' or 'per' and then a period, as in "28/second""#,
+        ),
+        (
+            "5 minutes",
+            r#"at byte 2, near "minutes": expected '/' or 'per' and then a period, as in "28/second""#,
+        ),
+        (
+            "5 requests per second",
+            r#"at byte 2, near "requests": leave out "requests"; expected '/' or 'per' and then a period, as in "28/second""#,
+        ),
+        (
+            "5 req/s",
+            r#"at byte 2, near "req": leave out "req"; expected '/' or 'per' and then a period, as in "28/second""#,
+        ),
+        (
+            "10k/s",
+            r#"at byte 2, near "k": an amount is written out, as in "10000/second""#,
+        ),
+        (
+            "5/",
+            "at the end (byte 2): expected a unit: ns, us, ms, second, minute, hour, day, week, month or year",
+        ),
+        (
+            "5/fortnight",
+            r#"at byte 2, near "fortnight": expected a unit: ns, us, ms, second, minute, hour, day, week, month or year"#,
+        ),
+        (
+            "5/minuts",
+            r#"at byte 2, near "minuts": expected a unit: ns, us, ms, second, minute, hour, day, week, month or year; perhaps "minute""#,
+        ),
+        (
+            "5/secnd",
+            r#"at byte 2, near "secnd": expected a unit: ns, us, ms, second, minute, hour, day, week, month or year; perhaps "second""#,
+        ),
+        (
+            "5/10",
+            "at the end (byte 4): expected a unit: ns, us, ms, second, minute, hour, day, week, month or year",
+        ),
+        (
+            "5/1.5 seconds",
+            r#"at byte 2, near "1.5": a period is a whole number of units; write "1500 ms""#,
+        ),
+        (
+            "5/0.5 minutes",
+            r#"at byte 2, near "0.5": a period is a whole number of units; write "30 seconds""#,
+        ),
+        (
+            "5/.1 days",
+            r#"at byte 2, near ".1": a period is a whole number of units; write "144 minutes""#,
+        ),
+        (
+            "5/1,5 s",
+            r#"at byte 2, near "1,5": a period is a whole number of units; write "1500 ms""#,
+        ),
+        (
+            "5/1_000 ms",
+            r#"at byte 2, near "1_000": a multiple of a unit is written without '_'; write "1000""#,
+        ),
+        (
+            "5/1,000 ms",
+            r#"at byte 2, near "1,000": a multiple of a unit is written without ','; write "1000""#,
+        ),
+        (
+            "5/0.3 ns",
+            r#"at byte 2, near "0.3": a multiple of a unit is a whole number"#,
+        ),
+        (
+            "5/-1 second",
+            r#"at byte 2, near "-1": expected a unit: ns, us, ms, second, minute, hour, day, week, month or year"#,
+        ),
+        (
+            "5 per per second",
+            r#"at byte 6, near "per": expected a unit: ns, us, ms, second, minute, hour, day, week, month or year"#,
+        ),
+        (
+            "5/s burst",
+            r#"at the end (byte 9): expected a burst, a whole number, as in "28/second burst 50""#,
+        ),
+        (
+            "5/s burst -1",
+            r#"at byte 10, near "-1": expected a burst, a whole number, as in "28/second burst 50""#,
+        ),
+        (
+            "5/s burst 1_000",
+            r#"at byte 10, near "1_000": a burst is written without '_'; write "1000""#,
+        ),
+        (
+            "5/s burst 1.5",
+            r#"at byte 10, near "1.5": a burst is a whole number"#,
+        ),
+        (
+            "5/s burst 1,000",
+            r#"at byte 12, near "000": a number is written without ',' between its digits"#,
+        ),
+        (
+            "5/s burst 1,000/hour",
+            r#"at byte 12, near "000": a number is written without ',' between its digits"#,
+        ),
+        (
+            "5/s burst 5 burst 6",
+            r#"at byte 12, near "burst": a quota has one burst"#,
+        ),
+        (
+            "5/s brust 6",
+            r#"at byte 4, near "brust": expected ';' and another quota, 'burst', 'fixed', 'sliding' or the end; perhaps "burst""#,
+        ),
+        (
+            "5/s sliding burst 5",
+            r#"at byte 12, near "burst": a window admits its amount and has no burst; leave out the burst, or use a token bucket"#,
+        ),
+        (
+            "5/s fixed burst 5",
+            r#"at byte 10, near "burst": a window admits its amount and has no burst; leave out the burst, or use a token bucket"#,
+        ),
+        (
+            "5/s burst 6 sliding",
+            r#"at byte 10, near "6": a window admits its amount and has no burst; leave out the burst, or use a token bucket"#,
+        ),
+        (
+            "5/s sliding fixed",
+            r#"at byte 12, near "fixed": a quota has one algorithm"#,
+        ),
+        (
+            "5/s fixed sliding",
+            r#"at byte 10, near "sliding": a quota has one algorithm"#,
+        ),
+        (
+            "5/s sliding aligned",
+            r#"at byte 12, near "aligned": only a fixed window is aligned, as in "100/day fixed aligned""#,
+        ),
+        (
+            "5/s aligned",
+            r#"at byte 4, near "aligned": only a fixed window is aligned, as in "100/day fixed aligned""#,
+        ),
+        (
+            "5/s slidng",
+            r#"at byte 4, near "slidng": expected ';' and another quota, 'burst', 'fixed', 'sliding' or the end; perhaps "sliding""#,
+        ),
+        (
+            "5/s then block 2m",
+            r#"at byte 4, near "then": 'then' is not supported yet"#,
+        ),
+        (
+            "5/s strict",
+            r#"at byte 4, near "strict": 'strict' is not supported yet"#,
+        ),
+        (
+            "concurrency 5",
+            r#"at byte 0, near "concurrency": 'concurrency' is not supported yet"#,
+        ),
+        (
+            "5/s; concurrency 5",
+            r#"at byte 5, near "concurrency": 'concurrency' is not supported yet"#,
+        ),
+        (
+            "uploads: concurrency 5",
+            r#"at byte 9, near "concurrency": 'concurrency' is not supported yet"#,
+        ),
+        (
+            "unlimited",
+            r#"at byte 0, near "unlimited": expected an amount, a whole number, as in "28/second""#,
+        ),
+        (
+            "login 5/minute",
+            r#"at byte 0, near "login": a name ends with ':', as in "login: 5/minute""#,
+        ),
+        (
+            ": 5/s",
+            r#"at byte 0, near ":": expected a name before ':', as in "login: 5/minute""#,
+        ),
+        (
+            "5/s; : 6/s",
+            r#"at byte 5, near ":": expected a name before ':', as in "login: 5/minute""#,
+        ),
+        (
+            "login:: 5/s",
+            r#"at byte 6, near ":": a quota has one name and one ':', as in "login: 5/minute""#,
+        ),
+        (
+            "login: signup: 5/s",
+            r#"at byte 7, near "signup": a quota has one name and one ':', as in "login: 5/minute""#,
+        ),
+        (
+            "a:b:c: 5/s",
+            r#"at byte 2, near "b": a quota has one name and one ':', as in "login: 5/minute""#,
+        ),
+        (
+            "9lives: 5/s",
+            r#"at byte 0, near "9lives": "9lives" is not a name; a name is 1 to 31 letters, digits, '-', '_' or '.' (ASCII), and starts with a letter"#,
+        ),
+        (
+            "-a: 5/s",
+            r#"at byte 0, near "-a": "-a" is not a name; a name is 1 to 31 letters, digits, '-', '_' or '.' (ASCII), and starts with a letter"#,
+        ),
+        (
+            "two words: 5/s",
+            r#"at byte 0, near "two words": "two words" is not a name; a name is 1 to 31 letters, digits, '-', '_' or '.' (ASCII), and starts with a letter"#,
+        ),
+        (
+            "naïve: 5/s",
+            r#"at byte 0, near "naïve": "naïve" is not a name; a name is 1 to 31 letters, digits, '-', '_' or '.' (ASCII), and starts with a letter"#,
+        ),
+        (
+            "api/v1: 5/s",
+            r#"at byte 0, near "api/v1": "api/v1" is not a name; a name is 1 to 31 letters, digits, '-', '_' or '.' (ASCII), and starts with a letter"#,
+        ),
+        (
+            r#""login": 5/s"#,
+            r#"at byte 0, near "\"login\"": "\"login\"" is not a name; a name is 1 to 31 letters, digits, '-', '_' or '.' (ASCII), and starts with a letter"#,
+        ),
+        (
+            "5/s: 6/s",
+            r#"at byte 3, near ":": expected ';' and another quota, 'burst', 'fixed', 'sliding' or the end"#,
+        ),
+        (
+            "5/s name: 6/s",
+            r#"at byte 4, near "name": expected ';' and another quota, 'burst', 'fixed', 'sliding' or the end"#,
+        ),
+        (
+            "5/s;",
+            r#"at byte 3, near ";": expected a quota after ';', or no ';'"#,
+        ),
+        (
+            ";5/s",
+            r#"at byte 0, near ";5/s": expected a quota before ';', as in "28/second""#,
+        ),
+        (
+            "5/s;;6/s",
+            r#"at byte 4, near ";6/s": expected a quota between ';' and ';'"#,
+        ),
+        (
+            "5/s; ,6/s",
+            r#"at byte 5, near ",6/s": expected a quota between ';' and ','"#,
+        ),
+        (
+            "|",
+            r#"at byte 0, near "|": expected a quota before '|', as in "28/second""#,
+        ),
+        (
+            "5/s 6/s",
+            r#"at byte 4, near "6": expected ';' and another quota, 'burst', 'fixed', 'sliding' or the end"#,
+        ),
+        (
+            "5/s!",
+            r#"at byte 3, near "!": expected ';' and another quota, 'burst', 'fixed', 'sliding' or the end"#,
+        ),
+        (
+            "5/s; 5/s",
+            r#"at byte 5, near "5": two quotas without a name go by "5/second"; give each a name of its own, as in "burst: 5/second; daily: 100/day""#,
+        ),
+        (
+            "5/s; 5/s burst 9",
+            r#"at byte 5, near "5": two quotas without a name go by "5/second"; give each a name of its own, as in "burst: 5/second; daily: 100/day""#,
+        ),
+        (
+            "x: 5/s; x: 6/s",
+            r#"at byte 8, near "x": two quotas are called "x"; give each a name of its own, as in "burst: 5/second; daily: 100/day""#,
+        ),
+        (
+            "5/0 seconds",
+            r#"at byte 2, near "0": a period must be longer than zero"#,
+        ),
+        (
+            "5/0s",
+            r#"at byte 2, near "0": a period must be longer than zero"#,
+        ),
+        (
+            "1/3661 days",
+            r#"at byte 2, near "3661": a period is at most 3660 days (ten years)"#,
+        ),
+        (
+            "1/18446744073709551615 years",
+            r#"at byte 2, near "18446744073709551615": a period is at most 3660 days (ten years)"#,
+        ),
+        (
+            "18446744073709551616/s",
+            r#"at byte 0, near "18446744073709551616": a number is at most 18446744073709551615"#,
+        ),
+        (
+            "18446744073709551615/s",
+            r#"at byte 0, near "18446744073709551615": a rate is at most 1000000000 per second"#,
+        ),
+        (
+            "5/s burst 0",
+            r#"at byte 10, near "0": burst and amount must both be above zero; to deny everything, write an amount of 0 and no burst"#,
+        ),
+        (
+            "0/s burst 5",
+            r#"at byte 10, near "5": burst and amount must both be above zero; to deny everything, write an amount of 0 and no burst"#,
+        ),
+        (
+            "1/year burst 1000",
+            r#"at byte 13, near "1000": a burst must refill within 100 years at the quota's rate"#,
+        ),
+        (
+            "9999999999999/day fixed",
+            r#"at byte 0, near "9999999999999": a window's amount is at most 2^40 (1099511627776); use a token bucket"#,
+        ),
+        (
+            "1/s;2/s;3/s;4/s;5/s;6/s;7/s;8/s;9/s",
+            r#"at byte 32, near "9": a policy has at most 8 quotas"#,
+        ),
+        (
+            "5/µs",
+            r#"at byte 2, near "µs": expected a unit: ns, us, ms, second, minute, hour, day, week, month or year"#,
+        ),
+        (
+            "5/msec",
+            r#"at byte 2, near "msec": expected a unit: ns, us, ms, second, minute, hour, day, week, month or year; perhaps "sec""#,
+        ),
+        (
+            "5/sec.",
+            r#"at byte 5, near ".": expected ';' and another quota, 'burst', 'fixed', 'sliding' or the end"#,
+        ),
+        (
+            "login:",
+            r#"at the end (byte 6): expected an amount, a whole number, as in "28/second""#,
+        ),
+        (
+            "login",
+            r#"at byte 0, near "login": expected an amount, a whole number, as in "28/second""#,
+        ),
+        (
+            "5/second # comment",
+            r##"at byte 9, near "#": expected ';' and another quota, 'burst', 'fixed', 'sliding' or the end"##,
+        ),
+        (
+            "   ",
+            r#"at the end (byte 3): expected a limit, as in "28/second""#,
+        ),
+        (
+            "1.5/second",
+            r#"at byte 0, near "1.5": an amount is a whole number; write "3/2 seconds""#,
+        ),
+        (
+            "1,000/second",
+            r#"at byte 0, near "1,000": an amount is written without ','; write "1000/second""#,
+        ),
+        (
+            "1_000/second",
+            r#"at byte 0, near "1_000": an amount is written without '_'; write "1000/second""#,
+        ),
+        (
+            "18446744073709551616/second",
+            r#"at byte 0, near "18446744073709551616": a number is at most 18446744073709551615"#,
+        ),
+        (
+            "5/18446744073709551616 seconds",
+            r#"at byte 2, near "18446744073709551616": a number is at most 18446744073709551615"#,
+        ),
+        (
+            "5/s burst 99999999999999999999",
+            r#"at byte 10, near "99999999999999999999": a number is at most 18446744073709551615"#,
+        ),
+        (
+            "٥/second",
+            r#"at byte 0, near "٥/second": expected an amount, a whole number, as in "28/second""#,
+        ),
+        (
+            "5/10/s",
+            r#"at byte 4, near "/s": expected a unit: ns, us, ms, second, minute, hour, day, week, month or year"#,
+        ),
+        (
+            "5/ss",
+            r#"at byte 2, near "ss": expected a unit: ns, us, ms, second, minute, hour, day, week, month or year"#,
+        ),
+        (
+            "5/secondss",
+            r#"at byte 2, near "secondss": expected a unit: ns, us, ms, second, minute, hour, day, week, month or year; perhaps "second""#,
+        ),
+        (
+            "5/сек",
+            r#"at byte 2, near "сек": expected a unit: ns, us, ms, second, minute, hour, day, week, month or year"#,
+        ),
+        (
+            "0/0s",
+            r#"at byte 2, near "0": a period must be longer than zero"#,
+        ),
+        (
+            "1/11 years",
+            r#"at byte 2, near "11": a period is at most 3660 days (ten years)"#,
+        ),
+        (
+            "18446744073709551615/second",
+            r#"at byte 0, near "18446744073709551615": a rate is at most 1000000000 per second"#,
+        ),
+        (
+            "5/s burst 6 fixed",
+            r#"at byte 10, near "6": a window admits its amount and has no burst; leave out the burst, or use a token bucket"#,
+        ),
+        (
+            "5/s burst 4 sliding",
+            r#"at byte 10, near "4": a window admits its amount and has no burst; leave out the burst, or use a token bucket"#,
+        ),
+        (
+            "5/s; 6/0s",
+            r#"at byte 7, near "0": a period must be longer than zero"#,
+        ),
+        (
+            "a: 5/s; b: 6/0s",
+            r#"at byte 13, near "0": a period must be longer than zero"#,
+        ),
+        (
+            "a/b: 5/s",
+            r#"at byte 0, near "a/b": "a/b" is not a name; a name is 1 to 31 letters, digits, '-', '_' or '.' (ASCII), and starts with a letter"#,
+        ),
+        (
+            "a: b: 5/s",
+            r#"at byte 3, near "b": a quota has one name and one ':', as in "login: 5/minute""#,
+        ),
+        (
+            "abcdefghijklmnopqrstuvwxyzabcdef: 5/s",
+            r#"at byte 0, near "abcdefghijklmnopqrstuvwxyzabcdef": "abcdefghijklmnopqrstuvwxyzabcde"... is not a name; a name is 1 to 31 letters, digits, '-', '_' or '.' (ASCII), and starts with a letter"#,
+        ),
+        (
+            "5/s|",
+            r#"at byte 3, near "|": expected a quota after '|', or no '|'"#,
+        ),
+        (
+            "|5/s",
+            r#"at byte 0, near "|5/s": expected a quota before '|', as in "28/second""#,
+        ),
+        (
+            "5/s||6/s",
+            r#"at byte 4, near "|6/s": expected a quota between '|' and '|'"#,
+        ),
+        (
+            "5/s,",
+            r#"at byte 3, near ",": expected a quota after ',', or no ','"#,
+        ),
+        (
+            "5/s| | 6/s",
+            r#"at byte 5, near "|": expected a quota between '|' and '|'"#,
+        ),
+        (
+            "login: 0.5/second",
+            r#"at byte 7, near "0.5": an amount is a whole number; write "1/2 seconds""#,
+        ),
+    ];
+    for (text, says) in messages {
+        let error = text.parse::<Policy>().expect_err(text);
+        assert_eq!(error.to_string(), format!("invalid limit {text:?}: {says}"));
+    }
+}
+
+#[test]
+fn what_an_error_says_of_one_quota() {
+    let check = |text: &str, says: &str| {
+        let error = text.parse::<Quota>().expect_err(text);
+        assert_eq!(error.to_string(), format!("invalid limit {text:?}: {says}"));
+    };
+    check("", r#"at the end (byte 0): expected a limit, as in "28/second""#);
+    check("login: 5/s", r#"at byte 0, near "login": one quota alone has no name; a policy's quotas have"#);
+    check("5/s; 6/s", r#"at byte 3, near ";": expected the end: this is one quota; several make a policy"#);
+    check("5/s foo", r#"at byte 4, near "foo": expected 'burst', 'fixed', 'sliding' or the end"#);
+}
+
+/// What an error says to write instead of a number is a limit, and means what was meant.
+#[test]
+fn what_an_error_says_to_write_can_be_written() {
+    let check = |text: &str, expected: Quota| {
+        let message = text.parse::<Policy>().unwrap_err().to_string();
+        let (_, rest) = message.split_once("write \"").expect(&message);
+        let (instead, _) = rest.split_once('"').expect(&message);
+        assert_eq!(instead.parse(), Ok(expected), "{message}");
+    };
+    check("0.5/second", quota(1, 2 * SECOND));
+    check("0.25 per 10 minutes", quota(1, 40 * MINUTE));
+    check("2.50/hour", quota(5, 2 * HOUR));
+    check("0.001/s", quota(1, 1000 * SECOND));
+    check("0.0/s", quota(0, SECOND));
+    check("1_000/hour", quota(1000, HOUR));
+    check("1_0/hour", quota(10, HOUR));
+    check("12,345,678 / 2 days", quota(12_345_678, 2 * DAY));
 }
