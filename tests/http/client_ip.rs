@@ -87,7 +87,11 @@ fn each_extension_tells_the_peer() {
         extensions.insert(MockConnectInfo(one));
         assert_eq!(peer_of(extensions.clone()), "192.0.2.1");
         extensions.insert(ConnectInfo(two));
-        assert_eq!(peer_of(extensions), "192.0.2.2", "as axum has it");
+        assert_eq!(peer_of(extensions.clone()), "192.0.2.2", "as axum has it");
+        extensions.insert(one);
+        assert_eq!(peer_of(extensions.clone()), "192.0.2.2", "the connection counts before a plain address");
+        extensions.insert(PeerAddr(one));
+        assert_eq!(peer_of(extensions), "192.0.2.1", "the program's own word counts first");
     }
 
     #[cfg(feature = "tonic")]

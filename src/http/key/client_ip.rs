@@ -1,6 +1,6 @@
 //! [`ClientIp`]: the client's address.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
@@ -42,12 +42,14 @@ const IPV6_PREFIX: u8 = 64;
 ///
 /// # Where the peer's address comes from
 ///
-/// From the request's extensions, whichever is found first:
+/// From the request's extensions. Of several that are there, the first in this table counts:
 ///
 /// | server | what to do |
 /// |---|---|
-/// | any | insert [`PeerAddr`](super::PeerAddr), or a plain [`SocketAddr`](std::net::SocketAddr), into each request's extensions |
-/// | axum | serve with `app.into_make_service_with_connect_info::<SocketAddr>()` (`MockConnectInfo` will do in tests) |
+/// | any | insert [`PeerAddr`](super::PeerAddr) into each request's extensions |
+/// | axum | serve with `app.into_make_service_with_connect_info::<SocketAddr>()` |
+/// | any | insert a plain [`SocketAddr`](std::net::SocketAddr) |
+/// | axum in tests | layer with `MockConnectInfo` |
 /// | tonic | turn on the feature `tonic`; nothing else, with or without TLS |
 ///
 /// Where it is missing, there is no accidental answer such as one limit for all: the extractor answers
@@ -326,9 +328,12 @@ impl KeyExtractor for ClientIp {
     fn extract<'a>(&'a self, parts: &'a Parts) -> Result<IpAddr, NoKey> {
         let client = match &self.teller {
             Teller::Peer(watch) => {
-                let peer = peer::peer(&parts.extensions).ok_or_else(peer::missing)?;
+                let peer = peer::peer(&parts.extensions)?;
                 watch.look(peer, &parts.headers);
-                peer
+                return Ok(match peer {
+                    SocketAddr::V4(peer) => IpAddr::V4(*peer.ip()),
+                    SocketAddr::V6(peer) => self.key_of(IpAddr::V6(*peer.ip())),
+                });
             }
             Teller::Proxies { trusted, source } => by_proxies(trusted, source, parts)?,
             Teller::Hops { proxies, list, chain } => by_hops(*proxies, *list, chain, parts)?,
@@ -338,7 +343,7 @@ impl KeyExtractor for ClientIp {
 }
 
 fn by_proxies(trusted: &Trusted, source: &Source, parts: &Parts) -> Result<IpAddr, NoKey> {
-    let peer = peer::peer(&parts.extensions).ok_or_else(peer::missing)?;
+    let peer = peer::peer(&parts.extensions)?.ip().to_canonical();
     Ok(match source {
         _ if !trusted.contains(peer) => peer,
         Source::List(list) => first_untrusted(peer, list.hops(&parts.headers), |address| trusted.contains(address)),
@@ -368,7 +373,10 @@ fn by_hops(proxies: usize, list: List, chain: &Chain, parts: &Parts) -> Result<I
     if found < proxies {
         chain.is_short(found, proxies, list);
     }
-    client.map_or_else(|| peer::peer(&parts.extensions).ok_or_else(peer::missing), Ok)
+    match client {
+        Some(client) => Ok(client),
+        None => Ok(peer::peer(&parts.extensions)?.ip().to_canonical()),
+    }
 }
 
 /// Looks out for chains of proxies that are shorter than was declared, and warns once of each kind.
@@ -454,7 +462,7 @@ impl Default for Watch {
 
 impl Watch {
     #[inline]
-    fn look(&self, peer: IpAddr, headers: &HeaderMap) {
+    fn look(&self, peer: &SocketAddr, headers: &HeaderMap) {
         let left = self.left.load(Relaxed);
         if left > 0 {
             self.look_closely(left, peer, headers);
@@ -462,7 +470,7 @@ impl Watch {
     }
 
     #[cold]
-    fn look_closely(&self, left: u32, peer: IpAddr, headers: &HeaderMap) {
+    fn look_closely(&self, left: u32, peer: &SocketAddr, headers: &HeaderMap) {
         let Some(name) = [X_FORWARDED_FOR, FORWARDED].into_iter().find(|name| headers.contains_key(name)) else {
             // One that fails has lost against another request, or against the warning, whose 0 must stay.
             let _ = self.left.compare_exchange(left, left - 1, Relaxed, Relaxed);
@@ -472,6 +480,7 @@ impl Watch {
             return;
         }
         // A private address is a proxy's by all odds, and names nobody.
+        let peer = peer.ip().to_canonical();
         let proxy = if is_internal(peer) { peer.to_string() } else { "10.0.0.0/8".to_owned() };
         tracing::warn!(
             target: "tollgate",

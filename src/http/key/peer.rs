@@ -1,6 +1,6 @@
 //! [`PeerAddr`], and where each framework keeps the address at the other end of the connection.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use http::Extensions;
 
@@ -28,19 +28,25 @@ const MISSING: &str = "the request carries no peer address. \
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PeerAddr(pub SocketAddr);
 
-/// The other end of the connection, as the framework tells it, with IPv4 in its own form.
-pub(super) fn peer(extensions: &Extensions) -> Option<IpAddr> {
-    let peer = if let Some(PeerAddr(peer)) = extensions.get() {
-        Some(*peer)
-    } else if let Some(peer) = extensions.get::<SocketAddr>() {
-        Some(*peer)
-    } else {
-        by_axum::peer(extensions).or_else(|| by_tonic::peer(extensions))
+/// The other end of the connection, as the framework tells it.
+///
+/// Each look-up costs some 20 instructions, and this is most of what the address costs: so no more than needed, in the order
+/// of what is common.
+#[inline]
+pub(super) fn peer(extensions: &Extensions) -> Result<&SocketAddr, NoKey> {
+    let peer = match extensions.get() {
+        Some(PeerAddr(peer)) => Some(peer),
+        None => by_axum::connection(extensions).or_else(|| others(extensions)),
     };
-    peer.map(|peer| peer.ip().to_canonical())
+    peer.ok_or_else(missing)
 }
 
-pub(super) fn missing() -> NoKey {
+fn others(extensions: &Extensions) -> Option<&SocketAddr> {
+    extensions.get().or_else(|| by_axum::mock(extensions)).or_else(|| by_tonic::peer(extensions))
+}
+
+#[cold]
+fn missing() -> NoKey {
     NoKey::Misconfigured(MISSING.into())
 }
 
@@ -49,12 +55,13 @@ mod by_axum {
     use super::{Extensions, SocketAddr};
     use axum::extract::connect_info::{ConnectInfo, MockConnectInfo};
 
-    /// axum's own extractor takes the mock second, too.
-    pub(super) fn peer(extensions: &Extensions) -> Option<SocketAddr> {
-        if let Some(ConnectInfo(peer)) = extensions.get() {
-            return Some(*peer);
-        }
-        extensions.get().map(|MockConnectInfo(peer)| *peer)
+    #[inline]
+    pub(super) fn connection(extensions: &Extensions) -> Option<&SocketAddr> {
+        extensions.get().map(|ConnectInfo(peer)| peer)
+    }
+
+    pub(super) fn mock(extensions: &Extensions) -> Option<&SocketAddr> {
+        extensions.get().map(|MockConnectInfo(peer)| peer)
     }
 }
 
@@ -62,7 +69,11 @@ mod by_axum {
 mod by_axum {
     use super::{Extensions, SocketAddr};
 
-    pub(super) fn peer(_: &Extensions) -> Option<SocketAddr> {
+    pub(super) fn connection(_: &Extensions) -> Option<&SocketAddr> {
+        None
+    }
+
+    pub(super) fn mock(_: &Extensions) -> Option<&SocketAddr> {
         None
     }
 }
@@ -73,8 +84,8 @@ mod by_tonic {
     use tonic::transport::server::TcpConnectInfo;
 
     /// tonic puts this type beside its `TlsConnectInfo`, so it is there with TLS as well.
-    pub(super) fn peer(extensions: &Extensions) -> Option<SocketAddr> {
-        extensions.get::<TcpConnectInfo>()?.remote_addr()
+    pub(super) fn peer(extensions: &Extensions) -> Option<&SocketAddr> {
+        extensions.get::<TcpConnectInfo>()?.remote_addr.as_ref()
     }
 }
 
@@ -82,7 +93,7 @@ mod by_tonic {
 mod by_tonic {
     use super::{Extensions, SocketAddr};
 
-    pub(super) fn peer(_: &Extensions) -> Option<SocketAddr> {
+    pub(super) fn peer(_: &Extensions) -> Option<&SocketAddr> {
         None
     }
 }
