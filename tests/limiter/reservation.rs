@@ -174,14 +174,28 @@ fn any_history() -> impl Strategy<Value = Vec<Act>> {
     prop::collection::vec(act, 1..120)
 }
 
-/// The most that may pass in an interval.
+/// Sums are in thousandths: what a token bucket gives back need not be whole tokens.
+const TOKEN: i128 = 1000;
+
+/// What is left, in thousandths.
+fn left(limiter: &RateLimiter, quota: &Quota) -> i128 {
+    let status = limiter.peek("key");
+    match quota.algorithm() {
+        Algorithm::TokenBucket => {
+            quota.limit() as i128 * TOKEN - status.reset_after().as_nanos() as i128 * quota.amount() as i128
+        }
+        _ => i128::from(status.remaining()) * TOKEN,
+    }
+}
+
+/// The most that may pass in an interval, in thousandths.
 fn bound(quota: &Quota, t: u64) -> i128 {
     let (amount, period, limit) = (quota.amount() as i128, quota.period().as_nanos() as i128, quota.limit() as i128);
     let windows = i128::from(t) / period + 1;
     match quota.algorithm() {
-        Algorithm::TokenBucket => limit + amount * (i128::from(t) + 1) / period,
-        Algorithm::SlidingWindow => windows * (2 * amount - 1).max(0),
-        _ => (windows + 1) * amount,
+        Algorithm::TokenBucket => limit * TOKEN + amount * (i128::from(t) + 1) * TOKEN / period,
+        Algorithm::SlidingWindow => windows * (2 * amount - 1).max(0) * TOKEN,
+        _ => (windows + 1) * amount * TOKEN,
     }
 }
 
@@ -200,21 +214,23 @@ proptest! {
         let quota = Quota::new(amount, Duration::from_nanos(1000)).unwrap().try_algorithm(algorithm).unwrap();
         let clock = Clock::manual();
         let limiter = RateLimiter::builder(quota).capacity(100).clock(clock.clone()).build();
+        // How far `left` may be from what is left: two nanoseconds' worth.
+        let rounding = 2 * i128::from(amount);
         let mut now = 0;
         let mut open: Vec<Reservation> = Vec::new();
         // When, and how much: above 0 a charge, below 0 what was given back.
         let mut events: Vec<(u64, i128)> = Vec::new();
         for act in history {
-            let before = limiter.peek("key").remaining();
+            let before = left(&limiter, &quota);
             match act {
                 Act::Check(cost) => {
                     if limiter.check_n("key", cost).is_ok() {
-                        events.push((now, i128::from(cost)));
+                        events.push((now, i128::from(cost) * TOKEN));
                     }
                 }
                 Act::Reserve(cost) => {
                     if let Ok(reservation) = limiter.reserve("key", cost) {
-                        events.push((now, i128::from(cost)));
+                        events.push((now, i128::from(cost) * TOKEN));
                         open.push(reservation);
                     }
                 }
@@ -225,20 +241,21 @@ proptest! {
                     let actual = cost * percent / 100;
                     let settled = reservation.settle(actual);
                     prop_assert_eq!(settled.is_ok(), actual <= cost);
-                    let back = limiter.peek("key").remaining() - before;
-                    prop_assert!(back <= cost.saturating_sub(actual), "{} of {} came back, used {}", back, cost, actual);
-                    events.push((now, -i128::from(back)));
+                    let back = left(&limiter, &quota) - before;
+                    let most = i128::from(cost.saturating_sub(actual)) * TOKEN + rounding;
+                    prop_assert!((0..=most).contains(&back), "{} of {} came back, used {}", back, cost, actual);
+                    events.push((now, -back - if back > 0 { rounding } else { 0 }));
                 }
                 Act::Drop(which) if !open.is_empty() => {
                     let which = which % open.len();
                     drop(open.swap_remove(which));
-                    prop_assert_eq!(limiter.peek("key").remaining(), before);
+                    prop_assert_eq!(left(&limiter, &quota), before);
                 }
                 Act::Refund(cost) => {
                     limiter.refund("key", cost);
-                    let back = limiter.peek("key").remaining() - before;
-                    prop_assert!(back <= cost);
-                    events.push((now, -i128::from(back)));
+                    let back = left(&limiter, &quota) - before;
+                    prop_assert!((0..=i128::from(cost) * TOKEN + rounding).contains(&back), "{} of {} came back", back, cost);
+                    events.push((now, -back - if back > 0 { rounding } else { 0 }));
                 }
                 Act::Settle(..) | Act::Drop(_) => {}
                 Act::Advance(by) => {
