@@ -8,6 +8,9 @@
 
 use super::{Cells, HORIZON_NANOS, Verdict, byte, first_cell, loss_nanos_max};
 
+/// The tick in which the clock stands at 0: so many ends of windows lie before time.
+const ORIGIN: u64 = 1 << 8;
+
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FixedWindow {
     amount: u64,
@@ -30,7 +33,8 @@ impl FixedWindow {
         let lasting = (u64::BITS - (HORIZON_NANOS + period_nanos).leading_zeros()).saturating_sub(time_bits);
         let tick_shift = lasting.min(loss_nanos_max(largest, period_nanos).max(1).ilog2());
         let span = u128::from(u64::MAX >> count_bits) << tick_shift;
-        let horizon = span.saturating_sub(2 * u128::from(period_nanos) + 2).min(u128::from(HORIZON_NANOS));
+        let beyond = 2 * u128::from(period_nanos) + (u128::from(ORIGIN + 2) << tick_shift);
+        let horizon = span.saturating_sub(beyond).min(u128::from(HORIZON_NANOS));
         Self {
             amount,
             period_nanos,
@@ -46,14 +50,32 @@ impl FixedWindow {
     fn window(&self, word: u64, now: u64) -> (u64, u64) {
         let now = now.min(self.horizon);
         let end = word >> self.count_bits;
-        if end > now >> self.tick_shift {
+        if end > self.tick(now) {
             return (end, word & ((1 << self.count_bits) - 1));
         }
         let end = match self.aligned {
             None => now + self.period_nanos,
             Some(offset) => now + self.period_nanos - (now % self.period_nanos + offset) % self.period_nanos,
         };
-        (end.div_ceil(1 << self.tick_shift), 0)
+        (self.tick_after(end), 0)
+    }
+
+    /// The tick of a time.
+    #[inline]
+    fn tick(&self, nanos: u64) -> u64 {
+        (nanos >> self.tick_shift) + ORIGIN
+    }
+
+    /// The first tick that does not begin before a time.
+    #[inline]
+    fn tick_after(&self, nanos: u64) -> u64 {
+        nanos.div_ceil(1 << self.tick_shift) + ORIGIN
+    }
+
+    /// When a tick begins; one that does not lie before time.
+    #[inline]
+    fn nanos(&self, tick: u64) -> u64 {
+        (tick - ORIGIN) << self.tick_shift
     }
 
     #[inline]
@@ -65,7 +87,7 @@ impl FixedWindow {
         if used + cost <= self.amount {
             Verdict::Allow(end << self.count_bits | (used + cost))
         } else {
-            Verdict::Wait(end << self.tick_shift)
+            Verdict::Wait(self.nanos(end))
         }
     }
 
@@ -79,12 +101,12 @@ impl FixedWindow {
         if self.debt(word, now) == 0 {
             return 0;
         }
-        ((word >> self.count_bits) << self.tick_shift).saturating_sub(now)
+        self.nanos(word >> self.count_bits).saturating_sub(now)
     }
 
     #[inline]
     pub(crate) fn is_fresh(&self, word: u64, now: u64) -> bool {
-        word >> self.count_bits <= now.min(self.horizon) >> self.tick_shift
+        word >> self.count_bits <= self.tick(now.min(self.horizon))
     }
 
     #[inline]
@@ -98,7 +120,7 @@ impl FixedWindow {
             0 => now,
             left => {
                 let windows_between = (left - 1) / self.amount;
-                (end << self.tick_shift).saturating_add(windows_between.saturating_mul(self.period_nanos))
+                self.nanos(end).saturating_add(windows_between.saturating_mul(self.period_nanos))
             }
         }
     }
@@ -116,9 +138,9 @@ impl FixedWindow {
         end << self.count_bits | spent.min(self.count_max())
     }
 
-    /// A word as good as 0: a window that ends now.
-    pub(crate) fn fresh(&self, now: u64) -> u64 {
-        now.min(self.horizon) >> self.tick_shift << self.count_bits
+    /// The highest word that is as good as 0 at any time: that of a window that ended when the clock stood at 0.
+    pub(crate) fn last_before_time(&self) -> u64 {
+        ORIGIN << self.count_bits | self.count_max()
     }
 
     /// The highest count that the word can say.
@@ -132,8 +154,7 @@ impl FixedWindow {
         if self.period_nanos != old.period_nanos || self.aligned != old.aligned {
             return self.owing(used, now);
         }
-        let end = (end << old.tick_shift).div_ceil(1 << self.tick_shift);
-        end << self.count_bits | used.min(self.count_max())
+        self.tick_after(old.nanos(end)) << self.count_bits | used.min(self.count_max())
     }
 
     pub(crate) fn to_cells(self, algorithm: u64) -> Cells {

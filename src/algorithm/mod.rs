@@ -3,6 +3,14 @@
 //! No clock, no lock, no map. A *word* is one key's whole state under one quota, and 0 is the word of a key that
 //! was never seen. Time is in nanoseconds since the limiter's clock began. Each algorithm also tells when a word
 //! has become as good as 0 (`is_fresh`), so that the table can take its place without a sweeper.
+//!
+//! # Words before time
+//!
+//! Each algorithm counts time from a little above 0, so there are words that lie before its first moment. They are as good as
+//! 0 by every reading of the clock, however old, and yet different numbers. What is forgotten (`fresh`) becomes one of them,
+//! and always another than it was: so a thread that decided on the word before, or on 0, finds out by its
+//! compare-and-swap that the word has moved. A word as of *now* would not do. A thread that was put aside may hold an older reading
+//! of the clock, by which a window that ends now is open, and closes at once.
 
 mod fixed_window;
 mod sliding_window;
@@ -87,12 +95,18 @@ impl Counter {
         each!(self, counter => counter.refund(word, now, cost, charged))
     }
 
+    /// What a word becomes when all that was spent is forgotten: as good as 0 by every reading of the clock that anyone may still
+    /// hold, and neither 0 nor the word that it was.
+    pub(crate) fn fresh(&self, word: u64) -> u64 {
+        let last = each!(self, counter => counter.last_before_time());
+        1 + word % last
+    }
+
     /// What a word of another counter becomes under this one: what had been spent stays spent, also above this
-    /// counter's limit.
+    /// counter's limit. It is never 0.
     pub(crate) fn carry(&self, old: &Counter, word: u64, now: u64) -> u64 {
         match (self, old) {
-            // As good as 0, but not 0: a charge that was decided on 0 under the old counter must find another number.
-            _ if old.is_fresh(word, now) => each!(self, counter => counter.fresh(now)),
+            _ if old.is_fresh(word, now) => self.fresh(word),
             (Self::TokenBucket(new), Self::TokenBucket(old)) => new.carry(old, word, now),
             // Between windows of one length, the window goes on as well.
             (Self::FixedWindow(new), Self::FixedWindow(old)) => new.carry(old, word, now),
@@ -147,5 +161,74 @@ fn loss_nanos_max(amount: u64, period_nanos: u64) -> u64 {
         0..=10_000 => period_nanos / 1_000_000,
         10_001..=1_000_000 => period_nanos / 10_000,
         _ => period_nanos / 50,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn counters() -> Vec<Counter> {
+        let mut counters = Vec::new();
+        for (amount, period) in [(1, SECOND), (1, 1), (10, SECOND), (1_000_000, 3600 * SECOND), (1, 1 << 58)] {
+            for largest in [amount, amount * 1000] {
+                counters.push(Counter::TokenBucket(TokenBucket::new(amount, period, largest)));
+                counters.push(Counter::FixedWindow(FixedWindow::new(amount, period, largest, None)));
+                counters.push(Counter::FixedWindow(FixedWindow::new(amount, period, largest, Some(12345))));
+                counters.push(Counter::SlidingWindow(SlidingWindow::new(amount, period, largest)));
+            }
+        }
+        counters.push(Counter::TokenBucket(TokenBucket::new(0, SECOND, 0)));
+        counters.push(Counter::FixedWindow(FixedWindow::new(0, SECOND, 0, None)));
+        counters.push(Counter::SlidingWindow(SlidingWindow::new(0, SECOND, 0)));
+        counters
+    }
+
+    /// What was forgotten is as good as a key never seen by every reading of the clock, and another number than before, so that
+    /// whoever decided on that finds out. Under a bucket of amount 0 it used to be 0 itself.
+    #[test]
+    fn a_forgotten_word_is_new_and_as_good_as_0_at_any_time() {
+        for counter in counters() {
+            let mut words = vec![0, 1, 2, 1 << 16, 1 << 40, u64::MAX - 1];
+            for now in [0, 1, SECOND, HORIZON_NANOS] {
+                if let Verdict::Allow(next) = counter.decide(0, now, 1) {
+                    words.push(next);
+                }
+            }
+            for word in words {
+                let mut forgotten = word;
+                for _ in 0..5 {
+                    let before = forgotten;
+                    forgotten = counter.fresh(before);
+                    assert!(forgotten != 0 && forgotten != before && forgotten != u64::MAX, "{counter:?}: {word}");
+                    for now in [0, 1, 1000, SECOND, HORIZON_NANOS] {
+                        assert!(counter.is_fresh(forgotten, now), "{counter:?}: {forgotten} at {now}");
+                        assert_eq!(counter.decide(forgotten, now, 1), counter.decide(0, now, 1), "{counter:?}");
+                        assert_eq!(counter.debt(forgotten, now), 0);
+                        assert_eq!(counter.reset_after(forgotten, now), 0);
+                        assert_eq!(counter.refund(forgotten, now, 1, forgotten), forgotten);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whatever is carried over from whichever counter, the word is none that means something else.
+    #[test]
+    fn a_carried_word_is_never_0_nor_the_highest() {
+        for (old, new) in counters().iter().flat_map(|old| counters().into_iter().map(move |new| (*old, new))) {
+            for charged_at in [0, SECOND, HORIZON_NANOS] {
+                let Verdict::Allow(word) = old.decide(0, charged_at, 1) else { continue };
+                for now in [0, charged_at, charged_at + 10, charged_at + 10 * SECOND, HORIZON_NANOS] {
+                    let carried = new.carry(&old, word, now);
+                    assert!(carried != 0 && carried != u64::MAX, "{old:?} to {new:?} at {now}");
+                    if old.is_fresh(word, now) {
+                        assert!(new.is_fresh(carried, 0), "{old:?} to {new:?} at {now}");
+                    }
+                }
+            }
+        }
     }
 }

@@ -12,6 +12,9 @@
 
 use super::{Cells, HORIZON_NANOS, Verdict, byte, first_cell, loss_nanos_max};
 
+/// The number of the window in which the clock stands at 0. Those before the one before it lie before time.
+const FIRST: u64 = 3;
+
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SlidingWindow {
     amount: u64,
@@ -29,7 +32,7 @@ pub(crate) struct SlidingWindow {
 /// A word, unpacked and brought to a time.
 #[derive(Clone, Copy)]
 struct Window {
-    /// The number of the window, from 1; 0 is no window.
+    /// The number of the window, from `FIRST`.
     number: u64,
     previous: u64,
     current: u64,
@@ -43,7 +46,7 @@ impl SlidingWindow {
     /// Its precision is then that of the larger quota.
     pub(crate) fn new(amount: u64, period_nanos: u64, largest: u64) -> Self {
         let count_bits = (u64::BITS - largest.leading_zeros()).max(1);
-        let number_bits = u64::BITS - (HORIZON_NANOS / period_nanos + 4).leading_zeros();
+        let number_bits = u64::BITS - (HORIZON_NANOS / period_nanos + FIRST + 3).leading_zeros();
         // The previous count, rounded up to `previous_bits`, is above the exact one by at most 2^(1 - previous_bits).
         let precision = (period_nanos / loss_nanos_max(largest, period_nanos).max(1)).next_power_of_two().ilog2() + 1;
         let room = (u64::BITS - count_bits).saturating_sub(number_bits);
@@ -51,7 +54,8 @@ impl SlidingWindow {
         let says = |dropped: &u32| largest.div_ceil(1 << dropped) >> previous_bits == 0;
         let dropped_bits = (0..count_bits).find(says).unwrap_or(count_bits);
         let numbers = u128::from(u64::MAX >> (count_bits + previous_bits));
-        let horizon = ((numbers - 3) * u128::from(period_nanos)).min(u128::from(HORIZON_NANOS));
+        let lasting = numbers.saturating_sub(u128::from(FIRST) + 2);
+        let horizon = (lasting * u128::from(period_nanos)).min(u128::from(HORIZON_NANOS));
         Self { amount, largest, period_nanos, count_bits, previous_bits, dropped_bits, horizon: horizon as u64 }
     }
 
@@ -64,7 +68,7 @@ impl SlidingWindow {
     #[inline]
     fn unpack(&self, word: u64, now: u64) -> Window {
         let now = now.min(self.horizon);
-        let number = now / self.period_nanos + 1;
+        let number = now / self.period_nanos + FIRST;
         let overlap_nanos = self.period_nanos - now % self.period_nanos;
         let stored = word >> (self.count_bits + self.previous_bits);
         let current = word & ((1 << self.count_bits) - 1);
@@ -73,7 +77,7 @@ impl SlidingWindow {
             // A window from the future: time has stepped back, and stands at that window's start.
             let overlap_nanos = if stored > number { self.period_nanos } else { overlap_nanos };
             Window { number: stored, previous, current, overlap_nanos }
-        } else if stored + 1 == number && stored > 0 {
+        } else if stored + 1 == number {
             Window { number, previous: self.remembered(current), current: 0, overlap_nanos }
         } else {
             Window { number, previous: 0, current: 0, overlap_nanos }
@@ -111,7 +115,7 @@ impl SlidingWindow {
 
     /// When `cost` would fit: later in this window, or in the next, where this one is the previous.
     fn wait(&self, window: &Window, cost: u64) -> u64 {
-        let start = (window.number - 1) * self.period_nanos;
+        let start = (window.number - FIRST) * self.period_nanos;
         if let Some(room) = self.amount.checked_sub(window.current + cost) {
             let offset = self.room_after(window.previous, room);
             if offset < self.period_nanos {
@@ -140,8 +144,8 @@ impl SlidingWindow {
         let window = self.unpack(word, now);
         let windows = match window {
             Window { current: 0, previous: 0, .. } => return 0,
-            Window { current: 0, .. } => window.number,
-            _ => window.number + 1,
+            Window { current: 0, .. } => window.number + 1 - FIRST,
+            _ => window.number + 2 - FIRST,
         };
         (windows * self.period_nanos).saturating_sub(now)
     }
@@ -163,7 +167,7 @@ impl SlidingWindow {
         if self.weighted(&window).saturating_add(window.current).saturating_add(total) <= self.amount {
             return now;
         }
-        let start = (window.number - 1) * self.period_nanos;
+        let start = (window.number - FIRST) * self.period_nanos;
         if let Some(room) = self.amount.checked_sub(window.current.saturating_add(total)) {
             let offset = self.room_after(window.previous, room);
             if offset < self.period_nanos {
@@ -194,9 +198,9 @@ impl SlidingWindow {
         self.pack(Window { current: spent.min(self.largest), ..self.unpack(0, now) })
     }
 
-    /// A word as good as 0: this window, and nothing in it.
-    pub(crate) fn fresh(&self, now: u64) -> u64 {
-        self.owing(0, now)
+    /// The highest word that is as good as 0 at any time: counts of a window that the first does not remember.
+    pub(crate) fn last_before_time(&self) -> u64 {
+        ((FIRST - 1) << (self.count_bits + self.previous_bits)) - 1
     }
 
     /// What the windows of another counter become.

@@ -15,6 +15,9 @@
 
 use super::{Cells, HORIZON_NANOS, Verdict, byte, first_cell};
 
+/// The clock in units when it stands at 0: as many words lie before time. At most so many nanoseconds of the horizon.
+const ORIGIN: u64 = 1 << 16;
+
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TokenBucket {
     burst: u64,
@@ -39,7 +42,7 @@ impl TokenBucket {
         // The finest unit with `amount·2^shift / period` units per ns times the whole span below 2^64. `Quota` keeps
         // the span below 2^62 ns, the period below 2^59 and the rate at most 1 token per ns, so no product reaches 2^128.
         // The 2 ns are more than 2 units: for the rounding, and so that no word is the highest number.
-        let span_nanos = fill_nanos + u128::from(HORIZON_NANOS) + 2;
+        let span_nanos = fill_nanos + u128::from(HORIZON_NANOS + ORIGIN) + 2;
         let fits = |shift: u32| (amount << shift) * span_nanos < period << 64;
         let shift = (0..63).take_while(|&shift| fits(shift + 1)).count() as u32;
         let rate = ((amount << (shift + 60)) / period) as u64; // below 2^64, as units/ns < 2^64/2^60
@@ -47,17 +50,17 @@ impl TokenBucket {
         Self { burst, shift, size: burst << shift, rate, inverse }
     }
 
-    /// The clock in units, rounded up; the error of `rate` stays below one unit up to the horizon.
+    /// The clock in units, rounded up, from `ORIGIN`; the error of `rate` stays below one unit up to the horizon.
     #[inline]
     fn units(&self, now: u64) -> u64 {
-        let fraction = (1 << 60) - 1;
-        ((u128::from(now.min(HORIZON_NANOS)) * u128::from(self.rate) + fraction) >> 60) as u64
+        let zero = (u128::from(ORIGIN) << 60) + ((1 << 60) - 1);
+        ((u128::from(now.min(HORIZON_NANOS)) * u128::from(self.rate) + zero) >> 60) as u64
     }
 
-    /// The first nanosecond whose `units` are at least these, which are not 0.
+    /// The first nanosecond whose `units` are at least these, which are above `ORIGIN`.
     #[inline]
     fn nanos_until(&self, units: u64) -> u64 {
-        let before = units - 1;
+        let before = units - ORIGIN - 1;
         // `inverse` is rounded up by less than one in 2^64, so this is the quotient or one more.
         let nanos = ((u128::from(before) * u128::from(self.inverse)) >> 64) as u64; // the span fits 2^62 ns
         let above = u128::from(nanos) * u128::from(self.rate) > u128::from(before) << 60;
@@ -107,7 +110,7 @@ impl TokenBucket {
         // Beyond the word's range is beyond the horizon.
         let full = arrival.saturating_add(total.saturating_mul(1 << self.shift));
         match full.saturating_sub(self.size) {
-            0 => now,
+            ..=ORIGIN => now,
             units => self.nanos_until(units).max(now),
         }
     }
@@ -120,9 +123,9 @@ impl TokenBucket {
         word - u64::try_from(back).unwrap_or(u64::MAX).min(outstanding)
     }
 
-    /// A word as good as 0.
-    pub(crate) fn fresh(&self, now: u64) -> u64 {
-        self.units(now)
+    /// The highest word that is as good as 0 at any time.
+    pub(crate) fn last_before_time(&self) -> u64 {
+        ORIGIN
     }
 
     /// The word of a key that owes `spent`, which may be above the burst.

@@ -157,7 +157,7 @@ impl Engine {
     }
 
     pub(crate) fn reset(&self, key: Fingerprint, plan: usize) {
-        self.ask(key, plan, 0, |attempt| attempt.each_word(|_, _, _| 0).ok());
+        self.ask(key, plan, 0, |attempt| attempt.each_word(|quota, word, _| quota.counter.fresh(word)).ok());
     }
 
     /// Gives back `cost` of whatever the key owes.
@@ -205,6 +205,7 @@ impl Engine {
     fn carry(&self, from: Owner, to: Owner, index: usize, word: u64, now: u64) -> u64 {
         match (self.quota_of(from, index), self.quota_of(to, index)) {
             (Some(from), Some(to)) => to.counter.carry(&from.counter, word, now),
+            (None, Some(to)) => to.counter.fresh(word),
             _ => 0,
         }
     }
