@@ -29,6 +29,13 @@ use std::sync::Arc;
 /// }
 /// assert_eq!(KeyText::of(&(Tenant(7), "a b")), "7:a%20b");
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "requests cannot be counted by `{Self}`",
+    label = "not a `tollgate::Key`",
+    note = "a key is a string, an integer, an address, a pair or triple of keys, or a type of yours that implements \
+            `tollgate::Key`",
+    note = "for the value of a header use `tollgate::http::HeaderKey`, which also sees to headers that are doubled"
+)]
 pub trait Key: Hash {
     /// Writes the key's parts: at least one, and as many for every key of the type (or as many as the first one tells).
     /// Otherwise the keys of a pair could run into each other.

@@ -556,6 +556,23 @@ fn the_second_key_does_not_hide_a_mistake() {
     check(first_of(HeaderKey::new("x-a").unwrap(), first_of(Mistaken, GlobalKey)), &[], "misconfigured: add it");
 }
 
+/// The example of `KeyExtractor`: whatever method a client makes up, it has two limits.
+#[test]
+fn a_method_is_a_kind_of_two() {
+    let kind = |head: &Parts| Some(if head.method.is_safe() { "read" } else { "write" });
+    let key = (kind, ClientIp::peer());
+    let limiter = RateLimiter::builder(Quota::per_hour(1)).clock(Clock::manual()).build();
+    let ask = |method: &str| {
+        let mut head = head::<&str>(&[]);
+        head.method = method.parse().unwrap();
+        head.extensions.insert(PeerAddr("203.0.113.9:80".parse().unwrap()));
+        limiter.check(&key.extract(&head).unwrap()).is_ok()
+    };
+    let made_up: Vec<String> = (0..100).map(|n| format!("X{n}")).collect();
+    let methods = ["GET", "HEAD", "POST", "get"].into_iter().chain(made_up.iter().map(String::as_str));
+    assert_eq!(methods.filter(|method| ask(method)).collect::<Vec<_>>(), ["GET", "POST"]);
+}
+
 #[test]
 fn keys_combine() {
     let header = || HeaderKey::new("x-a").unwrap();

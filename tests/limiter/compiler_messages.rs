@@ -60,3 +60,19 @@ fn a_limit_as_text_is_to_be_parsed() {
     #[cfg(feature = "tower")]
     check("tollgate::RateLimitLayer::new(\"5/minute\");", &["`&str` is neither", hint]);
 }
+
+#[test]
+#[cfg(feature = "tower")]
+fn a_key_that_is_none_is_told_what_one_is() {
+    let key = |given: &str| format!("tollgate::RateLimitLayer::per_second(28).key({given});");
+    let is_key = ["not a `tollgate::Key`", "a string, an integer, an address", "tollgate::http::HeaderKey"];
+    check(&key("|_| Some(1.5)"), &[&["requests cannot be counted by `{float}`"], &is_key[..]].concat());
+    check(&key("|_| Some(Vec::<u64>::new())"), &[&["requests cannot be counted by `Vec<u64>`"], &is_key[..]].concat());
+
+    let is_extractor = ["not a `KeyExtractor`", "ClientIp::peer()", "|head: &http::request::Parts| Some(7)"];
+    let name = "\"x-api-key\"";
+    check(&key(name), &[&["`&str` is not an extractor of keys"], &is_extractor[..]].concat());
+    let unasked = format!("tollgate::http::HeaderKey::new({name})");
+    check(&key(&unasked), &["is not an extractor of keys", "if this is a `Result`, add `?`"]);
+    check(&key("&tollgate::http::GlobalKey"), &["`&GlobalKey` is not an extractor", "use an `Arc` or `AnyKey`"]);
+}

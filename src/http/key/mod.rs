@@ -44,8 +44,78 @@ pub use route::{MethodRouteKey, RouteKey};
 
 /// Finds in a request's head what it is counted by.
 ///
-/// The body is never seen, so a layer's type does not depend on it. Closures from `&Parts` to an `Option` of an
-/// owned [`Key`] are extractors, and so are pairs and triples of extractors.
+/// The body is never seen, so a layer's type does not depend on it. Pairs and triples of extractors are extractors, and so are
+/// an [`Arc`] of one and closures:
+///
+/// ```
+/// use http::request::Parts;
+/// use tollgate::RateLimitLayer;
+/// use tollgate::http::ClientIp;
+///
+/// // Each client has a limit for reading and another for writing.
+/// let kind = |head: &Parts| {
+///     Some(if head.method.is_safe() { "read" } else { "write" })
+/// };
+/// let layer = RateLimitLayer::per_second(28)
+///     .key((kind, ClientIp::peer()));
+/// # let _ = layer;
+/// ```
+///
+/// A key must be something that a client cannot choose: one that it can write into a request is a new limit for each
+/// request. So a closure should not give the path, the query, the host or a header as they are, unless a second limit counts the
+/// address.
+///
+/// # Closures
+///
+/// A closure names the type of its argument, and gives an *owned* key or `None`. A key that borrows from the request makes the
+/// compiler say "lifetime may not live long enough":
+///
+/// ```compile_fail
+/// # use http::request::Parts;
+/// # use tollgate::RateLimitLayer;
+/// // Inserted by a layer outside of the limit.
+/// #[derive(Clone)]
+/// struct Tenant(String);
+///
+/// let tenant = |head: &Parts| {
+///     head.extensions.get::<Tenant>().map(|tenant| tenant.0.as_str())
+/// };
+/// let layer = RateLimitLayer::per_second(28).key(tenant);
+/// ```
+///
+/// Own it (`.to_owned()`), or implement this trait for a type of yours, where a key may borrow. Without the type of the
+/// argument, the compiler says "type annotations needed" or "implementation of `FnOnce` is not general enough":
+///
+/// ```compile_fail
+/// # use tollgate::RateLimitLayer;
+/// # #[derive(Clone)]
+/// # struct Tenant(String);
+/// let tenant = |head| {
+///     head.extensions.get::<Tenant>().map(|tenant| tenant.0.clone())
+/// };
+/// let layer = RateLimitLayer::per_second(28).key(tenant);
+/// ```
+///
+/// Both together are right:
+///
+/// ```
+/// # use http::request::Parts;
+/// # use tollgate::RateLimitLayer;
+/// # #[derive(Clone)]
+/// # struct Tenant(String);
+/// let tenant = |head: &Parts| {
+///     head.extensions.get::<Tenant>().map(|tenant| tenant.0.clone())
+/// };
+/// let layer = RateLimitLayer::per_second(28).key(tenant);
+/// # let _ = layer;
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an extractor of keys",
+    label = "not a `KeyExtractor`",
+    note = "an extractor is one of `tollgate::http` (`ClientIp::peer()`, `HeaderKey::new(\"x-api-key\")?`, ..), a pair or \
+            triple of them, or a closure that gives an owned key: `|head: &http::request::Parts| Some(7)`",
+    note = "if this is a `Result`, add `?`; if it is a `Box` or a `&`, use an `Arc` or `AnyKey`"
+)]
 pub trait KeyExtractor {
     /// The key, which may borrow from the extractor or the request.
     type Key<'a>: Key
