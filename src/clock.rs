@@ -1,8 +1,8 @@
 //! [`Clock`]: the only place where time is read.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Where a limiter takes the time from: the system's, or one set by hand.
@@ -48,7 +48,7 @@ enum Source {
 impl Clock {
     /// The operating system's monotonic clock, read the fastest way that is as trustworthy.
     ///
-    /// The first one made in a process may take some milliseconds to calibrate the counter.
+    /// The first one made in a process takes about half a millisecond to calibrate the counter; later ones some microseconds.
     pub fn system() -> Self {
         let source = match Tsc::new() {
             Some(tsc) => Source::Tsc(Arc::new(tsc)),
@@ -149,11 +149,16 @@ fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
+/// What the processor's counter is, found out and measured when the process first needs it: that takes half a millisecond, and to
+/// ask the processor again some 30 µs, as a virtual machine has to step in. It is the crate's only global, and holds no one's state:
+/// whatever differs between two clocks is in the [`Tsc`] of each.
+static CALIBRATED: OnceLock<Option<(quanta::Clock, u64)>> = OnceLock::new();
+
 /// The time stamp counter, set right by the kernel's clock every tenth of a second.
 struct Tsc {
     quanta: quanta::Clock,
     zero: Instant,
-    /// Nanoseconds per tick, times 2^64. Measured once, when the process first needs it.
+    /// Nanoseconds per tick, times 2^64.
     scale: u64,
     /// The most ticks between two readings of the kernel's clock; 0 once the counter was found to be wrong.
     interval: AtomicU64,
@@ -172,12 +177,7 @@ impl Tsc {
         if !vouched {
             return None;
         }
-        let quanta = quanta::Clock::new();
-        let nanos = quanta.delta_as_nanos(0, 1 << 60); // nanoseconds in 2^60 ticks, which is the scale but for 4 bits
-        if nanos == 0 || nanos >= 1 << 60 {
-            return None; // No counter, or one too slow to be worth it.
-        }
-        let scale = nanos << 4;
+        let (quanta, scale) = CALIBRATED.get_or_init(Self::calibrate).clone()?;
         let interval = (100_000_000_u128 << 64) / u128::from(scale);
         let tsc = Self {
             quanta,
@@ -189,6 +189,13 @@ impl Tsc {
         };
         tsc.correct();
         Some(tsc)
+    }
+
+    /// A counter's reader and scale; `None` if there is no counter, or one too slow to be worth it.
+    fn calibrate() -> Option<(quanta::Clock, u64)> {
+        let quanta = quanta::Clock::new();
+        let nanos = quanta.delta_as_nanos(0, 1 << 60); // nanoseconds in 2^60 ticks, which is the scale but for 4 bits
+        (nanos != 0 && nanos < 1 << 60).then(|| (quanta, nanos << 4))
     }
 
     #[inline]

@@ -401,7 +401,7 @@ impl Table {
         // Of live keys the one that owes least; of equals one under the newcomer's own rules, since words under others cannot
         // be compared; of those the youngest, which is the highest word; and of equal words (windows that begin together) the last,
         // as places are given out in order. So a flood of new keys takes its own places again, and not those of older keys.
-        let mut live: Option<((u64, bool, Reverse<u64>), Candidate)> = None;
+        let mut live: Option<(Loss, Candidate)> = None;
         for home in self.homes(key) {
             let mut first_free = None;
             let mut crowd = 0;
@@ -465,6 +465,9 @@ impl std::fmt::Debug for Table {
         f.debug_struct("Table").field("slots", &self.slots()).field("width", &self.width).finish_non_exhaustive()
     }
 }
+
+/// What speaks against taking a live key's place, in this order: its debt, that its rules are not the newcomer's, its age.
+type Loss = (u64, bool, Reverse<u64>);
 
 /// A slot that could be claimed.
 #[derive(Clone, Copy)]
