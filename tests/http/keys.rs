@@ -688,9 +688,8 @@ mod routes {
     use axum::response::Response;
     use axum::routing::{any, get, post};
     use http::Request;
-    use tollgate::http::{
-        ClientIp, ExtensionKey, KeyExtractor, MethodRouteKey, PathParam, PeerAddr, RouteKey, first_of,
-    };
+    use tollgate::http::{BearerToken, ClientIp, CookieKey, ExtensionKey, HeaderKey, HostKey, KeyExtractor};
+    use tollgate::http::{MethodRouteKey, PathParam, PeerAddr, RouteKey, first_of};
     use tollgate::{Clock, Quota, RateLimitLayer, RateLimiter};
     use tower::{Layer, Service, ServiceExt};
 
@@ -1012,6 +1011,45 @@ mod routes {
         // Each limit is found by a direct call.
         assert_eq!(limiter.peek(&("first", 7_u64)).remaining(), 0);
         assert_eq!(limiter.peek(&("second", std::net::IpAddr::from(there))).remaining(), 1);
+    }
+
+    /// The examples of keys that a client chooses: one that makes up a new one for each request is held by its address.
+    #[test]
+    fn made_up_keys_are_held_by_the_address() {
+        let clock = Clock::manual();
+        let per_hour = |amount| {
+            RateLimitLayer::sharing(&RateLimiter::builder(Quota::per_hour(amount)).clock(clock.clone()).build())
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let passed = |app: Router, request: &dyn Fn(u32) -> http::request::Builder| {
+            let send = |n| {
+                let mut request = request(n).body(Body::empty()).unwrap();
+                request.extensions_mut().insert(PeerAddr("192.0.2.7:80".parse().unwrap()));
+                runtime.block_on(app.clone().oneshot(request)).unwrap().status() == 200
+            };
+            (0..100).filter(|&n| send(n)).count()
+        };
+        let header = || routes().layer(per_hour(5).key(HeaderKey::new("x-api-key").unwrap())).layer(per_hour(10));
+        assert_eq!(passed(header(), &|_| Request::get("/").header("x-api-key", "one")), 5);
+        assert_eq!(passed(header(), &|n| Request::get("/").header("x-api-key", n)), 10);
+        let cookie = || routes().layer(per_hour(5).key(CookieKey::new("session").unwrap())).layer(per_hour(10));
+        assert_eq!(passed(cookie(), &|_| Request::get("/").header("cookie", "session=one")), 5);
+        assert_eq!(passed(cookie(), &|n| Request::get("/").header("cookie", format!("session={n}"))), 10);
+        let token = || routes().layer(per_hour(5).key(BearerToken)).layer(per_hour(10));
+        assert_eq!(passed(token(), &|_| Request::get("/").header("authorization", "bearer one")), 5);
+        assert_eq!(passed(token(), &|n| Request::get("/").header("authorization", format!("Bearer {n}"))), 10);
+        let page = || {
+            let app = Router::new().route("/users/{id}", get(ok));
+            app.layer(per_hour(5).key(PathParam::new("id"))).layer(per_hour(10))
+        };
+        assert_eq!(passed(page(), &|n| Request::get(["/users/7", "/users/%37"][n as usize % 2])), 5);
+        assert_eq!(passed(page(), &|n| Request::get(format!("/users/{n}"))), 10);
+        // A host that is not listed is no key at all.
+        let sites = HostKey::among(["example.com", "api.example.com"]).unwrap();
+        let site = || routes().layer(per_hour(5).key((sites.clone(), ClientIp::peer())));
+        assert_eq!(passed(site(), &|_| Request::get("/").header("host", "example.com")), 5);
+        assert_eq!(passed(site(), &|n| Request::get("/").header("host", format!("{n}.example.com"))), 0);
+        assert_eq!(passed(site(), &|n| Request::get("/").header("host", format!("Example.COM:{n}"))), 5);
     }
 
     /// The key, the layer and the router together: a client that varies all it can has one limit for each route.

@@ -31,7 +31,8 @@ const IPV6_PREFIX: u8 = 64;
 /// let the_same = RateLimitLayer::per_second(28).key(ClientIp::peer());
 ///
 /// // Clients connect to a proxy, which has an address in 10.0.0.0/8.
-/// let layer = RateLimitLayer::per_second(28).key(ClientIp::behind(["10.0.0.0/8"])?);
+/// let layer = RateLimitLayer::per_second(28)
+///     .key(ClientIp::behind(["10.0.0.0/8"])?);
 /// # let _ = (layer, the_same);
 /// # Ok::<(), tollgate::http::ExtractorError>(())
 /// ```

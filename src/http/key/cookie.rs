@@ -11,20 +11,29 @@ use super::{KeyExtractor, SEVERAL};
 /// The most bytes of cookies that are read: 16 KiB. Servers commonly refuse requests with more than 8 KiB.
 const BYTES_MAX: usize = 16 * 1024;
 
-/// Counts by the value of a cookie, as for sessions. A client that can choose the value can choose its limit: a session that
-/// does not exist is a fresh key, so limit the address as well.
+/// Counts by the value of a cookie, as for sessions.
+///
+/// Who sends the cookie chooses the value, and a session that does not exist is a fresh key. So limit the address as well,
+/// with a layer outside of this one:
 ///
 /// ```
+/// use axum::{Router, routing::get};
 /// use tollgate::RateLimitLayer;
 /// use tollgate::http::CookieKey;
 ///
-/// let layer = RateLimitLayer::per_minute(600).key(CookieKey::new("session")?);
-/// # let _ = layer;
+/// let session = CookieKey::new("session")?;
+/// let app: Router = Router::new()
+///     .route("/", get(|| async { "..." }))
+///     .layer(RateLimitLayer::per_minute(600).key(session))
+///     // Whatever sessions it makes up, an address has this much.
+///     .layer(RateLimitLayer::per_minute(1200));
+/// # let _ = app;
 /// # Ok::<(), tollgate::http::ExtractorError>(())
 /// ```
 ///
 /// Names are told apart by case (RFC 6265). Quotes around a value are left out and both name and value are
 /// percent-decoded, since programs do so: `session=abc`, `session="abc"` and `%73ession=a%62c` are one key.
+/// The value counts as the string that it is once decoded, see [`Decoded`].
 ///
 /// A request that has the cookie several times with different values, or more than 16 KiB of cookies, counts by the
 /// empty value, as do all such requests together. Programs differ in which one they take, so taking any would let a client

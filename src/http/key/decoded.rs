@@ -24,7 +24,8 @@ const IN_PLACE_MAX: usize = 256;
 /// # Ok::<(), tollgate::Denied>(())
 /// ```
 ///
-/// A value that is not UTF-8 counts by its bytes, and a direct call finds it by a `Decoded` of them.
+/// A value that is not UTF-8 counts by its bytes, and a direct call finds it by a `Decoded` of them. Nothing is allocated,
+/// unless more than 256 bytes have to be decoded.
 #[derive(Clone, Copy)]
 pub struct Decoded<'a> {
     bytes: &'a [u8],
@@ -67,7 +68,9 @@ impl<'a> Decoded<'a> {
             return take(self.bytes);
         }
         if self.bytes.len() > IN_PLACE_MAX {
-            return take(&self.bytes().collect::<Vec<u8>>());
+            let mut decoded = Vec::with_capacity(self.bytes.len());
+            decoded.extend(self.bytes());
+            return take(&decoded);
         }
         let mut piece = [0; IN_PLACE_MAX];
         let mut len = 0;

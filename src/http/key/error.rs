@@ -9,11 +9,8 @@ use std::fmt;
 /// use tollgate::http::ClientIp;
 ///
 /// let error = ClientIp::behind(["10.0.0.0/33"]).unwrap_err();
-/// assert_eq!(
-///     error.to_string(),
-///     "\"10.0.0.0/33\" is not an address range: \
-///      write an address, as in \"192.0.2.7\", or a network, as in \"10.0.0.0/8\" or \"2001:db8::/32\""
-/// );
+/// let text = error.to_string();
+/// assert!(text.starts_with("\"10.0.0.0/33\" is not an address range"));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExtractorError {

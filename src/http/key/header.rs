@@ -8,19 +8,28 @@ use super::error::ExtractorError;
 use super::no_key::{NoKey, Reason};
 use super::{KeyExtractor, SEVERAL};
 
-/// Counts by the value of a header, as for API keys. A client that can choose the value can choose its limit: look at the
-/// header's validity before, or limit the address as well, with a second layer.
+/// Counts by the value of a header, as for API keys.
+///
+/// Who sends the header chooses the value, and a value that does not exist is a fresh key. So limit the address as well,
+/// with a layer outside of this one:
 ///
 /// ```
+/// use axum::{Router, routing::get};
 /// use tollgate::RateLimitLayer;
 /// use tollgate::http::HeaderKey;
 ///
-/// let layer = RateLimitLayer::per_minute(600).key(HeaderKey::new("x-api-key")?);
-/// # let _ = layer;
+/// let api_key = HeaderKey::new("x-api-key")?;
+/// let app: Router = Router::new()
+///     .route("/", get(|| async { "..." }))
+///     .layer(RateLimitLayer::per_minute(600).key(api_key))
+///     // Whatever keys it makes up, an address has this much.
+///     .layer(RateLimitLayer::per_minute(1200));
+/// # let _ = app;
 /// # Ok::<(), tollgate::http::ExtractorError>(())
 /// ```
 ///
-/// The value counts byte for byte, at any length: only its fingerprint is remembered. A request that has the header on
+/// The value counts byte for byte, at any length: only its fingerprint is remembered. It counts as the string that it is, see
+/// [`Decoded`]. A request that has the header on
 /// several lines with different values counts by the empty value, as do all such requests together. Programs differ in which
 /// line they take, so taking any would let a client rotate one that the program does not look at.
 #[derive(Clone, Debug)]

@@ -15,11 +15,17 @@ use super::route::NO_ROUTER;
 /// use tollgate::RateLimitLayer;
 /// use tollgate::http::PathParam;
 ///
+/// // Each page is shown so often, whoever asks.
+/// let pages = RateLimitLayer::per_minute(60).key(PathParam::new("id"));
 /// let app: Router = Router::new()
 ///     .route("/users/{id}", get(|| async { "..." }))
-///     .layer(RateLimitLayer::per_minute(60).key(PathParam::new("id")));
+///     .layer(pages)
+///     // And whatever pages it asks for, an address has this much.
+///     .layer(RateLimitLayer::per_minute(120));
 /// # let _ = app;
 /// ```
+///
+/// Who asks chooses the value: this bounds how much one thing is asked for, and does not bound a client.
 ///
 /// Takes the name without braces, also of a wildcard (`{*rest}`). Works inside of [`nest`](axum::Router::nest), for the
 /// parameters of the outer path as well. Values count percent-decoded, as axum gives them to handlers: `/users/%37` is `7`.

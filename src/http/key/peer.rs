@@ -21,7 +21,8 @@ const MISSING: &str = "the request carries no peer address. \
 /// use tollgate::http::PeerAddr;
 ///
 /// # fn serve_connection(peer: SocketAddr, mut request: http::Request<()>) {
-/// // In hyper's accept loop: `let (stream, peer) = listener.accept().await?;` and then, for each request,
+/// // In hyper's accept loop, where there is
+/// // `let (stream, peer) = listener.accept().await?;`, for each request:
 /// request.extensions_mut().insert(PeerAddr(peer));
 /// # }
 /// ```
