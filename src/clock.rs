@@ -195,7 +195,7 @@ impl Tsc {
     fn calibrate() -> Option<(quanta::Clock, u64)> {
         let quanta = quanta::Clock::new();
         let nanos = quanta.delta_as_nanos(0, 1 << 60); // nanoseconds in 2^60 ticks, which is the scale but for 4 bits
-        (nanos != 0 && nanos < 1 << 60).then(|| (quanta, nanos << 4))
+        (nanos != 0 && nanos < 1 << 60).then_some((quanta, nanos << 4))
     }
 
     #[inline]

@@ -131,8 +131,9 @@ pub(crate) trait Judge {
     /// Whether the tag that the asker puts on its fingerprint is still the one to use.
     fn is_current(&self) -> bool;
 
-    /// What an entry owes: `None` if it is as good as never seen.
-    fn debt(&self, owner: Owner, words: &Words) -> Option<u64>;
+    /// What an entry owes, and when it came: a number that of two entries under the same rules is higher for the younger.
+    /// `None` if it is as good as never seen.
+    fn debt(&self, owner: Owner, words: &Words) -> Option<(u64, u64)>;
 
     /// What the key's words become, if they are these now.
     fn decide(&self, words: &Words) -> Result<Words, Self::Refusal>;
@@ -398,8 +399,8 @@ impl Table {
         // A free slot beats any live one, and the emptier bucket the other: two choices keep buckets even
         // (Azar, Broder, Karlin and Upfal 1994).
         let mut free: Option<(usize, Candidate)> = None;
-        // Of live keys the one that owes least; of equals one under the newcomer's own rules, since words under others cannot
-        // be compared; of those the youngest, which is the highest word; and of equal words (windows that begin together) the last,
+        // Of live keys the one that owes least; of equals one under the newcomer's own rules, since ages under others cannot
+        // be compared; of those the youngest; and of those of one age (windows that begin together) the last,
         // as places are given out in order. So a flood of new keys takes its own places again, and not those of older keys.
         let mut live: Option<(Loss, Candidate)> = None;
         for home in self.homes(key) {
@@ -423,18 +424,19 @@ impl Table {
                         return Err(slot);
                     }
                     crowd += 1;
-                } else if let Some(owed) = (owner != Owner::NOBODY).then(|| judge.debt(owner, &words)).flatten() {
+                } else if let Some((owed, came)) = (owner != Owner::NOBODY).then(|| judge.debt(owner, &words)).flatten()
+                {
                     crowd += 1;
                     let foreign = owner.tag(self.tag_mask) != newcomer.tag(self.tag_mask);
-                    let rank = (owed, foreign, Reverse(candidate.word));
-                    if live.is_none_or(|(lowest, _)| rank <= lowest) {
-                        live = Some((rank, Candidate { live: true, ..candidate }));
+                    let loss = (owed, foreign, Reverse(came));
+                    if live.is_none_or(|(least, _)| loss <= least) {
+                        live = Some((loss, Candidate { live: true, ..candidate }));
                     }
                 } else {
                     first_free = first_free.or(Some(candidate));
                 }
             }
-            if let Some(candidate) = first_free.filter(|_| free.is_none_or(|(least, _)| crowd < least)) {
+            if let Some(candidate) = first_free.filter(|_| free.is_none_or(|(fewest, _)| crowd < fewest)) {
                 free = Some((crowd, candidate));
             }
         }

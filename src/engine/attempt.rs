@@ -285,20 +285,23 @@ impl Judge for &Attempt<'_> {
     }
 
     /// What would be forgiven if these words were lost: the most that any quota would forgive, because one request
-    /// charges them all. `None` if nothing would.
-    fn debt(&self, owner: Owner, words: &Words) -> Option<u64> {
+    /// charges them all. `None` if nothing would. And when the key came, which its first word tells: a bucket's and a window's is
+    /// the higher, the later it was first charged, if as much is owed.
+    fn debt(&self, owner: Owner, words: &Words) -> Option<(u64, u64)> {
         let owed = |quota: &Prepared, word: u64| {
             (!quota.counter.is_fresh(word, self.now)).then(|| quota.counter.debt(word, self.now))
         };
         let mask = self.engine.tag_mask;
-        if owner.tag(mask) == self.owner.tag(mask) {
-            return self.quotas.iter().zip(words).filter_map(|(quota, word)| owed(quota, *word)).max();
-        }
-        let others = (0..self.quotas.len()).filter_map(|index| {
-            let quota = self.engine.quota_of(owner, index)?;
-            owed(&quota, words[index])
-        });
-        others.max()
+        let debt = if owner.tag(mask) == self.owner.tag(mask) {
+            self.quotas.iter().zip(words).filter_map(|(quota, word)| owed(quota, *word)).max()
+        } else {
+            let others = (0..self.quotas.len()).filter_map(|index| {
+                let quota = self.engine.quota_of(owner, index)?;
+                owed(&quota, words[index])
+            });
+            others.max()
+        };
+        debt.map(|debt| (debt, words[0]))
     }
 
     fn decide(&self, words: &Words) -> Result<Words, Denied> {

@@ -68,8 +68,8 @@ impl Judge for Asker {
         self.current
     }
 
-    fn debt(&self, _owner: Owner, words: &Words) -> Option<u64> {
-        words.iter().max().filter(|&&word| word > self.now).map(|word| word - self.now)
+    fn debt(&self, _owner: Owner, words: &Words) -> Option<(u64, u64)> {
+        words.iter().max().filter(|&&word| word > self.now).map(|word| (word - self.now, words[0]))
     }
 
     fn decide(&self, words: &Words) -> Result<Words, ()> {
