@@ -17,7 +17,7 @@ use std::task::{Context, Poll, Waker};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use http::{Method, Request, Response};
-use tollgate::http::{Counters, GlobalKey, Headers, Rollout};
+use tollgate::http::{AnyBody, Counters, GlobalKey, Headers, Rollout};
 use tollgate::{Quota, RateLimit, RateLimitLayer, RateLimiter};
 use tower::{Layer, Service};
 
@@ -82,12 +82,12 @@ fn shut() -> RateLimitLayer<GlobalKey> {
 }
 
 fn layer(criterion: &mut Criterion) {
-    let mut bench = |name: &str, service: &mut RateLimit<Hello, GlobalKey>| {
+    let mut bench = |name: &str, service: &mut RateLimit<AnyBody<Hello>, GlobalKey>| {
         criterion.bench_function(name, |bencher| bencher.iter(|| ask(service)));
     };
     let mut used = |name: &str, option: &dyn Fn(RateLimitLayer<GlobalKey>) -> RateLimitLayer<GlobalKey>| {
-        bench(&format!("allowed/{name}"), &mut option(wide()).layer(Hello));
-        bench(&format!("denied/{name}"), &mut option(shut()).layer(Hello));
+        bench(&format!("allowed/{name}"), &mut option(wide()).any_body().layer(Hello));
+        bench(&format!("denied/{name}"), &mut option(shut()).any_body().layer(Hello));
     };
     let counters = Counters::new();
     let whole = Rollout::new();
@@ -104,8 +104,8 @@ fn layer(criterion: &mut Criterion) {
     used("shadow", &|layer| layer.shadow());
     used("charge_when", &|layer| layer.charge_when(|response| response.status.is_success()));
     used("settle_by_body", &|layer| layer.settle_by_body(|bytes| bytes));
-    used("count_into", &|layer| layer.named("bench").count_into(&counters));
-    used("metrics, without a recorder", &|layer| layer.named("bench").metrics());
+    used("count_into", &|layer| layer.count_into(&counters));
+    used("metrics, without a recorder", &|layer| layer.metrics());
     used("on_denied", &|layer| {
         layer.on_denied(|denied, _| {
             black_box(denied);
@@ -113,8 +113,8 @@ fn layer(criterion: &mut Criterion) {
     });
     used("headers on every response", &|layer| layer.headers(Headers::Draft).headers_on_every_response());
 
-    bench("exempt/by predicate", &mut wide().exempt(|head| head.method == Method::GET).layer(Hello));
-    bench("exempt/by cost", &mut wide().cost(|_| 0).layer(Hello));
+    bench("exempt/by predicate", &mut wide().exempt(|head| head.method == Method::GET).any_body().layer(Hello));
+    bench("exempt/by cost", &mut wide().cost(|_| 0).any_body().layer(Hello));
 }
 
 /// What everything is compared to.

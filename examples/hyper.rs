@@ -50,7 +50,7 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
                 request.extensions_mut().insert(PeerAddr(peer));
                 request
             })
-            .layer(layer.clone())
+            .layer(layer.clone().any_body())
             .service_fn(hello);
         tokio::spawn(async move {
             let connection = http1::Builder::new()

@@ -1,6 +1,8 @@
 //! What a check answers: [`Permit`] or [`Denied`], each with a [`Status`].
 
+use std::borrow::Cow;
 use std::fmt;
+use std::ops::Deref;
 use std::time::Duration;
 
 use crate::name::Name;
@@ -41,6 +43,38 @@ impl Status {
     /// How long until, left alone, the key has its whole limit again. Rounded up by a few nanoseconds at most.
     pub fn reset_after(&self) -> Duration {
         Duration::from_nanos(self.reset_after_nanos)
+    }
+}
+
+/// Where a key stands with every quota of the policy, in the policy's order. Never empty.
+///
+/// From [`RateLimiter::standing`](crate::RateLimiter::standing), or, in an HTTP handler, from the request's extensions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    each: Cow<'static, [Status]>,
+}
+
+impl Standing {
+    /// What there is to say on the unlimited plan.
+    pub(crate) const UNLIMITED: Self = Self { each: Cow::Borrowed(&[Permit::UNLIMITED.status]) };
+
+    /// The quota that has least left.
+    pub fn tightest(&self) -> &Status {
+        self.each.iter().min_by_key(|status| status.remaining()).expect("a policy has at least one quota")
+    }
+}
+
+impl Deref for Standing {
+    type Target = [Status];
+
+    fn deref(&self) -> &[Status] {
+        &self.each
+    }
+}
+
+impl FromIterator<Status> for Standing {
+    fn from_iter<I: IntoIterator<Item = Status>>(each: I) -> Self {
+        Self { each: each.into_iter().collect() }
     }
 }
 

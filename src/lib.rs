@@ -43,10 +43,12 @@
 //!
 //! # Features
 //!
-//! `axum` (default) includes `tower`, the layer, and understands axum's types; `tokio` adds waiting, and `serde`
-//! limits in configuration files. Without default features this crate is the bare limiter. A feature adds API and never changes what the rest does.
+//! `axum` (default) includes `tower`, the layer, and understands axum's types; `tokio` adds waiting. Without default
+//! features this crate is the bare limiter. A feature adds API and never changes what the rest does.
 
 mod algorithm;
+#[cfg(feature = "tower")]
+mod backend;
 mod clock;
 mod decision;
 mod engine;
@@ -64,8 +66,6 @@ mod queue;
 mod quota;
 mod reservation;
 mod rules;
-#[cfg(feature = "serde")]
-mod serde;
 mod table;
 mod throttle;
 #[cfg(feature = "tokio")]
@@ -86,7 +86,10 @@ pub use reservation::{Reservation, SettleError};
 
 pub use parse::ParseError;
 
-pub use decision::{Denied, Permit, Status};
+pub use decision::{Denied, Permit, Standing, Status};
+
+#[cfg(feature = "tower")]
+pub use backend::Backend;
 
 pub use clock::Clock;
 

@@ -5,14 +5,17 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use crate::clock::Clock;
-use crate::decision::{Denied, Permit, Status};
-use crate::engine::{Charge, Engine};
+use crate::decision::{Denied, Permit, Standing, Status};
+use crate::engine::{Engine, Names};
 use crate::fingerprint::Fingerprint;
 use crate::plan::{Plan, PlanError, PlanErrorKind};
 use crate::policy::{IntoPolicy, Policy};
 use crate::queue::Bounds;
+#[cfg(feature = "tokio")]
+use crate::queue::Queues;
 use crate::reservation::Reservation;
-use crate::table::WhenFull;
+use crate::table::{CAPACITY_MAX, WhenFull};
+#[cfg(feature = "tower")]
 use crate::throttle::Reports;
 
 /// How many keys a limiter remembers unless told otherwise: 2^20, which takes at most 18 MiB for one quota.
@@ -51,16 +54,8 @@ const CAPACITY_DEFAULT: usize = 1 << 20;
 /// doubles them), and two such keys share one limit.
 #[derive(Clone)]
 pub struct RateLimiter {
-    inner: Arc<Inner>,
+    engine: Arc<Engine>,
     plan: Plan,
-}
-
-struct Inner {
-    engine: Engine,
-    /// The names of the plans after the default one.
-    plans: Vec<String>,
-    #[cfg_attr(not(feature = "tower"), allow(dead_code, reason = "only doors report"))]
-    reports: Reports,
 }
 
 impl RateLimiter {
@@ -80,6 +75,7 @@ impl RateLimiter {
             when_full: WhenFull::default(),
             clock: None,
             waiters: Bounds::default(),
+            name: None,
         }
     }
 
@@ -101,10 +97,7 @@ impl RateLimiter {
     /// can ever grant. Nothing was charged then.
     #[inline]
     pub fn check_n<K: Hash + ?Sized>(&self, key: &K, cost: u64) -> Result<Permit, Denied> {
-        match self.plan.index() {
-            Some(plan) => self.inner.engine.check(self.inner.engine.fingerprint(key), plan, cost),
-            None => Ok(Permit::UNLIMITED),
-        }
+        self.check_on(self.plan, self.engine.fingerprint(key), cost)
     }
 
     /// Asks for an estimated `cost`, and charges it if it passes. The [`Reservation`] can be settled later, when the actual
@@ -125,24 +118,43 @@ impl RateLimiter {
     ///
     /// As [`check_n`](Self::check_n).
     pub fn reserve<K: Hash + ?Sized>(&self, key: &K, cost: u64) -> Result<Reservation, Denied> {
-        Reservation::new(self, self.inner.engine.fingerprint(key), cost)
+        self.reserve_on(self.plan, self.engine.fingerprint(key), cost)
     }
 
     /// Gives back up to `cost` of what a key has spent, in every quota. It never gets more than its whole limit, but what
     /// is given back need not be what the caller had charged: to undo one charge exactly, [`reserve`](Self::reserve) it.
     pub fn refund<K: Hash + ?Sized>(&self, key: &K, cost: u64) {
         if let Some(plan) = self.plan.index() {
-            let key = self.inner.engine.fingerprint(key);
-            self.inner.engine.refund(key, plan, cost);
-            self.inner.engine.queues().nudge(key);
+            let key = self.engine.fingerprint(key);
+            self.engine.refund(key, plan, cost);
+            self.engine.queues().nudge(key);
         }
     }
 
-    /// Where a key stands, without charging it: the quota that has least left.
+    /// Where a key stands, without charging it: the quota that has least left. [`standing`](Self::standing) has them all.
     pub fn peek<K: Hash + ?Sized>(&self, key: &K) -> Status {
         match self.plan.index() {
-            Some(plan) => self.inner.engine.peek(self.inner.engine.fingerprint(key), plan),
+            Some(plan) => self.engine.peek(self.engine.fingerprint(key), plan),
             None => Permit::UNLIMITED.status,
+        }
+    }
+
+    /// Where a key stands with every quota of the policy, without charging it.
+    ///
+    /// ```
+    /// use tollgate::{Policy, RateLimiter};
+    ///
+    /// let limiter = RateLimiter::new("5/minute; 100/day".parse::<Policy>()?);
+    /// limiter.check("alice")?;
+    /// let left: Vec<u64> =
+    ///     limiter.standing("alice").iter().map(|status| status.remaining()).collect();
+    /// assert_eq!(left, [4, 99]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn standing<K: Hash + ?Sized>(&self, key: &K) -> Standing {
+        match self.plan.index() {
+            Some(plan) => self.engine.standing(self.engine.fingerprint(key), plan),
+            None => Standing::UNLIMITED,
         }
     }
 
@@ -151,16 +163,22 @@ impl RateLimiter {
     /// Under [`WhenFull::Share`], what a key spent from a shared entry is not its alone, and stays.
     pub fn reset<K: Hash + ?Sized>(&self, key: &K) {
         if let Some(plan) = self.plan.index() {
-            let key = self.inner.engine.fingerprint(key);
-            self.inner.engine.reset(key, plan);
-            self.inner.engine.queues().nudge(key);
+            let key = self.engine.fingerprint(key);
+            self.engine.reset(key, plan);
+            self.engine.queues().nudge(key);
         }
+    }
+
+    /// The name that the limiter was [given](RateLimiterBuilder::name).
+    pub fn name(&self) -> Option<&str> {
+        self.engine.names().limiter.as_deref()
     }
 
     /// The plan of that name, if the limiter was [built](RateLimiterBuilder::plan) with it.
     pub fn plan(&self, name: &str) -> Option<Plan> {
-        let index = self.inner.plans.iter().position(|plan| plan == name)?;
-        Some(Plan::numbered(index + 1))
+        let names = self.engine.names();
+        let index = names.plans.iter().position(|plan| plan == name)?;
+        Some(Plan::of_limiter(names.id, index + 1))
     }
 
     /// The same limiter, on a plan: what it checks is judged by that plan's policy.
@@ -174,19 +192,26 @@ impl RateLimiter {
     /// let limiter = RateLimiter::builder(Quota::per_minute(10)).plan("pro", Quota::per_minute(1000))?.build();
     /// let pro = limiter.plan("pro").expect("built with it");
     /// limiter.check("alice")?;
-    /// limiter.on(pro).check_n("bob", 500)?;
-    /// limiter.on(Plan::UNLIMITED).check_n("root", 1_000_000)?;
+    /// limiter.on(pro)?.check_n("bob", 500)?;
+    /// limiter.on(Plan::UNLIMITED)?.check_n("root", 1_000_000)?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
-    /// # Panics
+    /// # Errors
     ///
-    /// If the plan is another limiter's, and this one has not as many.
-    #[must_use]
-    pub fn on(&self, plan: Plan) -> Self {
-        let known = plan.index().is_none_or(|index| index < self.inner.engine.rules().plans());
-        assert!(known, "the plan is another limiter's");
-        Self { inner: self.inner.clone(), plan }
+    /// If the plan is another limiter's.
+    pub fn on(&self, plan: Plan) -> Result<Self, PlanError> {
+        if self.has(plan) { Ok(self.on_own(plan)) } else { Err(PlanErrorKind::Foreign.into()) }
+    }
+
+    /// Whether a plan is this limiter's own, or one that every limiter has.
+    pub(crate) fn has(&self, plan: Plan) -> bool {
+        plan.limiter().is_none_or(|id| id == self.engine.names().id)
+    }
+
+    /// The same limiter, on a plan that it [has](Self::has).
+    pub(crate) fn on_own(&self, plan: Plan) -> Self {
+        Self { engine: self.engine.clone(), plan }
     }
 
     /// Replaces the policy that this handle enforces (the default plan's, unless the handle is [on](Self::on) another), for
@@ -201,66 +226,73 @@ impl RateLimiter {
     ///
     /// When the new policy has not as many quotas as the old one. Nothing has changed then.
     ///
-    /// # Panics
-    ///
-    /// If this handle is on [`Plan::UNLIMITED`], which has no policy.
+    /// So it is, too, when this handle is on [`Plan::UNLIMITED`], which has no policy.
     pub fn replace_policy(&self, policy: impl IntoPolicy) -> Result<(), PlanError> {
-        let plan = self.plan.index().expect("the unlimited plan has no policy to replace");
+        let plan = self.plan.index().ok_or(PlanErrorKind::Unlimited)?;
         let policy = policy.into();
-        PlanErrorKind::check_shape(self.inner.engine.rules().width(), &policy)?;
-        self.inner.engine.replace_policy(plan, policy);
-        self.inner.engine.queues().nudge_all();
+        PlanErrorKind::check_shape(self.engine.rules().width(), &policy)?;
+        self.engine.replace_policy(plan, policy);
+        self.engine.queues().nudge_all();
         Ok(())
     }
 
     /// How full the limiter is.
     pub fn stats(&self) -> Stats {
-        let table = self.inner.engine.table();
+        let table = self.engine.table();
         let counts = table.counts();
         Stats {
             len: counts.occupied as usize, // never above the table's slots
             capacity: table.slots(),
             evicted: counts.evicted,
             shared: counts.shared,
-            waiters: self.inner.engine.queues().waiters(),
+            waiters: self.engine.queues().waiters(),
         }
     }
 
     /// What this handle enforces now; on [`Plan::UNLIMITED`], which enforces nothing, the default plan's policy.
     pub fn policy(&self) -> Policy {
-        self.inner.engine.rules().policy(self.plan.index().unwrap_or_default())
+        self.engine.rules().policy(self.plan.index().unwrap_or_default())
     }
 
     /// How often the policies of this limiter have been replaced.
     #[cfg(feature = "tower")]
     pub(crate) fn policy_version(&self) -> u64 {
-        self.inner.engine.rules().version()
+        self.engine.rules().version()
     }
 
-    /// Gives back what a reservation did not use.
-    pub(crate) fn give_back(&self, key: Fingerprint, charge: &Charge, cost: u64) {
-        if let Some(plan) = self.plan.index() {
-            self.inner.engine.give_back(key, plan, charge, cost);
-            self.inner.engine.queues().nudge(key);
+    /// The policy of a plan that it [has](Self::has).
+    #[cfg(feature = "tower")]
+    pub(crate) fn policy_of(&self, plan: Plan) -> Policy {
+        self.engine.rules().policy(plan.index().unwrap_or_default())
+    }
+
+    /// Checks on a plan that it [has](Self::has).
+    #[inline]
+    pub(crate) fn check_on(&self, plan: Plan, key: Fingerprint, cost: u64) -> Result<Permit, Denied> {
+        match plan.index() {
+            Some(plan) => self.engine.check(key, plan, cost),
+            None => Ok(Permit::UNLIMITED),
         }
     }
 
-    pub(crate) fn engine(&self) -> &Engine {
-        &self.inner.engine
+    /// Reserves on a plan that it [has](Self::has).
+    pub(crate) fn reserve_on(&self, plan: Plan, key: Fingerprint, cost: u64) -> Result<Reservation, Denied> {
+        Reservation::new(&self.engine, plan, key, cost)
     }
 
+    #[cfg(feature = "tower")]
     pub(crate) fn current_plan(&self) -> Plan {
         self.plan
     }
 
     #[cfg(feature = "tower")]
     pub(crate) fn reports(&self) -> &Reports {
-        &self.inner.reports
+        self.engine.reports()
     }
 
     /// The clock that this limiter reads.
     pub fn clock(&self) -> &Clock {
-        self.inner.engine.clock()
+        self.engine.clock()
     }
 }
 
@@ -269,31 +301,26 @@ impl RateLimiter {
 impl RateLimiter {
     #[inline]
     pub(crate) fn fingerprint<K: Hash + ?Sized>(&self, key: &K) -> Fingerprint {
-        self.inner.engine.fingerprint(key)
-    }
-
-    #[cfg(feature = "tower")]
-    #[inline]
-    pub(crate) fn check_fingerprint(&self, fingerprint: Fingerprint, cost: u64) -> Result<Permit, Denied> {
-        match self.plan.index() {
-            Some(plan) => self.inner.engine.check(fingerprint, plan, cost),
-            None => Ok(Permit::UNLIMITED),
-        }
-    }
-
-    pub(crate) fn reserve_fingerprint(&self, fingerprint: Fingerprint, cost: u64) -> Result<Reservation, Denied> {
-        Reservation::new(self, fingerprint, cost)
+        self.engine.fingerprint(key)
     }
 }
 
 /// What waiting needs beside that.
 #[cfg(feature = "tokio")]
 impl RateLimiter {
+    pub(crate) fn reserve_fingerprint(&self, key: Fingerprint, cost: u64) -> Result<Reservation, Denied> {
+        self.reserve_on(self.plan, key, cost)
+    }
+
+    pub(crate) fn queues(&self) -> &Queues {
+        self.engine.queues()
+    }
+
     /// What a denial would say if `ahead` had to pass first, one by one; it may say that there is no time to wait.
     /// Where several quotas, or costs that do not fill a window, hold each other up, it may be longer.
     pub(crate) fn foresee(&self, fingerprint: Fingerprint, ahead: u64, cost: u64) -> Denied {
         let plan = self.plan.index().unwrap_or_default(); // who is unlimited never asks
-        self.inner.engine.foresee(fingerprint, plan, ahead, cost)
+        self.engine.foresee(fingerprint, plan, ahead, cost)
     }
 
     pub(crate) fn is_unlimited(&self) -> bool {
@@ -304,6 +331,7 @@ impl RateLimiter {
 impl fmt::Debug for RateLimiter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RateLimiter")
+            .field("name", &self.name())
             .field("policy", &self.policy())
             .field("stats", &self.stats())
             .field("clock", self.clock())
@@ -331,9 +359,24 @@ pub struct RateLimiterBuilder {
     when_full: WhenFull,
     clock: Option<Clock>,
     waiters: Bounds,
+    name: Option<String>,
 }
 
 impl RateLimiterBuilder {
+    /// Names the limiter: log lines, counters and metrics then go by this name. Without one, counters and metrics go by its
+    /// policy, as in `28/second`.
+    ///
+    /// ```
+    /// use tollgate::{Quota, RateLimiter};
+    ///
+    /// let logins = RateLimiter::builder(Quota::per_minute(5)).name("login").build();
+    /// assert_eq!(logins.name(), Some("login"));
+    /// ```
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
     /// Adds a plan: another policy, by which some keys or requests are judged ([`RateLimiter::on`]).
     ///
     /// # Errors
@@ -354,9 +397,7 @@ impl RateLimiterBuilder {
 
     /// How many keys to remember at once, from 1 to 2^32. The default is 2^20.
     ///
-    /// # Panics
-    ///
-    /// [`build`](Self::build) panics if this is outside that range, or if the memory cannot be reserved.
+    /// The memory for them is reserved when the limiter is built: 8 bytes a key and 8 for each quota, and an eighth more.
     pub fn capacity(mut self, keys: usize) -> Self {
         self.capacity = keys;
         self
@@ -375,8 +416,7 @@ impl RateLimiterBuilder {
     }
 
     /// How many may wait at once, for all keys together; 16,384 unless said. One more is told
-    /// [`TooManyWaiters`](crate::NotReadyKind::TooManyWaiters), and so is the 1025th for one key, so that the others find
-    /// a place. With 0, nobody waits.
+    /// [`TooManyWaiters`](crate::NotReadyKind::TooManyWaiters). With 0, nobody waits.
     ///
     /// ```
     /// use tollgate::{Quota, RateLimiter};
@@ -390,18 +430,46 @@ impl RateLimiterBuilder {
         self
     }
 
+    /// How many may wait at once for one key, so that the waiters of one leave places to those of others; 1024 unless said.
+    /// One more is told [`TooManyWaiters`](crate::NotReadyKind::TooManyWaiters).
+    #[cfg(feature = "tokio")]
+    pub fn waiters_per_key(mut self, waiters: usize) -> Self {
+        self.waiters.per_key = waiters;
+        self
+    }
+
     /// The limiter. Its memory is reserved now.
     ///
     /// # Panics
     ///
-    /// If the capacity is 0 or above 2^32, or the memory cannot be reserved.
+    /// Where [`try_build`](Self::try_build) gives an error.
+    #[track_caller]
     pub fn build(self) -> RateLimiter {
+        match self.try_build() {
+            Ok(limiter) => limiter,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// The limiter. Its memory is reserved now.
+    ///
+    /// # Errors
+    ///
+    /// If the capacity is 0 or above 2^32.
+    ///
+    /// # Panics
+    ///
+    /// If the memory cannot be reserved.
+    pub fn try_build(self) -> Result<RateLimiter, PlanError> {
+        if !(1..=CAPACITY_MAX).contains(&self.capacity) {
+            return Err(PlanErrorKind::Capacity(self.capacity).into());
+        }
         let (plans, mut policies): (Vec<_>, Vec<_>) = self.plans.into_iter().unzip();
         policies.insert(0, self.policy);
+        let names = Names::new(self.name, plans);
         let clock = self.clock.unwrap_or_default();
-        let engine = Engine::new(policies, self.capacity, self.when_full, clock, self.waiters);
-        let inner = Inner { engine, plans, reports: Reports::default() };
-        RateLimiter { inner: Arc::new(inner), plan: Plan::DEFAULT }
+        let engine = Engine::new(policies, self.capacity, self.when_full, clock, self.waiters, names);
+        Ok(RateLimiter { engine: Arc::new(engine), plan: Plan::DEFAULT })
     }
 }
 

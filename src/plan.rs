@@ -6,27 +6,45 @@ use crate::policy::Policy;
 
 /// Which of a limiter's policies a check is judged by: the default one, one added when it was built
 /// ([`RateLimiterBuilder::plan`](crate::RateLimiterBuilder::plan)), or none at all.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Plan(u8);
+///
+/// A plan that was added belongs to its limiter, and [`RateLimiter::on`](crate::RateLimiter::on) refuses it from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Plan {
+    index: u8,
+    /// The limiter that it belongs to; 0 for those of every limiter.
+    limiter: u64,
+}
 
 impl Plan {
     /// The policy that the limiter was made with.
-    pub const DEFAULT: Self = Self(0);
+    pub const DEFAULT: Self = Self { index: 0, limiter: 0 };
 
     /// No limit: every check passes, and nothing is counted.
-    pub const UNLIMITED: Self = Self(u8::MAX);
+    pub const UNLIMITED: Self = Self { index: u8::MAX, limiter: 0 };
 
     /// How many plans a limiter can have beside the default one. Every doubling costs a bit of each fingerprint.
     pub(crate) const NAMED_MAX: usize = 15;
 
-    pub(crate) fn numbered(index: usize) -> Self {
-        Self(index as u8) // at most NAMED_MAX
+    /// A plan of the limiter with this number.
+    pub(crate) fn of_limiter(limiter: u64, index: usize) -> Self {
+        Self { index: index as u8, limiter } // at most NAMED_MAX
+    }
+
+    /// The number of the limiter that it belongs to; `None` if every limiter has it.
+    pub(crate) fn limiter(self) -> Option<u64> {
+        (self.limiter != 0).then_some(self.limiter)
     }
 
     /// The number of the policy; `None` if there is none.
     #[inline]
     pub(crate) fn index(self) -> Option<usize> {
-        (self != Self::UNLIMITED).then_some(usize::from(self.0))
+        (self.index != u8::MAX).then_some(usize::from(self.index))
+    }
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self::DEFAULT
     }
 }
 
@@ -51,6 +69,12 @@ pub enum PlanErrorKind {
     Duplicate(String),
     /// A limiter has at most 15 plans beside the default one.
     TooMany,
+    /// The plan belongs to another limiter.
+    Foreign,
+    /// The unlimited plan has no policy that could be replaced.
+    Unlimited,
+    /// A capacity of 0, or above 2^32 keys.
+    Capacity(usize),
 }
 
 impl PlanErrorKind {
@@ -85,6 +109,9 @@ impl fmt::Display for PlanError {
             PlanErrorKind::TooMany => {
                 write!(f, "a limiter has at most {} plans beside the default one", Plan::NAMED_MAX)
             }
+            PlanErrorKind::Foreign => f.write_str("the plan is another limiter's; take it from this one, by its name"),
+            PlanErrorKind::Unlimited => f.write_str("the unlimited plan has no policy to replace"),
+            PlanErrorKind::Capacity(keys) => write!(f, "a capacity is between 1 and 2^32 keys, not {keys}"),
         }
     }
 }

@@ -1,15 +1,16 @@
 //! [`Reservation`]: a charge by estimate, to be settled when the actual cost is known.
 
 use std::fmt;
+use std::sync::Arc;
 
-#[cfg(feature = "tower")]
-use crate::decision::Status;
 use crate::decision::{Denied, Permit};
-use crate::engine::Charge;
+#[cfg(feature = "tower")]
+use crate::decision::{Standing, Status};
+use crate::engine::{Charge, Engine};
 use crate::fingerprint::Fingerprint;
-use crate::limiter::RateLimiter;
+use crate::plan::Plan;
 
-/// A charge by estimate, from [`RateLimiter::reserve`].
+/// A charge by estimate, from [`RateLimiter::reserve`](crate::RateLimiter::reserve).
 ///
 /// [Settle](Self::settle) it with the actual cost, and the rest is given back. Settling takes the reservation, so it
 /// cannot happen twice; dropping it unsettled leaves it charged, so that a request that was cancelled cannot go uncounted.
@@ -17,11 +18,12 @@ use crate::limiter::RateLimiter;
 /// It never gives back more than was charged, nor more than the key still owes. What has been forgotten meanwhile is not
 /// given back again: the part of the estimate that a token bucket has already refilled (it refills the oldest charge
 /// first), or that was counted in a window which is over. Neither is what was charged under a policy that has been
-/// [replaced](RateLimiter::replace_policy) since. A reservation cannot tell, though, that an *older* one was given back before
-/// it, or that the key was [reset](RateLimiter::reset): then what it gives back can be of a later charge.
+/// [replaced](crate::RateLimiter::replace_policy) since. A reservation cannot tell, though, that an *older* one was given back before
+/// it, or that the key was [reset](crate::RateLimiter::reset): then what it gives back can be of a later charge.
 #[must_use = "a reservation that is dropped stays charged; settle it with the actual cost"]
 pub struct Reservation {
-    limiter: RateLimiter,
+    engine: Arc<Engine>,
+    plan: Plan,
     key: Fingerprint,
     cost: u64,
     permit: Permit,
@@ -30,13 +32,13 @@ pub struct Reservation {
 }
 
 impl Reservation {
-    pub(crate) fn new(limiter: &RateLimiter, key: Fingerprint, cost: u64) -> Result<Self, Denied> {
-        let charge = match limiter.current_plan().index() {
-            Some(plan) => Some(limiter.engine().charge(key, plan, cost)?),
+    pub(crate) fn new(engine: &Arc<Engine>, plan: Plan, key: Fingerprint, cost: u64) -> Result<Self, Denied> {
+        let charge = match plan.index() {
+            Some(plan) => Some(engine.charge(key, plan, cost)?),
             None => None,
         };
         let permit = charge.map_or(Permit::UNLIMITED, |charge| charge.permit);
-        Ok(Self { limiter: limiter.clone(), key, cost, permit, charge })
+        Ok(Self { engine: engine.clone(), plan, key, cost, permit, charge })
     }
 
     /// What was charged.
@@ -54,13 +56,14 @@ impl Reservation {
     /// # Errors
     ///
     /// When the actual cost is above what was reserved. The reservation stays charged, and nothing else changes; the error
-    /// says by how much it was too small, which a caller may charge with [`check_n`](RateLimiter::check_n).
+    /// says by how much it was too small, which a caller may charge with [`check_n`](crate::RateLimiter::check_n).
     pub fn settle(self, actual: u64) -> Result<(), SettleError> {
         let Some(unused) = self.cost.checked_sub(actual) else {
             return Err(SettleError { reserved: self.cost, actual });
         };
-        if let (Some(charge), 1..) = (&self.charge, unused) {
-            self.limiter.give_back(self.key, charge, unused);
+        if let (Some(plan), Some(charge), 1..) = (self.plan.index(), &self.charge, unused) {
+            self.engine.give_back(self.key, plan, charge, unused);
+            self.engine.queues().nudge(self.key);
         }
         Ok(())
     }
@@ -68,18 +71,21 @@ impl Reservation {
     /// Settles, with no more than was reserved, and says where the key stands then.
     #[cfg(feature = "tower")]
     pub(crate) fn settled(self, actual: u64) -> Status {
-        let (limiter, key, actual) = (self.limiter.clone(), self.key, actual.min(self.cost));
+        let (engine, plan, key, actual) = (self.engine.clone(), self.plan, self.key, actual.min(self.cost));
         self.settle(actual).expect("not above what was reserved");
-        match limiter.current_plan().index() {
-            Some(plan) => limiter.engine().peek(key, plan),
+        match plan.index() {
+            Some(plan) => engine.peek(key, plan),
             None => Permit::UNLIMITED.status,
         }
     }
 
-    /// The handle that it was reserved from.
+    /// Where the key stands now.
     #[cfg(feature = "tower")]
-    pub(crate) fn limiter(&self) -> &RateLimiter {
-        &self.limiter
+    pub(crate) fn standing(&self) -> Standing {
+        match self.plan.index() {
+            Some(plan) => self.engine.standing(self.key, plan),
+            None => Standing::UNLIMITED,
+        }
     }
 }
 

@@ -101,10 +101,6 @@ impl Rules {
         rules
     }
 
-    pub(crate) fn plans(&self) -> usize {
-        self.plans
-    }
-
     pub(crate) fn width(&self) -> usize {
         self.width
     }

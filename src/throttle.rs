@@ -22,6 +22,8 @@ pub(crate) struct Reports {
     pub(crate) shadow_denials: Throttle,
     /// Requests that could not be counted.
     pub(crate) misconfigured: Throttle,
+    /// Requests that were given a plan of another limiter.
+    pub(crate) foreign_plans: Throttle,
     last_words: Mutex<Option<Box<LastWords>>>,
 }
 
@@ -33,6 +35,7 @@ pub(crate) struct Unreported {
     pub(crate) denials: u64,
     pub(crate) shadow_denials: u64,
     pub(crate) misconfigured: u64,
+    pub(crate) foreign_plans: u64,
 }
 
 impl Reports {
@@ -48,12 +51,12 @@ impl Reports {
 
 impl Drop for Reports {
     fn drop(&mut self) {
-        let Self { denials, shadow_denials, misconfigured, last_words } = self;
-        let [denials, shadow_denials, misconfigured] =
-            [denials, shadow_denials, misconfigured].map(|throttle| *throttle.unreported.get_mut());
-        if denials + shadow_denials + misconfigured > 0 {
+        let Self { denials, shadow_denials, misconfigured, foreign_plans, last_words } = self;
+        let [denials, shadow_denials, misconfigured, foreign_plans] =
+            [denials, shadow_denials, misconfigured, foreign_plans].map(|throttle| *throttle.unreported.get_mut());
+        if denials + shadow_denials + misconfigured + foreign_plans > 0 {
             if let Some(report) = last_words.get_mut() {
-                report(Unreported { denials, shadow_denials, misconfigured });
+                report(Unreported { denials, shadow_denials, misconfigured, foreign_plans });
             }
         }
     }
@@ -194,7 +197,7 @@ mod tests {
         drop(reports);
         assert!(tells.try_recv().is_err(), "it is still shared");
         drop(shared);
-        let left = Unreported { denials: 100, shadow_denials: 0, misconfigured: 2 };
+        let left = Unreported { denials: 100, shadow_denials: 0, misconfigured: 2, foreign_plans: 0 };
         assert_eq!(tells.try_iter().collect::<Vec<_>>(), [("first", left)]);
 
         // Nothing left, nothing said.

@@ -13,13 +13,15 @@ use axum::Router;
 use axum::routing::{get, post};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
-use tollgate::{Policy, RateLimitLayer, RateLimiter};
+use tollgate::{Policy, Quota, RateLimitLayer, RateLimiter};
 
-/// The app, its limits and its metrics. The recorder must be there before the layers are applied.
+/// The app, its limits and its metrics. The recorder must be there before the layers are made.
 fn app(prometheus: PrometheusHandle) -> Result<Router, Box<dyn std::error::Error>> {
-    let logins = RateLimitLayer::new("burst: 5/minute; daily: 100/day".parse::<Policy>()?).named("logins").metrics();
+    let logins = "burst: 5/minute; daily: 100/day".parse::<Policy>()?;
+    let logins = RateLimitLayer::sharing(&RateLimiter::builder(logins).name("logins").build()).metrics();
     // This one is only being tried: it denies nothing yet, and its shadow denials tell whom it would hit.
-    let search = RateLimitLayer::per_second(2).named("search").metrics().shadow();
+    let search = RateLimiter::builder(Quota::per_second(2)).name("search").build();
+    let search = RateLimitLayer::sharing(&search).metrics().shadow();
 
     let limiter = logins.limiter().clone();
     Ok(Router::new()

@@ -2,7 +2,7 @@
 
 use super::{Charge, Engine};
 use crate::algorithm::{Counter, Verdict};
-use crate::decision::{Denied, Permit, Status};
+use crate::decision::{Denied, Permit, Standing, Status};
 use crate::fingerprint::Owner;
 use crate::rules::{Charged, Prepared, Rules};
 use crate::table::{Insertion, Judge, Slot, WORDS_MAX, Words};
@@ -228,6 +228,11 @@ impl Attempt<'_> {
 
     pub(super) fn peek(&self) -> Option<Status> {
         Some(self.status(&self.words_now()?))
+    }
+
+    pub(super) fn standing(&self) -> Option<Standing> {
+        let each = self.quotas.iter().zip(self.words_now()?).enumerate();
+        Some(each.map(|(index, (quota, word))| quota.status(index, word, self.now)).collect())
     }
 
     #[cfg(feature = "tokio")]

@@ -5,12 +5,13 @@ mod attempt;
 use std::hash::{BuildHasher, Hash};
 
 use crate::clock::Clock;
-use crate::decision::{Denied, Permit, Status};
+use crate::decision::{Denied, Permit, Standing, Status};
 use crate::fingerprint::{Fingerprint, Owner, TagMask};
 use crate::policy::{Policy, QUOTAS_MAX};
 use crate::queue::{Bounds, Queues};
 use crate::rules::{Prepared, Rules};
 use crate::table::{Table, WORDS_MAX, WhenFull, Words};
+use crate::throttle::Reports;
 use attempt::Attempt;
 
 // One word for each quota.
@@ -23,6 +24,27 @@ pub(crate) struct Engine {
     table: Table,
     tag_mask: TagMask,
     queues: Queues,
+    names: Names,
+    #[cfg_attr(not(feature = "tower"), allow(dead_code, reason = "only doors report"))]
+    reports: Reports,
+}
+
+/// What the limiter and its plans are called.
+#[derive(Debug)]
+pub(crate) struct Names {
+    /// Another number for each limiter. Not 0.
+    pub(crate) id: u64,
+    pub(crate) limiter: Option<String>,
+    /// The plans after the default one.
+    pub(crate) plans: Vec<String>,
+}
+
+impl Names {
+    pub(crate) fn new(limiter: Option<String>, plans: Vec<String>) -> Self {
+        // Seeded from the operating system, and once more for each call.
+        let id = std::hash::RandomState::new().hash_one(0_u64).max(1);
+        Self { id, limiter, plans }
+    }
 }
 
 /// What was charged, so that some of it can be given back.
@@ -40,6 +62,7 @@ impl Engine {
         when_full: WhenFull,
         clock: Clock,
         waiters: Bounds,
+        names: Names,
     ) -> Self {
         let rules = Rules::new(policies, clock.unix_nanos_at_zero());
         let tag_mask = rules.tag_mask();
@@ -48,7 +71,8 @@ impl Engine {
         let entropy = std::hash::RandomState::new();
         let [a, b, c, d] = [0_u64, 1, 2, 3].map(|n| entropy.hash_one(n));
         let hasher = ahash::RandomState::with_seeds(a, b, c, d);
-        Self { hasher, rules, clock, table, tag_mask, queues: Queues::new(waiters) }
+        let (queues, reports) = (Queues::new(waiters), Reports::default());
+        Self { hasher, rules, clock, table, tag_mask, queues, names, reports }
     }
 
     pub(crate) fn rules(&self) -> &Rules {
@@ -66,6 +90,16 @@ impl Engine {
     /// Who waits for which key.
     pub(crate) fn queues(&self) -> &Queues {
         &self.queues
+    }
+
+    pub(crate) fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// What the doors that share the limiter have to report of it.
+    #[cfg(feature = "tower")]
+    pub(crate) fn reports(&self) -> &Reports {
+        &self.reports
     }
 
     #[inline]
@@ -149,6 +183,10 @@ impl Engine {
 
     pub(crate) fn peek(&self, key: Fingerprint, plan: usize) -> Status {
         self.ask(key, plan, 0, |attempt| attempt.peek())
+    }
+
+    pub(crate) fn standing(&self, key: Fingerprint, plan: usize) -> Standing {
+        self.ask(key, plan, 0, |attempt| attempt.standing())
     }
 
     #[cfg(feature = "tokio")]

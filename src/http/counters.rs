@@ -6,19 +6,20 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 
-use super::layer::RateLimitLayer;
-use super::watch::{Seen, Watcher};
+use super::by_quota::ByQuota;
+use super::observers::{Observer, Seen};
 use crate::policy::Policy;
 
-/// Counts what became of requests, for each limiter that [counts into](RateLimitLayer::count_into) it.
+/// Counts what became of requests, for each limiter that [counts into](super::RateLimitLayer::count_into) it.
 ///
 /// ```
-/// use tollgate::RateLimitLayer;
+/// use tollgate::{Quota, RateLimitLayer, RateLimiter};
 /// use tollgate::http::Counters;
 ///
 /// let counters = Counters::new();
-/// let api = RateLimitLayer::per_second(28).named("api").count_into(&counters);
-/// let logins = RateLimitLayer::per_minute(5).named("logins").count_into(&counters);
+/// let api = RateLimiter::builder(Quota::per_second(28)).name("api").build();
+/// let api = RateLimitLayer::sharing(&api).count_into(&counters);
+/// let logins = RateLimitLayer::per_minute(5).count_into(&counters);
 /// // ... `.layer(api)`, `.layer(logins)`, and some time later:
 /// for limiter in counters.snapshot() {
 ///     println!("{}: {} of {} denied", limiter.name, limiter.denied(), limiter.looked_at());
@@ -26,8 +27,8 @@ use crate::policy::Policy;
 /// # let _ = (api, logins);
 /// ```
 ///
-/// Cheap to clone; clones share everything. A request costs one addition, to a number that all threads share. Layers of
-/// the same name and with the same quotas are counted as one; a layer is listed from when it is first applied to a service.
+/// Cheap to clone; clones share everything. A request costs one addition, to a number that all threads share. Limiters
+/// of the same name and with the same quotas are counted as one. A quota that comes later, by a new policy, is added.
 #[derive(Clone, Default)]
 pub struct Counters {
     rows: Arc<Mutex<Vec<Arc<Row>>>>,
@@ -39,12 +40,11 @@ struct Row {
     name: String,
     allowed: AtomicU64,
     errors: AtomicU64,
-    quotas: Box<[QuotaRow]>,
+    quotas: ByQuota<QuotaRow>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct QuotaRow {
-    name: String,
     denied: AtomicU64,
     shadow_denied: AtomicU64,
     near_limit: AtomicU64,
@@ -54,14 +54,14 @@ struct QuotaRow {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LimiterCounts {
-    /// The layer's [name](RateLimitLayer::named), or its policy.
+    /// The limiter's [name](crate::RateLimiterBuilder::name), or its policy as it was when the layer was told to count.
     pub name: String,
     /// Requests that passed within the limit.
     pub allowed: u64,
     /// Requests that could not be counted because they had no key, whether they were refused or let pass. (Not those
     /// that [share one](super::WhenNoKey::Share).)
     pub errors: u64,
-    /// By quota, in the policy's order.
+    /// By quota, in the policy's order; those of later policies follow.
     pub quotas: Vec<QuotaCounts>,
 }
 
@@ -69,12 +69,12 @@ pub struct LimiterCounts {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct QuotaCounts {
-    /// The quota's name in the policy, when the layer was applied.
+    /// The quota's name in the policy.
     pub name: String,
     /// Requests that it denied.
     pub denied: u64,
-    /// Requests that it would have denied, but for [shadow mode](RateLimitLayer::shadow) or a
-    /// [rollout](RateLimitLayer::rollout).
+    /// Requests that it would have denied, but for [shadow mode](super::RateLimitLayer::shadow) or a
+    /// [rollout](super::RateLimitLayer::rollout).
     pub shadow_denied: u64,
     /// Requests allowed that left their key with more than four fifths of the quota's limit spent, as
     /// envoyproxy/ratelimit's `near_limit`. Of several quotas, the one that has least left is looked at.
@@ -110,7 +110,7 @@ impl Counters {
         Self::default()
     }
 
-    /// What has been counted, by limiter, in the order in which their layers were first applied. Requests being counted
+    /// What has been counted, by limiter, in the order in which their layers were told to count. Requests being counted
     /// at the same moment may be in it or not.
     pub fn snapshot(&self) -> Vec<LimiterCounts> {
         self.rows.lock().iter().map(|row| row.counts()).collect()
@@ -121,15 +121,19 @@ impl Counters {
         self.rows.lock().iter().find(|row| row.name == name).map(|row| row.counts())
     }
 
-    /// The row of this name and these quotas.
-    fn row(&self, name: &str, policy: &Policy) -> Arc<Row> {
+    /// Who counts for this limiter.
+    pub(super) fn observer(&self, name: &str, policy: &Policy) -> Arc<dyn Observer> {
+        let quotas = || policy.quotas().map(|(name, _)| name);
         let mut rows = self.rows.lock();
-        let same_quotas =
-            |row: &Row| row.quotas.iter().map(|quota| &*quota.name).eq(policy.quotas().map(|(name, _)| name));
-        if let Some(row) = rows.iter().find(|row| row.name == name && same_quotas(row)) {
+        if let Some(row) = rows.iter().find(|row| row.name == name && row.quotas.are(quotas())) {
             return row.clone();
         }
-        let row = Arc::new(Row::new(name, policy));
+        let row = Arc::new(Row {
+            name: name.to_owned(),
+            allowed: AtomicU64::new(0),
+            errors: AtomicU64::new(0),
+            quotas: ByQuota::new(quotas(), |_| QuotaRow::default()),
+        });
         rows.push(row.clone());
         row
     }
@@ -143,19 +147,9 @@ impl fmt::Debug for Counters {
 
 // Relaxed: each number is by itself; a reader sees each at some moment of its own.
 impl Row {
-    fn new(name: &str, policy: &Policy) -> Self {
-        let quotas = policy.quotas().map(|(name, _)| QuotaRow {
-            name: name.to_owned(),
-            denied: AtomicU64::new(0),
-            shadow_denied: AtomicU64::new(0),
-            near_limit: AtomicU64::new(0),
-        });
-        Self { name: name.to_owned(), allowed: AtomicU64::new(0), errors: AtomicU64::new(0), quotas: quotas.collect() }
-    }
-
     fn counts(&self) -> LimiterCounts {
-        let quotas = self.quotas.iter().map(|quota| QuotaCounts {
-            name: quota.name.clone(),
+        let quotas = self.quotas.map(|name, quota| QuotaCounts {
+            name: name.to_owned(),
             denied: quota.denied.load(Relaxed),
             shadow_denied: quota.shadow_denied.load(Relaxed),
             near_limit: quota.near_limit.load(Relaxed),
@@ -164,37 +158,36 @@ impl Row {
             name: self.name.clone(),
             allowed: self.allowed.load(Relaxed),
             errors: self.errors.load(Relaxed),
-            quotas: quotas.collect(),
+            quotas,
         }
+    }
+
+    fn quota(&self, name: &str, count: impl FnOnce(&QuotaRow) -> &AtomicU64) {
+        self.quotas.with(
+            name,
+            |_| QuotaRow::default(),
+            |quota| {
+                count(quota).fetch_add(1, Relaxed);
+            },
+        );
     }
 }
 
-impl Watcher for Row {
-    fn saw(&self, seen: Seen) {
-        let quota = |at: usize| self.quotas.get(at);
-        let count = match seen {
-            Seen::Allowed { quota: at, near_limit } => {
-                if let (true, Some(quota)) = (near_limit, quota(at)) {
-                    quota.near_limit.fetch_add(1, Relaxed);
-                }
-                Some(&self.allowed)
+impl Observer for Row {
+    fn saw(&self, seen: Seen<'_>) {
+        match seen {
+            Seen::Allowed => {
+                self.allowed.fetch_add(1, Relaxed);
             }
-            Seen::Denied { quota: at } => quota(at).map(|quota| &quota.denied),
-            Seen::ShadowDenied { quota: at } => quota(at).map(|quota| &quota.shadow_denied),
-            Seen::NoKey => Some(&self.errors),
-        };
-        if let Some(count) = count {
-            count.fetch_add(1, Relaxed);
+            Seen::NearLimit(quota) => {
+                self.allowed.fetch_add(1, Relaxed);
+                self.quota(quota, |quota| &quota.near_limit);
+            }
+            Seen::Denied(quota) => self.quota(quota, |quota| &quota.denied),
+            Seen::ShadowDenied(quota) => self.quota(quota, |quota| &quota.shadow_denied),
+            Seen::NoKey => {
+                self.errors.fetch_add(1, Relaxed);
+            }
         }
-    }
-}
-
-impl<K> RateLimitLayer<K> {
-    /// Counts what becomes of requests into these counters, under the layer's [name](Self::named). May be called several
-    /// times, with several counters.
-    #[must_use]
-    pub fn count_into(self, counters: &Counters) -> Self {
-        let counters = counters.clone();
-        self.setting(|settings| settings.audience.enlist(move |name, policy| counters.row(name, policy)))
     }
 }

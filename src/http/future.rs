@@ -1,72 +1,132 @@
-//! [`ResponseFuture`]: the inner future, or an answer that is there already.
+//! [`ResponseFuture`]: the inner service's response, or an answer of the limiter's own.
 
+use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::Response;
+use http::request::Parts;
+use http::{Request, Response};
 use pin_project_lite::pin_project;
+use tower_service::Service;
 
-use super::body::ResponseBody;
+use super::body::AnswerBody;
+use super::decide::{Decision, Pending};
 use super::outcome::After;
+use crate::backend::Backend;
 use crate::decision::Denied;
+use crate::limiter::RateLimiter;
 
 pin_project! {
     /// The response of a [`RateLimit`](super::RateLimit).
-    #[derive(Debug)]
-    pub struct ResponseFuture<F> {
+    ///
+    /// Dropped while its request waits, it gives the request's place and the service's readiness back, and nothing has
+    /// been charged.
+    pub struct ResponseFuture<S, B, L = RateLimiter>
+    where
+        S: Service<Request<B>>,
+        L: Backend,
+    {
         #[pin]
-        state: State<F>,
+        state: State<S::Future, S::Response, L::Waiting<Held<S, B, L>>, L::Receipt>,
     }
 }
 
 pin_project! {
-    #[derive(Debug)]
     #[project = StateProjection]
-    enum State<F> {
-        Passed { #[pin] future: F, after: After },
-        Answered { response: Option<Response<Bytes>> },
+    enum State<F, A, W, R> {
+        Passed { #[pin] future: F, after: After<R> },
+        Answered { response: Option<A> },
+        Waits { #[pin] waiting: W },
     }
 }
 
-impl<F> ResponseFuture<F> {
+/// What waits with a request.
+pub(super) struct Held<S, B, L> {
+    /// The service that was ready for it.
+    pub(super) ready: S,
+    pub(super) head: Parts,
+    pub(super) body: B,
+    pub(super) pending: Pending<L>,
+}
+
+impl<S, B, B2, L> ResponseFuture<S, B, L>
+where
+    S: Service<Request<B>, Response = Response<B2>>,
+    B2: AnswerBody,
+    L: Backend,
+{
     /// The inner service's response, and what is to be done with it.
-    pub(super) fn passed(future: F, after: After) -> Self {
+    pub(super) fn passed(future: S::Future, after: After<L::Receipt>) -> Self {
         Self { state: State::Passed { future, after } }
     }
 
     /// An answer of the limiter's own.
     pub(super) fn answered(response: Response<Bytes>) -> Self {
-        Self { state: State::Answered { response: Some(response) } }
+        Self { state: State::Answered { response: Some(response.map(B2::answer)) } }
+    }
+
+    /// One or the other, later.
+    pub(super) fn waits(wait: L::Wait, held: Held<S, B, L>) -> Self {
+        Self { state: State::Waits { waiting: L::hold(wait, held) } }
     }
 }
 
-impl<F, B, E> Future for ResponseFuture<F>
+impl<S, B, B2, L> Future for ResponseFuture<S, B, L>
 where
-    F: Future<Output = Result<Response<B>, E>>,
+    S: Service<Request<B>, Response = Response<B2>>,
+    B2: AnswerBody,
+    L: Backend,
 {
-    type Output = Result<Response<ResponseBody<B>>, E>;
+    type Output = Result<Response<B2>, S::Error>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().state.project() {
-            StateProjection::Passed { future, after } => {
-                let response = ready!(future.poll(cx))?;
-                let (mut response, headers) = match std::mem::replace(after, After::Nothing) {
-                    After::Nothing => return Poll::Ready(Ok(response.map(ResponseBody::inner))),
-                    After::Headers(headers) => (response.map(ResponseBody::inner), Some(headers)),
-                    After::Settle(settlement) => settlement.settle(response),
-                };
-                // A denial from further inside keeps its own headers: they say where the client stands with the limit
-                // that it has reached.
-                if let Some(headers) = headers.filter(|_| response.extensions().get::<Denied>().is_none()) {
-                    response.headers_mut().extend(*headers);
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            match self.as_mut().project().state.project() {
+                StateProjection::Passed { future, after } => {
+                    let response = ready!(future.poll(cx))?;
+                    let (mut response, told) = match std::mem::replace(after, After::Nothing) {
+                        After::Nothing => return Poll::Ready(Ok(response)),
+                        After::Tell(told) => (response, Some(told)),
+                        After::Settle(settlement) => settlement.settle(response),
+                    };
+                    // A denial from further inside keeps its own headers: they say where the client stands with the
+                    // limit that it has reached.
+                    if let Some(told) = told.filter(|_| response.extensions().get::<Denied>().is_none()) {
+                        told.insert_into(response.headers_mut());
+                    }
+                    return Poll::Ready(Ok(response));
                 }
-                Poll::Ready(Ok(response))
-            }
-            StateProjection::Answered { response } => {
-                let response = response.take().expect("a future is not polled after it is ready");
-                Poll::Ready(Ok(response.map(ResponseBody::answer)))
+                StateProjection::Answered { response } => {
+                    let response = response.take().expect("a future is not polled after it is ready");
+                    return Poll::Ready(Ok(response));
+                }
+                StateProjection::Waits { waiting } => {
+                    let (answer, held) = ready!(waiting.poll(cx));
+                    let Held { mut ready, mut head, body, pending } = held;
+                    let next = match pending.conclude(answer, &mut head) {
+                        Decision::Pass(after) => Self::passed(ready.call(Request::from_parts(head, body)), after),
+                        Decision::Answer(response) => Self::answered(response),
+                        Decision::Wait(wait, pending) => Self::waits(wait, Held { ready, head, body, pending }),
+                    };
+                    self.set(next);
+                }
             }
         }
+    }
+}
+
+impl<S, B, L> fmt::Debug for ResponseFuture<S, B, L>
+where
+    S: Service<Request<B>>,
+    L: Backend,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match &self.state {
+            State::Passed { .. } => "passed",
+            State::Answered { .. } => "answered",
+            State::Waits { .. } => "waits",
+        };
+        f.debug_tuple("ResponseFuture").field(&state).finish()
     }
 }

@@ -3,9 +3,9 @@
 //! HTTP 200 with the status in the only header block, which gRPC calls Trailers-Only.
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::request::Parts;
-use http::{Response, StatusCode};
+use http::{Method, Response, StatusCode};
 
 use crate::decision::Denied;
 
@@ -23,7 +23,13 @@ const KINDS: [&str; 3] = ["application/grpc", "application/grpc-web", "applicati
 pub(super) struct Kind(HeaderValue);
 
 /// Which gRPC protocol a request speaks, if it does.
+///
+/// Every call is a POST (the protocol's HTTP/2 mapping, "Requests"). Anything else that says it is gRPC gets the plain
+/// answer: a cache could keep a 200 for a GET, and give it to everybody.
 pub(super) fn kind(head: &Parts) -> Option<Kind> {
+    if head.method != Method::POST {
+        return None;
+    }
     let content_type = head.headers.get(CONTENT_TYPE)?.as_bytes();
     let end = content_type.iter().position(|byte| matches!(byte, b'+' | b';' | b' ' | b'\t'));
     let media_type = &content_type[..end.unwrap_or(content_type.len())];
@@ -51,6 +57,7 @@ fn trailers_only(Kind(content_type): Kind, status: HeaderValue, message: HeaderV
     let mut response = Response::new(Bytes::new());
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, content_type);
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(STATUS, status);
     headers.insert(MESSAGE, message);
     response

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
-use parking_lot::Mutex;
+use parking_lot::RwLock;
 
 use crate::decision::{Denied, Status};
 use crate::limiter::RateLimiter;
@@ -41,12 +41,13 @@ pub enum Headers {
     /// `X-RateLimit-Limit`, `X-RateLimit-Remaining` and `X-RateLimit-Reset`: what may pass at once, what remains, and
     /// when the limit is whole again (left out of a denial that no wait helps). Whether that is a point in time or a
     /// span differs between services, so say it.
-    XRateLimit(Reset),
+    XRateLimit(ResetFormat),
 }
 
 /// What `X-RateLimit-Reset` holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Reset {
+#[non_exhaustive]
+pub enum ResetFormat {
     /// Seconds since the Unix epoch, as GitHub and Flask-Limiter have it. By the wall clock when the limiter was made plus
     /// the time since; later corrections of the wall clock are not followed.
     Epoch,
@@ -54,25 +55,114 @@ pub enum Reset {
     Delta,
 }
 
-/// The `RateLimit-Policy` header of a limiter: made once, and again when the policy has been replaced.
+/// In which headers a layer tells where a client stands, and when.
 #[derive(Clone, Debug, Default)]
-pub(super) struct PolicyHeader {
-    made: Arc<Mutex<Option<(u64, Plan, HeaderValue)>>>,
+pub(super) struct Telling {
+    pub(super) headers: Headers,
+    pub(super) on_every_response: bool,
+    policies: PolicyHeaders,
 }
 
-impl PolicyHeader {
-    /// The value for what this handle enforces now.
-    fn value(&self, limiter: &RateLimiter) -> HeaderValue {
-        let (version, plan) = (limiter.policy_version(), limiter.current_plan());
-        let mut made = self.made.lock();
-        match &*made {
-            Some((of_version, of_plan, value)) if (*of_version, *of_plan) == (version, plan) => value.clone(),
-            _ => {
-                let value = policy_value(&limiter.policy());
-                *made = Some((version, plan, value.clone()));
-                value
+/// Headers to add to a response.
+#[derive(Debug)]
+pub(super) struct Told(Vec<(HeaderName, HeaderValue)>);
+
+impl Told {
+    /// In place of those of the same name.
+    pub(super) fn insert_into(self, headers: &mut HeaderMap) {
+        for (name, value) in self.0 {
+            headers.insert(name, value);
+        }
+    }
+}
+
+/// Tells later where a client stands, when that is known.
+#[derive(Debug)]
+pub(super) struct Teller {
+    pub(super) telling: Arc<Telling>,
+    pub(super) limiter: RateLimiter,
+    pub(super) plan: Plan,
+}
+
+impl Teller {
+    pub(super) fn tell(self, status: &Status) -> Option<Told> {
+        self.telling.when_passed(status, &self.limiter, self.plan)
+    }
+}
+
+impl Telling {
+    /// The headers that a response gets whose request was let pass, if any.
+    pub(super) fn when_passed(&self, status: &Status, limiter: &RateLimiter, plan: Plan) -> Option<Told> {
+        if !self.on_every_response || self.headers == Headers::None || plan == Plan::UNLIMITED {
+            return None;
+        }
+        Some(self.tell(status, Some(status.reset_after_nanos.div_ceil(NANOS_PER_SECOND)), limiter, plan))
+    }
+
+    /// The headers of a denial.
+    pub(super) fn when_denied(&self, denied: &Denied, limiter: &RateLimiter, plan: Plan) -> Told {
+        self.tell(&denied.status, denied.retry_after_secs(), limiter, plan)
+    }
+
+    /// What is told of a status. `wait` is `t` in seconds; there is none for what no wait helps.
+    fn tell(&self, status: &Status, wait: Option<u64>, limiter: &RateLimiter, plan: Plan) -> Told {
+        Told(match self.headers {
+            Headers::None => Vec::new(),
+            Headers::Draft => {
+                vec![(RATELIMIT_POLICY, self.policies.of(limiter, plan)), (RATELIMIT, draft_state(status, wait))]
+            }
+            Headers::XRateLimit(format) => {
+                let nanos = match format {
+                    ResetFormat::Delta => status.reset_after_nanos,
+                    ResetFormat::Epoch => status.reset_after_nanos.saturating_add(limiter.clock().unix_nanos()),
+                };
+                let reset = wait.map(|_| (X_RESET, nanos.div_ceil(NANOS_PER_SECOND).into()));
+                [(X_LIMIT, status.limit().into()), (X_REMAINING, status.remaining().into())]
+                    .into_iter()
+                    .chain(reset)
+                    .collect()
+            }
+        })
+    }
+}
+
+fn draft_state(status: &Status, wait: Option<u64>) -> HeaderValue {
+    let mut state = format!("\"{}\";r={}", status.quota(), status.remaining().min(INTEGER_MAX));
+    if let Some(seconds) = wait {
+        write!(state, ";t={seconds}").expect("a String takes any text");
+    }
+    HeaderValue::try_from(state).expect("names are printable ASCII without quotes")
+}
+
+/// The `RateLimit-Policy` header of each plan: made once, and again when a policy has been replaced.
+#[derive(Debug, Default)]
+struct PolicyHeaders {
+    /// By plan, with the version that it was made of.
+    made: RwLock<Vec<Option<(u64, HeaderValue)>>>,
+}
+
+impl PolicyHeaders {
+    fn of(&self, limiter: &RateLimiter, plan: Plan) -> HeaderValue {
+        let (version, index) = (limiter.policy_version(), plan.index().unwrap_or_default());
+        if let Some(Some((made_of, value))) = self.made.read().get(index) {
+            if *made_of == version {
+                return value.clone();
             }
         }
+        let value = policy_value(&limiter.policy_of(plan));
+        let mut made = self.made.write();
+        if made.len() <= index {
+            made.resize(index + 1, None);
+        }
+        made[index] = Some((version, value.clone()));
+        value
+    }
+}
+
+impl Clone for PolicyHeaders {
+    /// Nothing is made yet: the clone may be for another limiter.
+    fn clone(&self) -> Self {
+        Self::default()
     }
 }
 
@@ -84,43 +174,4 @@ fn policy_value(policy: &Policy) -> HeaderValue {
     });
     let quotas = quotas.collect::<Vec<_>>().join(", ");
     HeaderValue::try_from(quotas).expect("names are printable ASCII without quotes")
-}
-
-impl Headers {
-    /// How many headers this adds at most.
-    pub(super) const COUNT_MAX: usize = 3;
-
-    /// Adds what is told of a status. `wait` is `t` in seconds; there is none for what no wait helps.
-    fn add(self, to: &mut HeaderMap, status: &Status, wait: Option<u64>, policy: &PolicyHeader, limiter: &RateLimiter) {
-        match self {
-            Self::None => {}
-            Self::Draft => {
-                to.insert(RATELIMIT_POLICY, policy.value(limiter));
-                let mut state = format!("\"{}\";r={}", status.quota(), status.remaining().min(INTEGER_MAX));
-                if let Some(seconds) = wait {
-                    write!(state, ";t={seconds}").expect("a String takes any text");
-                }
-                to.insert(RATELIMIT, HeaderValue::try_from(state).expect("names are printable ASCII without quotes"));
-            }
-            Self::XRateLimit(reset) => {
-                let nanos = match reset {
-                    Reset::Delta => status.reset_after_nanos,
-                    Reset::Epoch => status.reset_after_nanos.saturating_add(limiter.clock().unix_nanos()),
-                };
-                to.insert(X_LIMIT, status.limit().into());
-                to.insert(X_REMAINING, status.remaining().into());
-                if wait.is_some() {
-                    to.insert(X_RESET, nanos.div_ceil(NANOS_PER_SECOND).into());
-                }
-            }
-        }
-    }
-
-    pub(super) fn add_allowed(self, to: &mut HeaderMap, status: &Status, policy: &PolicyHeader, limiter: &RateLimiter) {
-        self.add(to, status, Some(status.reset_after_nanos.div_ceil(NANOS_PER_SECOND)), policy, limiter);
-    }
-
-    pub(super) fn add_denied(self, to: &mut HeaderMap, denied: &Denied, policy: &PolicyHeader, limiter: &RateLimiter) {
-        self.add(to, &denied.status, denied.retry_after_secs(), policy, limiter);
-    }
 }

@@ -16,27 +16,27 @@
 //! The limiter's answer carries the [`Denied`](crate::Denied) in its extensions, so that a metrics layer outside can tell
 //! it from the application's own responses and leave it out of what an autoscaler reads.
 
+mod any_body;
 mod body;
-mod charge;
+mod by_quota;
 mod counters;
-#[cfg(feature = "tokio")]
-mod delay;
+mod decide;
+mod denials;
 mod future;
+mod gate;
 mod grpc;
 mod headers;
 mod key;
 mod layer;
+mod meter;
 #[cfg(feature = "metrics")]
 mod metrics;
+mod observers;
 mod outcome;
-mod reject;
 mod rollout;
-#[cfg(feature = "axum")]
-mod routes;
 mod scope;
 mod service;
 mod settings;
-mod watch;
 
 pub use key::{
     AnyKey, BearerToken, ClientIp, CookieKey, Decoded, ExtensionKey, GlobalKey, HeaderKey, HostKey, PeerAddr,
@@ -45,13 +45,12 @@ pub use key::{ExtractorError, KeyExtractor, NoKey, Reason, first_of};
 #[cfg(feature = "axum")]
 pub use key::{MethodRouteKey, PathParam, RouteKey};
 
-pub use body::ResponseBody;
+pub use any_body::{AnyBody, AnyBodyFuture, AnyBodyLayer};
+pub use body::{AnswerBody, ResponseBody};
 pub use counters::{Counters, LimiterCounts, QuotaCounts};
-#[cfg(feature = "tokio")]
-pub use delay::{Delay, RateDelay, RateDelayFuture, RateDelayLayer};
+pub use denials::{DenialBody, WhenNoKey};
 pub use future::ResponseFuture;
-pub use headers::{Headers, Reset};
+pub use headers::{Headers, ResetFormat};
 pub use layer::RateLimitLayer;
-pub use reject::{Body, WhenNoKey};
 pub use rollout::{PercentError, Rollout};
 pub use service::RateLimit;

@@ -3,11 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use http::{HeaderMap, Response, response};
+use http::{Response, response};
 
-use super::body::ResponseBody;
-use super::reject::Answers;
-use crate::reservation::Reservation;
+use super::body::AnswerBody;
+use super::headers::{Teller, Told};
+use super::meter::Meter;
+use crate::backend::Receipt;
 
 type ByHead = dyn Fn(&response::Parts) -> Option<u64> + Send + Sync;
 type ByBody = dyn Fn(u64) -> u64 + Send + Sync;
@@ -21,75 +22,38 @@ pub(super) struct Outcome {
 
 /// What is still to be done when the response is there.
 #[derive(Debug)]
-pub(super) enum After {
+pub(super) enum After<R> {
     Nothing,
-    Headers(Box<HeaderMap>),
-    Settle(Box<Settlement>),
+    Tell(Told),
+    Settle(Box<Settlement<R>>),
 }
 
 /// A charge that waits for its response. Dropped before, it stays charged.
 #[derive(Debug)]
-pub(super) struct Settlement {
-    reservation: Reservation,
-    outcome: Arc<Outcome>,
-    answers: Arc<Answers>,
+pub(super) struct Settlement<R> {
+    pub(super) receipt: Box<R>,
+    pub(super) outcome: Arc<Outcome>,
+    pub(super) tell: Option<Teller>,
 }
 
-impl Settlement {
-    pub(super) fn new(reservation: Reservation, outcome: &Arc<Outcome>, answers: &Arc<Answers>) -> Self {
-        Self { reservation, outcome: outcome.clone(), answers: answers.clone() }
-    }
-
+impl<R: Receipt> Settlement<R> {
     /// Settles by the response's head, or leaves it to the body's end; with the headers that the response shall have.
-    pub(super) fn settle<B>(self, response: Response<B>) -> (Response<ResponseBody<B>>, Option<Box<HeaderMap>>) {
-        let Self { reservation, outcome, answers } = self;
-        let (head, body) = response.into_parts();
+    pub(super) fn settle<B: AnswerBody>(self, response: Response<B>) -> (Response<B>, Option<Told>) {
+        let Self { receipt, outcome, tell } = self;
+        let (head, mut body) = response.into_parts();
         let actual = outcome.by_head.as_ref().and_then(|by_head| by_head(&head));
-        let limiter = reservation.limiter().clone();
-        let (body, status) = match (actual, &outcome.by_body) {
-            (Some(actual), _) => (ResponseBody::inner(body), reservation.settled(actual)),
-            (None, None) => (ResponseBody::inner(body), *reservation.permit().status()),
+        let status = match (actual, &outcome.by_body) {
+            (Some(actual), _) => receipt.settle(actual),
+            (None, None) => *receipt.status(),
             (None, Some(by_body)) => {
-                let status = *reservation.permit().status();
-                let meter = Meter { bytes: 0, by_body: by_body.clone(), reservation: Some(reservation) };
-                (ResponseBody::metered(body, meter), status)
+                let (status, by_body) = (*receipt.status(), by_body.clone());
+                body = body.metered(Meter::new(move |bytes| {
+                    receipt.settle(by_body(bytes));
+                }));
+                status
             }
         };
-        (Response::from_parts(head, body), answers.when_passed(&status, &limiter))
-    }
-}
-
-/// Counts the bytes of a body, and settles when it is dropped: at its end, or wherever the client left.
-pub(super) struct Meter {
-    bytes: u64,
-    by_body: Arc<ByBody>,
-    reservation: Option<Reservation>,
-}
-
-impl Meter {
-    pub(super) fn count(&mut self, bytes: usize) {
-        self.bytes = self.bytes.saturating_add(bytes as u64);
-    }
-}
-
-impl Drop for Meter {
-    fn drop(&mut self) {
-        // The user's closure is not called while another panic unwinds, since its own would end the process.
-        if std::thread::panicking() {
-            return;
-        }
-        if let Some(reservation) = self.reservation.take() {
-            reservation.settled((self.by_body)(self.bytes));
-        }
-    }
-}
-
-impl fmt::Debug for Meter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Meter")
-            .field("bytes", &self.bytes)
-            .field("reservation", &self.reservation)
-            .finish_non_exhaustive()
+        (Response::from_parts(head, body), tell.and_then(|teller| teller.tell(&status)))
     }
 }
 

@@ -1,161 +1,108 @@
 //! [`Scope`]: which requests a layer counts, and which it leaves to another.
 
+#[cfg(feature = "tokio")]
+use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 
 use http::Method;
-use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN};
 use http::request::Parts;
 
-use super::key::KeyExtractor;
-use super::layer::RateLimitLayer;
-use super::service::Decide;
+use super::decide::Decide;
+#[cfg(feature = "tokio")]
+use super::decide::Decision;
+use crate::backend::Backend;
 
 type Predicate = Arc<dyn Fn(&Parts) -> bool + Send + Sync>;
 
-/// Which requests a layer counts.
-#[derive(Clone, Default)]
-pub(super) struct Scope {
-    exempt: Vec<Predicate>,
-    instead: Vec<(Predicate, Arc<dyn Decide>)>,
+/// Which requests a layer counts: all, unless something is set.
+pub(super) struct Scope<L> {
+    pub(super) exempt: Vec<Predicate>,
+    pub(super) instead: Vec<(Predicate, Arc<dyn Decide<L>>)>,
     /// All methods, unless some are listed.
-    methods: Option<Vec<Method>>,
+    pub(super) methods: Option<Vec<Method>>,
 }
 
-/// Where a request belongs.
-pub(super) enum Place<'a> {
-    Here,
-    Nowhere,
-    There(&'a dyn Decide),
+/// Who decides about a request.
+pub(super) enum DecidedBy<'a, L> {
+    This,
+    Other(&'a dyn Decide<L>),
+    /// It passes.
+    Nobody,
 }
 
-impl Scope {
-    pub(super) fn place(&self, head: &Parts) -> Place<'_> {
+impl<L: Backend> Scope<L> {
+    pub(super) fn decided_by(&self, head: &Parts) -> DecidedBy<'_, L> {
         if self.exempt.iter().any(|is_exempt| is_exempt(head)) {
-            return Place::Nowhere;
+            return DecidedBy::Nobody;
         }
         if let Some((_, other)) = self.instead.iter().find(|(is_theirs, _)| is_theirs(head)) {
-            return Place::There(&**other);
+            return DecidedBy::Other(&**other);
         }
         match &self.methods {
-            Some(methods) if !methods.contains(&head.method) => Place::Nowhere,
-            _ => Place::Here,
+            Some(methods) if !counts(methods, &head.method) => DecidedBy::Nobody,
+            _ => DecidedBy::This,
         }
     }
 }
 
-impl fmt::Debug for Scope {
+#[cfg(feature = "tokio")]
+impl<L: Backend<Wait = Infallible>> Scope<L> {
+    /// The same scope for another backend, whose charges are settled alike. What is left to other layers is decided as
+    /// those say: at once.
+    pub(super) fn over<M: Backend<Receipt = L::Receipt>>(&self) -> Scope<M> {
+        let over = |(is_theirs, other): &(Predicate, Arc<dyn Decide<L>>)| {
+            let other: Arc<dyn Decide<M>> = Arc::new(AtOnce(other.clone()));
+            (is_theirs.clone(), other)
+        };
+        let Self { exempt, instead, methods } = self;
+        Scope { exempt: exempt.clone(), instead: instead.iter().map(over).collect(), methods: methods.clone() }
+    }
+}
+
+/// Whether a method is among these. One handler serves GET and HEAD, so GET stands for both.
+fn counts(methods: &[Method], method: &Method) -> bool {
+    methods.contains(method) || (*method == Method::HEAD && methods.contains(&Method::GET))
+}
+
+/// A layer that decides at once, beside one that may wait.
+#[cfg(feature = "tokio")]
+struct AtOnce<L>(Arc<dyn Decide<L>>);
+
+#[cfg(feature = "tokio")]
+impl<L, M> Decide<M> for AtOnce<L>
+where
+    L: Backend<Wait = Infallible>,
+    M: Backend<Receipt = L::Receipt>,
+{
+    fn decide(&self, head: &mut Parts) -> Decision<M> {
+        match self.0.decide(head) {
+            Decision::Pass(after) => Decision::Pass(after),
+            Decision::Answer(response) => Decision::Answer(response),
+            Decision::Wait(never, _) => match never {},
+        }
+    }
+}
+
+impl<L> Default for Scope<L> {
+    fn default() -> Self {
+        Self { exempt: Vec::new(), instead: Vec::new(), methods: None }
+    }
+}
+
+impl<L> Clone for Scope<L> {
+    fn clone(&self) -> Self {
+        let Self { exempt, instead, methods } = self;
+        Self { exempt: exempt.clone(), instead: instead.clone(), methods: methods.clone() }
+    }
+}
+
+impl<L> fmt::Debug for Scope<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Scope")
             .field("exempt", &self.exempt.len())
             .field("instead", &self.instead.len())
             .field("methods", &self.methods)
             .finish()
-    }
-}
-
-/// # Scope
-///
-/// A layer counts every request that reaches it, unless told otherwise here. What is exempt passes without a key, a charge,
-/// a count or a header, as if the layer were not there.
-///
-/// | a limit for | is said by |
-/// |---|---|
-/// | the whole application, or the routes of one router | `router.layer(limit)`, after the routes it shall cover |
-/// | one route | `get(fib).layer(limit)` |
-/// | several routes together | clones of one layer: `get(a).layer(limit.clone())`, `get(b).layer(limit)` |
-/// | each route by itself | one layer on the router, with [`RouteKey`](super::RouteKey) in its key |
-/// | all routes but some | [`exempt_route`](Self::exempt_route), [`exempt`](Self::exempt), or add those routes after `.layer(limit)` |
-/// | all routes, and another for some | [`for_route`](Self::for_route), [`when`](Self::when), or add those routes after `.layer(limit)` |
-/// | some methods | `post(create).layer(limit)` inside a `MethodRouter`, or [`methods`](Self::methods) |
-///
-/// (Those that name routes need the feature `axum`.) A layer on a route and one on its router both count: the outer one
-/// decides first, and cannot know what it will find inside. So a route that shall have its own limit *instead* of the
-/// application's must not stand under it. Either its limit is said where the application's is, by
-/// [`for_route`](Self::for_route), or it is added to the router after the layer, as `axum` has it that a layer covers what
-/// was there before it:
-///
-/// ```
-/// use axum::Router;
-/// use axum::routing::{get, post};
-/// use tollgate::RateLimitLayer;
-///
-/// let app: Router = Router::new()
-///     .route("/search", get(|| async { "..." }))
-///     .route("/about", get(|| async { "..." }))
-///     .layer(RateLimitLayer::per_second(28)) // both of these
-///     .route("/login", post(|| async { "..." }).layer(RateLimitLayer::per_minute(5))) // its own instead
-///     .route("/health", get(|| async { "fine" })); // none
-/// # let _ = app;
-/// ```
-impl<K> RateLimitLayer<K> {
-    /// Exempts the requests for which this holds, also from what [`when`](Self::when) would apply to them. May be called
-    /// several times: a request is exempt if any of the closures says so.
-    ///
-    /// ```
-    /// use tollgate::RateLimitLayer;
-    ///
-    /// let layer = RateLimitLayer::per_second(28).exempt(|head| head.uri.path().starts_with("/static/"));
-    /// # let _ = layer;
-    /// ```
-    #[must_use]
-    pub fn exempt<F>(self, is_exempt: F) -> Self
-    where
-        F: Fn(&Parts) -> bool + Send + Sync + 'static,
-    {
-        self.setting(|settings| settings.scope.exempt.push(Arc::new(is_exempt)))
-    }
-
-    /// Exempts CORS preflights: `OPTIONS` with `Origin` and `Access-Control-Request-Method`, which browsers send on their
-    /// own account before a request, and will not send that request if they are denied.
-    ///
-    /// Whoever can set headers can make a request look like one, so exempt them only where something cheap answers them,
-    /// such as tower-http's `CorsLayer`. Where that stands outside the limit it answers them before they are counted,
-    /// and this is not needed.
-    #[must_use]
-    pub fn exempt_preflight(self) -> Self {
-        self.exempt(|head| {
-            head.method == Method::OPTIONS
-                && head.headers.contains_key(ORIGIN)
-                && head.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
-        })
-    }
-
-    /// Counts requests by these methods alone; all others are exempt. (`HEAD` is not `GET`: list both, since one handler
-    /// answers both.) Replaces what an earlier call said. No method at all exempts everything.
-    ///
-    /// ```
-    /// use http::Method;
-    /// use tollgate::RateLimitLayer;
-    ///
-    /// let writes = RateLimitLayer::per_minute(10).methods([Method::POST, Method::PUT, Method::DELETE]);
-    /// # let _ = writes;
-    /// ```
-    #[must_use]
-    pub fn methods(self, methods: impl IntoIterator<Item = Method>) -> Self {
-        let methods = methods.into_iter().collect();
-        self.setting(|settings| settings.scope.methods = Some(methods))
-    }
-
-    /// Leaves the requests for which this holds to another layer *instead*: its limit, key, answers, and all else that
-    /// is set on it. May be called several times: the first closure that holds decides.
-    ///
-    /// ```
-    /// use tollgate::RateLimitLayer;
-    /// use tollgate::http::HeaderKey;
-    ///
-    /// let partners = RateLimitLayer::per_second(500).key(HeaderKey::new("x-partner")?);
-    /// let layer = RateLimitLayer::per_second(28).when(|head| head.headers.contains_key("x-partner"), partners);
-    /// # let _ = layer;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    #[must_use]
-    pub fn when<F, K2>(self, is_theirs: F, other: RateLimitLayer<K2>) -> Self
-    where
-        F: Fn(&Parts) -> bool + Send + Sync + 'static,
-        K2: KeyExtractor + Send + Sync + 'static,
-    {
-        let other: Arc<dyn Decide> = Arc::new(other.shared());
-        self.setting(|settings| settings.scope.instead.push((Arc::new(is_theirs), other)))
     }
 }

@@ -1,54 +1,89 @@
-//! [`Settings`]: what is set on a layer beside its limiter, key and answers.
+//! [`Settings`]: what is set on a layer beside its scope and key.
 
 use std::fmt;
 use std::sync::Arc;
 
 use http::request::Parts;
 
+use super::denials::{Denials, WhenNoKey};
+use super::headers::Telling;
+use super::observers::Observers;
 use super::outcome::Outcome;
 use super::rollout::Rollout;
-use super::scope::Scope;
-use super::watch::Audience;
 use crate::plan::Plan;
 
-pub(super) type Cost = dyn Fn(&Parts) -> u64 + Send + Sync;
-pub(super) type ChoosePlan = dyn Fn(&Parts) -> Plan + Send + Sync;
+type Cost = dyn Fn(&Parts) -> u64 + Send + Sync;
+type ChoosePlan = dyn Fn(&Parts) -> Plan + Send + Sync;
 
-/// What is set on a layer beside its limiter, key and answers. Nothing of it is set at first.
-#[derive(Clone, Default)]
-pub(super) struct Settings {
-    pub(super) scope: Scope,
+/// What is set on a layer beside its scope and key.
+#[derive(Clone)]
+pub(super) struct Settings<L> {
+    pub(super) limiter: L,
+    /// Whether the limiter was made for this layer, and so can be made anew.
+    pub(super) owns_limiter: bool,
     pub(super) rollout: Option<Rollout>,
     pub(super) shadow: bool,
     pub(super) cost: Option<Arc<Cost>>,
     pub(super) plan: Option<Arc<ChoosePlan>>,
     pub(super) outcome: Option<Arc<Outcome>>,
-    pub(super) audience: Audience,
+    pub(super) when_no_key: WhenNoKey,
+    pub(super) denials: Denials,
+    pub(super) telling: Arc<Telling>,
+    /// Whether the handler is told, too.
+    pub(super) tells_handler: bool,
+    pub(super) observers: Observers,
 }
 
-impl Settings {
-    /// What a request costs; 0 if it is not even looked at.
-    pub(super) fn cost(&self, head: &Parts) -> u64 {
-        if self.rollout.as_ref().is_some_and(|rollout| !rollout.looks()) {
-            return 0;
+impl<L: Clone> Settings<L> {
+    /// Nothing is set.
+    pub(super) fn new(limiter: L, owns_limiter: bool) -> Self {
+        Self {
+            limiter,
+            owns_limiter,
+            rollout: None,
+            shadow: false,
+            cost: None,
+            plan: None,
+            outcome: None,
+            when_no_key: WhenNoKey::default(),
+            denials: Denials::default(),
+            telling: Arc::default(),
+            tells_handler: false,
+            observers: Observers::default(),
         }
-        self.cost.as_ref().map_or(1, |cost| cost(head))
     }
 
-    /// Whether a request that should not pass shall not.
-    pub(super) fn acts(&self) -> bool {
-        !self.shadow && self.rollout.as_ref().is_none_or(Rollout::acts)
+    /// The same settings for another backend.
+    #[cfg(feature = "tokio")]
+    pub(super) fn over<M>(&self, limiter: M) -> Settings<M> {
+        let Self { limiter: _, owns_limiter: _, rollout, shadow, cost, plan, outcome, .. } = self.clone();
+        let Self { when_no_key, denials, telling, tells_handler, observers, .. } = self.clone();
+        Settings {
+            limiter,
+            owns_limiter: false,
+            rollout,
+            shadow,
+            cost,
+            plan,
+            outcome,
+            when_no_key,
+            denials,
+            telling,
+            tells_handler,
+            observers,
+        }
     }
 }
 
-impl fmt::Debug for Settings {
+impl<L: fmt::Debug> fmt::Debug for Settings<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")
-            .field("scope", &self.scope)
+            .field("limiter", &self.limiter)
             .field("rollout", &self.rollout)
             .field("shadow", &self.shadow)
             .field("outcome", &self.outcome)
-            .field("audience", &self.audience)
+            .field("when_no_key", &self.when_no_key)
+            .field("telling", &self.telling)
             .finish_non_exhaustive()
     }
 }

@@ -65,7 +65,7 @@ impl Ask {
     /// `bound` is the longest wait, and `bounds` how many may wait.
     pub(crate) fn arrive(self, bound: Option<Duration>, bounds: Bounds) -> Result<Arrival, NotReady> {
         let Self { limiter, fingerprint, cost } = &self;
-        let queues = limiter.engine().queues();
+        let queues = limiter.queues();
         // Nobody waits, for any key: no lock is needed. And what nobody has to wait for, waits for nobody.
         if *cost == 0 || limiter.is_unlimited() || queues.waiters() == 0 {
             let settled = self.judge(limiter.reserve_fingerprint(*fingerprint, *cost), bound);
@@ -146,7 +146,7 @@ impl Place {
     fn turn(&mut self, cx: &mut Context<'_>, sleeps: bool) -> Turn<Reservation, Option<Denied>> {
         let Ask { limiter, fingerprint, cost } = &self.ask;
         let ticket = self.ticket.as_ref().expect("a future is not polled after it is ready");
-        let turn = limiter.engine().queues().turn(ticket, cx.waker(), |nudged| {
+        let turn = limiter.queues().turn(ticket, cx.waker(), |nudged| {
             if sleeps && !nudged {
                 return Err(None);
             }
@@ -166,7 +166,7 @@ impl Place {
     }
 
     fn leave(&mut self) -> u64 {
-        self.ticket.take().map_or(0, |ticket| self.ask.limiter.engine().queues().leave(&ticket))
+        self.ticket.take().map_or(0, |ticket| self.ask.limiter.queues().leave(&ticket))
     }
 }
 

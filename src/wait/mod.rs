@@ -74,6 +74,8 @@
 //! a bound never ends.
 
 mod clock;
+#[cfg(feature = "tower")]
+mod delayed;
 mod line;
 mod not_ready;
 mod until_ready;
@@ -82,7 +84,10 @@ use std::hash::Hash;
 
 use crate::limiter::RateLimiter;
 
-pub(crate) use line::{Arrival, Ask, InLine};
+use line::Ask;
+
+#[cfg(feature = "tower")]
+pub use delayed::{Delay, Delayed};
 
 pub use not_ready::{NotReady, NotReadyKind};
 pub use until_ready::UntilReady;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pin_project_lite::pin_project;
 
-use super::{Arrival, Ask, InLine};
+use super::line::{Arrival, Ask, InLine};
 use crate::decision::Permit;
 use crate::wait::NotReady;
 
@@ -72,7 +72,7 @@ impl Future for UntilReady {
             match self.as_mut().project().state.project() {
                 StateProjection::Arriving { ask, bound } => {
                     let ask = ask.take().expect("a future is not polled after it is ready");
-                    let bounds = ask.limiter.engine().queues().bounds();
+                    let bounds = ask.limiter.queues().bounds();
                     match ask.arrive(*bound, bounds)? {
                         Arrival::Passed(reservation) => return Poll::Ready(Ok(*reservation.permit())),
                         Arrival::Waits(line, _) => self.as_mut().project().state.set(State::Waiting { line }),

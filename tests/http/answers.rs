@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body::Body as _;
-use tollgate::http::{Body, GlobalKey, Headers, KeyExtractor, Reset};
+use tollgate::http::{DenialBody, GlobalKey, Headers, KeyExtractor, ResetFormat};
 use tollgate::{Clock, Denied, Policy, RateLimitLayer, RateLimiter};
 use tower::{Layer, Service};
 
@@ -90,7 +90,7 @@ where
     S: Service<Request<()>, Response = Response<B>> + Clone,
     B: http_body::Body<Data = Bytes>,
 {
-    let mut service = layer.layer(app);
+    let mut service = layer.clone().any_body().layer(app);
     for (index, (request, expected)) in exchanges.iter().enumerate() {
         let got = transcript(&answer(&mut service, request));
         let expected: String = expected.trim().lines().map(|line| format!("{}\n", line.trim_start())).collect();
@@ -142,7 +142,7 @@ fn retry_after_is_rounded_up_and_never_below_one() {
         ("1 per 3650 days", 1, Duration::ZERO, "315360000"),
     ] {
         let (layer, clock) = limit(policy);
-        let mut service = layer.layer(App);
+        let mut service = layer.clone().any_body().layer(App);
         for _ in 0..spend {
             assert_eq!(answer(&mut service, "GET /").status(), StatusCode::OK, "{policy}");
         }
@@ -156,7 +156,7 @@ fn whoever_waits_as_told_is_admitted() {
     for policy in ["28/second", "7/minute", "3 per 700 ms", "5/minute fixed", "5/minute sliding", "4/second; 30/minute"]
     {
         let (layer, clock) = limit(policy);
-        let mut service = layer.headers(Headers::Draft).headers_on_every_response().layer(App);
+        let mut service = layer.headers(Headers::Draft).headers_on_every_response().any_body().layer(App);
         let mut told = false;
         // Odd steps, so that every part of a second is met.
         for step in 0..2000_u64 {
@@ -185,10 +185,10 @@ fn a_denial_that_never_ends_promises_nothing() {
         format!("{never}\nratelimit: \"0/second\";r=0\nratelimit-policy: \"0/second\";q=0;w=1\n\ntoo many requests");
     check(limit("0/second").0.headers(Headers::Draft), App, &[("GET /", &draft)]);
     let x = format!("{never}\nx-ratelimit-limit: 0\nx-ratelimit-remaining: 0\n\ntoo many requests");
-    check(limit("0/second").0.headers(Headers::XRateLimit(Reset::Delta)), App, &[("GET /", &x)]);
+    check(limit("0/second").0.headers(Headers::XRateLimit(ResetFormat::Delta)), App, &[("GET /", &x)]);
     // A cost above all that is ever granted is denied by a limit that has all of it left.
-    let costly = limit("5/minute").0.cost(|_| 6).headers(Headers::Draft).denial_body(Body::ProblemJson);
-    let response = answer(&mut costly.layer(App), "GET /");
+    let costly = limit("5/minute").0.cost(|_| 6).headers(Headers::Draft).denial_body(DenialBody::ProblemJson);
+    let response = answer(&mut costly.any_body().layer(App), "GET /");
     assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
     assert!(!response.headers().contains_key(RETRY_AFTER));
     assert_eq!(response.headers()["ratelimit"], "\"5/minute\";r=5");
@@ -239,8 +239,8 @@ fn in_the_drafts_headers() {
 #[test]
 fn in_x_ratelimit_headers() {
     for (reset, allowed, denied) in [
-        (Reset::Epoch, "1000000060", "1000000060"), // a window that opened at 10⁹
-        (Reset::Delta, "60", "58"),
+        (ResetFormat::Epoch, "1000000060", "1000000060"), // a window that opened at 10⁹
+        (ResetFormat::Delta, "60", "58"),
     ] {
         let (layer, clock) = limit("2/minute fixed");
         let layer = layer.headers(Headers::XRateLimit(reset)).headers_on_every_response();
@@ -265,7 +265,7 @@ fn in_x_ratelimit_headers() {
 
 #[test]
 fn as_envoy_does() {
-    let layer = limit("1/minute").0.denial_body(Body::Text("local_rate_limited".into()));
+    let layer = limit("1/minute").0.denial_body(DenialBody::Text("local_rate_limited".into()));
     let layer = layer.denial_header(HeaderName::from_static("x-local-rate-limit"), HeaderValue::from_static("true"));
     let denial = "429 Too Many Requests
         cache-control: no-store
@@ -275,7 +275,7 @@ fn as_envoy_does() {
 
         local_rate_limited";
     check(layer.clone(), App, &[("GET /", HELLO), ("GET /", denial)]);
-    assert_eq!(answer(&mut layer.layer(App), "GET /").body().len(), 18);
+    assert_eq!(answer(&mut layer.clone().any_body().layer(App), "GET /").body().len(), 18);
 }
 
 #[test]
@@ -297,7 +297,7 @@ fn fixed_headers_are_as_many_as_were_given_and_replace_their_namesakes() {
 #[test]
 fn as_a_problem_document() {
     let (layer, _) = limit("1/minute fixed; login: 100/day");
-    let mut service = layer.denial_body(Body::ProblemJson).layer(App);
+    let mut service = layer.denial_body(DenialBody::ProblemJson).any_body().layer(App);
     assert_eq!(answer(&mut service, "GET /").status(), StatusCode::OK);
     let response = answer(&mut service, "GET /");
     assert_eq!(response.headers()[CONTENT_TYPE], "application/problem+json");
@@ -312,7 +312,7 @@ fn as_a_problem_document() {
 
     // The quota that denied is the one that is named.
     let (layer, _) = limit("5/second; login: 1/day");
-    let mut service = layer.denial_body(Body::ProblemJson).layer(App);
+    let mut service = layer.denial_body(DenialBody::ProblemJson).any_body().layer(App);
     let second = (0..2).map(|_| answer(&mut service, "GET /")).last().unwrap();
     let document: serde_json::Value = serde_json::from_slice(second.body()).unwrap();
     assert_eq!(document["violated-policies"], serde_json::json!(["login"]));
@@ -343,7 +343,7 @@ fn a_closure_builds_the_body_and_cannot_lose_the_rest() {
     let (layer, _) = limit("1/minute");
     let layer = layer.headers(Headers::Draft).denial_response(careless);
     check(layer.clone(), App, &[("GET /", HELLO), ("GET /a", denial)]);
-    assert!(answer(&mut layer.layer(App), "GET /").extensions().get::<Denied>().is_some());
+    assert!(answer(&mut layer.clone().any_body().layer(App), "GET /").extensions().get::<Denied>().is_some());
 }
 
 /// RFC 9110, section 9.3.2: no content, but the headers that a GET would have.
@@ -352,12 +352,12 @@ fn head_has_no_body() {
     let closure = |_: &Denied, _: &http::request::Parts| Response::new("slow down".into());
     let layers = [
         limit("1/minute").0,
-        limit("1/minute").0.denial_body(Body::Text("local_rate_limited".into())),
-        limit("1/minute").0.denial_body(Body::ProblemJson).headers(Headers::Draft),
+        limit("1/minute").0.denial_body(DenialBody::Text("local_rate_limited".into())),
+        limit("1/minute").0.denial_body(DenialBody::ProblemJson).headers(Headers::Draft),
         limit("1/minute").0.denial_response(closure),
     ];
     for layer in layers {
-        let mut service = layer.layer(App);
+        let mut service = layer.clone().any_body().layer(App);
         assert_eq!(answer(&mut service, "HEAD /").status(), StatusCode::OK);
         let get = answer(&mut service, "GET /");
         let mut head = answer(&mut service, "HEAD /");
@@ -375,6 +375,7 @@ fn grpc_is_told_in_trailers_only() {
     let grpc = |content_type: &str, pushback: &str| {
         format!(
             "200 OK
+            cache-control: no-store
             content-type: {content_type}
             grpc-message: rate limit reached
             grpc-retry-pushback-ms: {pushback}
@@ -393,16 +394,28 @@ fn grpc_is_told_in_trailers_only() {
         ("application/grpc-web-text+proto", "application/grpc-web-text"),
     ] {
         // Neither the dialect nor the body is for gRPC.
-        let layer = limit("1/minute").0.headers(Headers::Draft).denial_body(Body::ProblemJson);
+        let layer = limit("1/minute").0.headers(Headers::Draft).denial_body(DenialBody::ProblemJson);
         let request = format!("POST /a.B/C\ncontent-type: {asked}");
         check(layer.clone(), App, &[(&request, HELLO), (&request, &grpc(answered, "60000"))]);
-        let denial = answer(&mut layer.layer(App), &request);
+        let denial = answer(&mut layer.clone().any_body().layer(App), &request);
         assert_eq!(denial.extensions().get::<Denied>().unwrap().status().quota(), "1/minute");
     }
     for not_grpc in ["application/json", "application/grpcx", "application/grp", "text/plain", "\t", ""] {
         let request = format!("POST /\ncontent-type: {not_grpc}");
         check(limit("1/minute").0, App, &[(&request, HELLO), (&request, too_many!("60"))]);
     }
+
+    // Every gRPC call is a POST. What only says it is gRPC, and could be cached, gets the plain answer: a cache gave an
+    // empty 200 to a GET to everybody.
+    for method in ["GET", "HEAD", "PUT", "OPTIONS"] {
+        let request = format!("{method} /a.B/C\ncontent-type: application/grpc");
+        let response = answer(&mut limit("0/minute").0.any_body().layer(App), &request);
+        assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS, "{method}");
+        assert_eq!(response.headers()["cache-control"], "no-store", "{method}");
+    }
+    // And nothing is gRPC where the layer is told so.
+    let post = "POST /a.B/C\ncontent-type: application/grpc";
+    check(limit("1/minute").0.without_grpc(), App, &[(post, HELLO), (post, too_many!("60"))]);
 
     // Milliseconds, rounded up; an int32 in gRPC's retry design, so what is longer, or never ends, is "do not retry".
     let request = "POST /\ncontent-type: application/grpc";
@@ -426,7 +439,7 @@ fn grpc_is_told_in_trailers_only() {
 #[test]
 fn a_denial_is_marked_for_the_layers_outside() {
     let (layer, _) = limit("1/minute");
-    let mut service = layer.layer(App);
+    let mut service = layer.clone().any_body().layer(App);
     assert!(answer(&mut service, "GET /").extensions().get::<Denied>().is_none());
     let denial = answer(&mut service, "GET /");
     let denied = denial.extensions().get::<Denied>().unwrap();
@@ -437,7 +450,7 @@ fn a_denial_is_marked_for_the_layers_outside() {
 fn a_handlers_denial_is_the_layers() {
     for policy in ["1/minute", "0/second", "1 per 3650 days"] {
         let (layer, _) = limit(policy);
-        let mut service = layer.clone().layer(App);
+        let mut service = layer.clone().any_body().layer(App);
         let by_layer = (0..2).map(|_| answer(&mut service, "GET /")).last().unwrap();
         let by_handler = layer.limiter().check(&()).unwrap_err().into_response();
         assert_eq!(by_handler.status(), by_layer.status());
@@ -454,7 +467,7 @@ fn a_handlers_denial_is_the_layers() {
 #[test]
 fn around_each_other_the_denial_inside_is_what_the_client_reads() {
     let draft = |policy| limit(policy).0.headers(Headers::Draft).headers_on_every_response();
-    let inner = draft("inner: 1/minute").layer(App);
+    let inner = draft("inner: 1/minute").any_body().layer(App);
     check(
         draft("outer: 90/minute"),
         inner,

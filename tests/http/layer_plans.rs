@@ -34,7 +34,7 @@ async fn check(layer: &RateLimitLayer, tier: &'static str, last_byte: u8, expect
     request.extensions_mut().insert(PeerAddr(SocketAddr::from(([192, 0, 2, last_byte], 1))));
     request.extensions_mut().insert(Tier(tier));
     let inner = service_fn(async |_: Request<Body>| Ok::<_, std::convert::Infallible>(Response::new(Body::empty())));
-    let response = layer.layer(inner).oneshot(request).await.unwrap();
+    let response = layer.clone().any_body().layer(inner).oneshot(request).await.unwrap();
     assert_eq!(response.status(), StatusCode::from_u16(expected).unwrap(), "{tier} from .{last_byte}");
     let told = response.headers().get("ratelimit-policy").map(|value| value.to_str().unwrap().to_owned());
     assert_eq!(told.as_deref(), policy, "{tier} from .{last_byte}");

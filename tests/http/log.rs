@@ -24,7 +24,11 @@ async fn denials_do_not_flood_the_log() {
     // Two services of one layer and one of another, around one limiter; many keys.
     let (login, clock) = limiter("login: 1/day");
     let layer = RateLimitLayer::sharing(&login).key(HeaderKey::new("x-api-key").unwrap());
-    let services = [layer.layer(app), layer.layer(app), layer.clone().headers(Headers::Draft).layer(app)];
+    let services = [
+        layer.clone().any_body().layer(app),
+        layer.clone().any_body().layer(app),
+        layer.clone().headers(Headers::Draft).any_body().layer(app),
+    ];
     let flood = async |requests: usize| {
         for n in 0..requests {
             let request = Request::builder().header("x-api-key", format!("secret-{}", n % 7)).body(()).unwrap();
@@ -63,17 +67,18 @@ async fn denials_do_not_flood_the_log() {
 
     // Quiet seconds have no line, and another limiter has its own.
     clock.advance(Duration::from_secs(100));
-    let service = RateLimitLayer::sharing(&limiter("0/second").0).key(GlobalKey).layer(app);
+    let service = RateLimitLayer::sharing(&limiter("0/second").0).key(GlobalKey).any_body().layer(app);
     service.clone().oneshot(Request::new(())).await.unwrap();
     assert_eq!(lines.take(), [over("0/second", 1)]);
     drop(service);
     assert_eq!(lines.take(), none, "nothing is left to say");
 
-    // What is let pass in spite of the limit has a line of its own; a layer's name is in it.
-    let (api, _) = limiter("daily: 0/day");
-    let layer = RateLimitLayer::sharing(&api).key(GlobalKey).named("api");
+    // What is let pass in spite of the limit has a line of its own; a limiter's name is in it.
+    let daily: Policy = "daily: 0/day".parse().unwrap();
+    let api = RateLimiter::builder(daily).name("api").capacity(64).clock(Clock::manual()).build();
+    let layer = RateLimitLayer::sharing(&api).key(GlobalKey);
     for layer in [layer.clone().shadow(), layer.clone(), layer.clone().shadow()] {
-        layer.layer(app).oneshot(Request::new(())).await.unwrap();
+        layer.clone().any_body().layer(app).oneshot(Request::new(())).await.unwrap();
     }
     let expected = [
         r#"INFO message=requests over the limit, let pass, since the last such line limiter="api" latest_quota="daily" count=1"#,
@@ -83,7 +88,7 @@ async fn denials_do_not_flood_the_log() {
 
     // What no line has covered is told when the limiter goes, with the last of those who share it.
     for _ in 0..3 {
-        layer.clone().layer(app).oneshot(Request::new(())).await.unwrap();
+        layer.clone().any_body().layer(app).oneshot(Request::new(())).await.unwrap();
     }
     drop(layer);
     assert_eq!(lines.take(), none, "the limiter is still there");
@@ -97,7 +102,7 @@ async fn denials_do_not_flood_the_log() {
     // So is what could not be counted.
     let layer = RateLimitLayer::per_second(1);
     for _ in 0..3 {
-        layer.layer(app).oneshot(Request::new(())).await.unwrap();
+        layer.clone().any_body().layer(app).oneshot(Request::new(())).await.unwrap();
     }
     drop(layer);
     let expected = [

@@ -30,7 +30,10 @@ struct Outcome {
 /// Makes so many requests.
 async fn ask(layer: &RateLimitLayer<GlobalKey>, requests: u64) -> Outcome {
     let before = layer.limiter().peek(&()).remaining();
-    let service = layer.layer(service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(String::new()))));
+    let service = layer
+        .clone()
+        .any_body()
+        .layer(service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(String::new()))));
     let mut denied = 0;
     for _ in 0..requests {
         let response = service.clone().oneshot(Request::new(())).await.unwrap();
@@ -41,7 +44,10 @@ async fn ask(layer: &RateLimitLayer<GlobalKey>, requests: u64) -> Outcome {
 
 /// Makes one request, and shows what a client is told.
 async fn told<K: tollgate::http::KeyExtractor>(layer: &RateLimitLayer<K>) -> (StatusCode, HeaderMap, bool) {
-    let service = layer.layer(service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(String::new()))));
+    let service = layer
+        .clone()
+        .any_body()
+        .layer(service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(String::new()))));
     let response = service.oneshot(Request::new(())).await.unwrap();
     let marked = response.extensions().get::<Denied>().is_some();
     (response.status(), response.headers().clone(), marked)

@@ -131,7 +131,10 @@ async fn by_method() {
     );
 
     let gets = app().layer(limit(1).methods([Method::GET]));
-    assert_eq!(ask(&gets, &["GET /a", "GET /a", "HEAD /a"]).await, ".x.", "HEAD is not GET");
+    // One handler serves both: HEAD was free once, and cost the server as much as GET.
+    assert_eq!(ask(&gets, &["HEAD /a", "GET /a", "HEAD /a", "POST /a"]).await, ".xx.", "GET means HEAD, too");
+    let heads = app().layer(limit(1).methods([Method::HEAD]));
+    assert_eq!(ask(&heads, &["GET /a", "GET /a", "HEAD /a", "HEAD /a"]).await, "...x", "but HEAD is HEAD alone");
 
     let last_call_counts = app().layer(limit(1).methods([Method::GET]).methods([Method::POST]));
     assert_eq!(ask(&last_call_counts, &["GET /a", "GET /a", "POST /a", "POST /a"]).await, "...x");

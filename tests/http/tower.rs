@@ -15,7 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
-use tollgate::http::{GlobalKey, HeaderKey, Headers, ResponseBody, ResponseFuture};
+use tollgate::http::{AnyBody, GlobalKey, HeaderKey, Headers, ResponseBody, ResponseFuture};
 use tollgate::{Clock, Denied, Quota, RateLimit, RateLimitLayer, RateLimiter};
 use tower::buffer::Buffer;
 use tower::limit::ConcurrencyLimit;
@@ -105,7 +105,7 @@ impl<B> Service<Request<B>> for Strict {
 #[test]
 fn the_inner_service_is_called_when_ready_and_never_for_a_denied_request() {
     let inner = Strict::default();
-    let mut service = limit(3).0.layer(inner.clone());
+    let mut service = limit(3).0.any_body().layer(inner.clone());
     let answers = [(); 8].map(|()| ask(&mut service));
     assert_eq!(answers, [false, false, false, true, true, true, true, true]);
     assert_eq!(inner.calls(), 3);
@@ -113,7 +113,7 @@ fn the_inner_service_is_called_when_ready_and_never_for_a_denied_request() {
     // The same when each request has a clone of its own, as axum and hyper make them.
     let (layer, clock) = limit(3);
     let inner = Strict::default();
-    let service = layer.layer(inner.clone());
+    let service = layer.clone().any_body().layer(inner.clone());
     assert_eq!((0..8).filter(|_| ask(&mut service.clone())).count(), 5);
     assert_eq!(inner.calls(), 3);
     clock.advance(Duration::from_secs(20));
@@ -161,7 +161,7 @@ impl<B> Service<Request<B>> for Broken {
 #[test]
 fn errors_and_pending_are_the_inner_services() {
     let (layer, _) = limit(2);
-    let mut service = layer.layer(Broken { pending: 2, when: BrokenWhen::Polled });
+    let mut service = layer.clone().any_body().layer(Broken { pending: 2, when: BrokenWhen::Polled });
     assert!(!is_ready(&mut service));
     assert!(!is_ready(&mut service));
     let Poll::Ready(Err(Odd(code))) = Service::<Request<()>>::poll_ready(&mut service, &mut cx()) else {
@@ -170,7 +170,7 @@ fn errors_and_pending_are_the_inner_services() {
     assert_eq!(code.get(), 1);
 
     // A request that fails was a request: it counts. One that is denied never gets to fail.
-    let mut service = layer.layer(Broken { pending: 0, when: BrokenWhen::Called });
+    let mut service = layer.clone().any_body().layer(Broken { pending: 0, when: BrokenWhen::Called });
     for _ in 0..2 {
         assert!(is_ready(&mut service));
         let Some(Err(Odd(code))) = now(service.call(request())) else { panic!("the error of call was lost") };
@@ -180,7 +180,7 @@ fn errors_and_pending_are_the_inner_services() {
 }
 
 /// Denied requests on many clones, all of which live on, must hold nothing of what the inner service reserved for them.
-fn releases<S>(service: RateLimit<S, GlobalKey>)
+fn releases<S>(service: RateLimit<AnyBody<S>, GlobalKey>)
 where
     S: Service<Request<()>, Response = Response<String>> + Clone,
 {
@@ -204,7 +204,7 @@ where
 fn a_denied_request_gives_back_its_concurrency_permit() {
     let (layer, clock) = limit(1);
     let strict = Strict::default();
-    let mut service = layer.layer(ConcurrencyLimit::new(strict.clone(), 1));
+    let mut service = layer.clone().any_body().layer(ConcurrencyLimit::new(strict.clone(), 1));
     assert!(!ask(&mut service));
     releases(service.clone());
     assert_eq!(strict.calls(), 1);
@@ -220,7 +220,7 @@ fn a_denied_request_gives_back_its_concurrency_permit() {
 async fn a_denied_request_gives_back_its_slot_in_a_buffer() {
     let (layer, clock) = limit(1);
     let strict = Strict::default();
-    let mut service = layer.layer(Buffer::new(strict.clone(), 1));
+    let mut service = layer.clone().any_body().layer(Buffer::new(strict.clone(), 1));
     assert!(!denied(&service.ready().await.unwrap().call(request()).await.unwrap()));
     // The worker has taken the one message out of the buffer, so the slot is free when the answer is there.
     releases(service.clone());
@@ -232,7 +232,7 @@ async fn a_denied_request_gives_back_its_slot_in_a_buffer() {
 #[tokio::test]
 async fn inside_a_buffer_and_a_concurrency_limit() {
     let strict = Strict::default();
-    let buffer = Buffer::new(limit(3).0.layer(strict.clone()), 4);
+    let buffer = Buffer::new(limit(3).0.any_body().layer(strict.clone()), 4);
     let mut denials = 0;
     for _ in 0..10 {
         denials += u32::from(denied(&buffer.clone().oneshot(request()).await.unwrap()));
@@ -240,7 +240,7 @@ async fn inside_a_buffer_and_a_concurrency_limit() {
     assert_eq!((denials, strict.calls()), (7, 3));
 
     let strict = Strict::default();
-    let limited = ConcurrencyLimit::new(limit(3).0.layer(strict.clone()), 1);
+    let limited = ConcurrencyLimit::new(limit(3).0.any_body().layer(strict.clone()), 1);
     assert_eq!((0..10).filter(|_| ask(&mut limited.clone())).count(), 7);
     assert_eq!(strict.calls(), 3);
 }
@@ -258,14 +258,14 @@ fn load_that_is_shed_outside_costs_nothing_and_inside_counts() {
         Some(Err(error)) => error.is::<Overloaded>(),
         _ => false,
     };
-    let mut outside = LoadShed::new(layer.layer(busy.clone()));
+    let mut outside = LoadShed::new(layer.clone().any_body().layer(busy.clone()));
     for _ in 0..5 {
         assert!(is_ready(&mut outside));
         assert!(overloaded(now(outside.call(request()))));
     }
     assert_eq!(layer.limiter().peek(&()).remaining(), 2);
 
-    let mut inside = layer.layer(LoadShed::new(busy));
+    let mut inside = layer.clone().any_body().layer(LoadShed::new(busy));
     for _ in 0..2 {
         assert!(is_ready(&mut inside));
         assert!(overloaded(now(inside.call(request()))));
@@ -309,7 +309,7 @@ fn a_response_dropped_at_any_point_loses_nothing() {
     const POLLS: usize = 3;
     for dropped_after in 0..=POLLS + 1 {
         let (layer, clock) = limit(5);
-        let service = layer.layer(ConcurrencyLimit::new(Slow { polls: POLLS }, 1));
+        let service = layer.clone().any_body().layer(ConcurrencyLimit::new(Slow { polls: POLLS }, 1));
         for round in 0..2 {
             for left in (0..5).rev() {
                 let mut service = service.clone();
@@ -338,7 +338,7 @@ fn a_response_dropped_at_any_point_loses_nothing() {
 #[test]
 fn a_service_dropped_between_ready_and_call_costs_nothing() {
     let (layer, _) = limit(1);
-    let service = layer.layer(ConcurrencyLimit::new(Strict::default(), 1));
+    let service = layer.clone().any_body().layer(ConcurrencyLimit::new(Strict::default(), 1));
     for _ in 0..5 {
         assert!(is_ready(&mut service.clone()));
     }
@@ -439,7 +439,7 @@ fn frame<B: Body>(body: Pin<&mut B>) -> Option<Result<Frame<B::Data>, B::Error>>
 #[test]
 fn bodies_pass_through_whatever_they_are() {
     let (layer, _) = limit(4);
-    let mut service = layer.layer(Echo);
+    let mut service = layer.clone().any_body().layer(Echo);
     let mut echo = |kind| now(service.call(Request::new(Strange::new(kind)))).unwrap().unwrap();
 
     let body = pin!(echo(3).into_body());
@@ -471,7 +471,7 @@ fn bodies_pass_through_whatever_they_are() {
 #[test]
 fn an_empty_answer_is_at_its_end_from_the_start() {
     let (layer, _) = limit(0);
-    let mut service = layer.denial_body(tollgate::http::Body::Text("".into())).layer(Echo);
+    let mut service = layer.denial_body(tollgate::http::DenialBody::Text("".into())).any_body().layer(Echo);
     let mut body = pin!(now(service.call(Request::new(Strange::new(1)))).unwrap().unwrap().into_body());
     assert!(body.is_end_stream());
     assert_eq!(body.size_hint().exact(), Some(0));
@@ -481,7 +481,8 @@ fn an_empty_answer_is_at_its_end_from_the_start() {
 #[test]
 fn what_shares_a_limit_and_what_does_not() {
     let spend = |layers: &[RateLimitLayer<GlobalKey>]| {
-        let mut services: Vec<_> = layers.iter().map(|layer| layer.layer(Strict::default())).collect();
+        let mut services: Vec<_> =
+            layers.iter().map(|layer| layer.clone().any_body().layer(Strict::default())).collect();
         (0..12).map(|n| !ask(&mut services[n % layers.len()])).filter(|passed| *passed).count()
     };
     // One layer around several services, its clones, and layers with other settings made from it.
@@ -496,7 +497,7 @@ fn what_shares_a_limit_and_what_does_not() {
     assert_eq!(spend(&[sharing(), sharing()]), 3);
     assert!(sharing().limiter().check(&()).is_err());
     // A clone of the service; a service cloned before and after it was used.
-    let mut service = limit(2).0.layer(Strict::default());
+    let mut service = limit(2).0.any_body().layer(Strict::default());
     let mut before = service.clone();
     assert!(!ask(&mut service));
     let mut after = service.clone();
@@ -506,9 +507,9 @@ fn what_shares_a_limit_and_what_does_not() {
 
 #[test]
 fn the_inner_service_can_be_had_back() {
-    let service = limit(1).0.layer(Strict::default());
-    assert_eq!(service.get_ref().calls(), 0);
-    assert_eq!(service.into_inner().calls(), 0);
+    let service = limit(1).0.any_body().layer(Strict::default());
+    assert_eq!(service.get_ref().get_ref().calls(), 0);
+    assert_eq!(service.into_inner().into_inner().calls(), 0);
 }
 
 /// Each line compiles or does not.
@@ -518,19 +519,32 @@ fn types_promise_what_servers_need() {
     fn sent<T: Send + 'static>() {}
     fn cloned<T: Clone + std::fmt::Debug>() {}
     fn unpin<T: Unpin>() {}
-    type Future = Ready<Result<Response<Bytes>, Infallible>>;
+    /// Its future is `Send` and no more, as those of servers are.
+    #[derive(Clone)]
+    struct SentOnly;
+    impl Service<Request<Cell<u8>>> for SentOnly {
+        type Response = Response<ResponseBody<Cell<u8>>>;
+        type Error = Infallible;
+        type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, _: Request<Cell<u8>>) -> Self::Future {
+            Box::pin(async { Ok(Response::new(ResponseBody::default())) })
+        }
+    }
     shared::<RateLimitLayer>();
     shared::<RateLimitLayer<(HeaderKey, GlobalKey)>>();
     shared::<RateLimit<Strict>>();
-    shared::<ResponseFuture<Future>>();
+    shared::<ResponseFuture<AnyBody<Strict>, ()>>();
     shared::<ResponseBody<String>>();
     // What is only `Send` inside stays so: a server's futures and bodies seldom are `Sync`.
     sent::<RateLimit<Cell<u8>>>();
-    sent::<ResponseFuture<Cell<u8>>>();
+    sent::<ResponseFuture<SentOnly, Cell<u8>>>();
     sent::<ResponseBody<Cell<u8>>>();
     cloned::<RateLimitLayer>();
     cloned::<RateLimit<Strict>>();
-    unpin::<ResponseFuture<Future>>();
+    unpin::<ResponseFuture<AnyBody<Strict>, ()>>();
     unpin::<ResponseBody<String>>();
     // The layer is cloned by servers, whatever its key is.
     struct NotClone;
@@ -541,7 +555,7 @@ fn types_promise_what_servers_need() {
         }
     }
     let layer = limit(1).0.key(NotClone);
-    let service = layer.clone().layer(Strict::default());
+    let service = layer.clone().any_body().layer(Strict::default());
     drop((service.clone(), service, layer));
 }
 
@@ -558,7 +572,7 @@ fn a_panic_in_the_users_closure_leaves_the_limiter_as_it_was() {
         Some(7)
     };
     let limiter = limit(2).0.limiter().clone();
-    let mut service = RateLimitLayer::sharing(&limiter).key(by_closure).layer(inner.clone());
+    let mut service = RateLimitLayer::sharing(&limiter).key(by_closure).any_body().layer(inner.clone());
     assert!(!ask(&mut service));
     for _ in 0..3 {
         // The same service is used on: it panicked before it called the inner one, which is ready still.
@@ -574,7 +588,7 @@ fn a_panic_in_the_users_closure_leaves_the_limiter_as_it_was() {
         Response::new(Bytes::from_static(b"slow down"))
     };
     let layer = RateLimitLayer::sharing(&limiter).key(|_: &http::request::Parts| Some(7)).denial_response(build);
-    let mut service = layer.layer(inner);
+    let mut service = layer.clone().any_body().layer(inner);
     for _ in 0..3 {
         let mut clone = service.clone();
         assert!(is_ready(&mut clone));

@@ -6,19 +6,33 @@ use std::sync::{Arc, Mutex};
 use http::request::Parts;
 use http::{Request, Response};
 use tollgate::http::{Counters, GlobalKey, HeaderKey, LimiterCounts, Rollout, WhenNoKey};
-use tollgate::{Clock, Denied, Policy, RateLimitLayer, RateLimiter};
+use tollgate::{Clock, Denied, Policy, RateLimitLayer, RateLimiter, RateLimiterBuilder};
 use tower::{Layer, ServiceExt, service_fn};
 
 /// A layer of this policy, by the header `x-key`. Its clock stands still.
 fn limit(policy: &str) -> RateLimitLayer<HeaderKey> {
-    let policy: Policy = policy.parse().unwrap();
-    let limiter = RateLimiter::builder(policy).capacity(64).clock(Clock::manual()).build();
-    RateLimitLayer::sharing(&limiter).key(HeaderKey::new("x-key").unwrap())
+    by_header(builder(policy))
+}
+
+/// The same, of a limiter with a name.
+fn named(name: &str, policy: &str) -> RateLimitLayer<HeaderKey> {
+    by_header(builder(policy).name(name))
+}
+
+fn builder(policy: &str) -> RateLimiterBuilder {
+    RateLimiter::builder(policy.parse::<Policy>().unwrap()).capacity(64).clock(Clock::manual())
+}
+
+fn by_header(limiter: RateLimiterBuilder) -> RateLimitLayer<HeaderKey> {
+    RateLimitLayer::sharing(&limiter.build()).key(HeaderKey::new("x-key").unwrap())
 }
 
 /// Makes a request with each of these keys; an empty one is none.
 async fn ask(layer: &RateLimitLayer<HeaderKey>, keys: &str) {
-    let service = layer.layer(service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(String::new()))));
+    let service = layer
+        .clone()
+        .any_body()
+        .layer(service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(String::new()))));
     for key in keys.split(' ') {
         let mut request = Request::builder().uri(format!("/by/{key}"));
         if !key.is_empty() {
@@ -44,8 +58,8 @@ fn lines(counters: &Counters) -> Vec<String> {
 #[tokio::test]
 async fn what_became_of_requests() {
     let counters = Counters::new();
-    let layer = limit("two: 2/day; three: 3/week").named("api").count_into(&counters);
-    assert_eq!(lines(&counters), [""; 0], "listed when it is first applied");
+    let layer = named("api", "two: 2/day; three: 3/week").count_into(&counters);
+    assert_eq!(lines(&counters), ["api: 0 = 0 + 0; two 0 0 0; three 0 0 0"], "listed from the start");
 
     ask(&layer, "a a b ").await;
     assert_eq!(lines(&counters), ["api: 4 = 3 + 1; two 0 0 1; three 0 0 0"]);
@@ -68,10 +82,10 @@ async fn the_quota_that_denied_is_the_one_that_counts() {
 async fn what_is_not_looked_at_is_not_counted() {
     let counters = Counters::new();
     let off = Rollout::new().enabled_percent(0).unwrap();
-    ask(&limit("0/day").named("exempt").count_into(&counters).exempt(|_| true), "a a").await;
-    ask(&limit("0/day").named("free").count_into(&counters).cost(|_| 0), "a a").await;
-    ask(&limit("0/day").named("off").count_into(&counters).rollout(&off), "a a").await;
-    ask(&limit("0/day").named("elsewhere").count_into(&counters).when(|_| true, limit("5/day")), "a a").await;
+    ask(&named("exempt", "0/day").count_into(&counters).exempt(|_| true), "a a").await;
+    ask(&named("free", "0/day").count_into(&counters).cost(|_| 0), "a a").await;
+    ask(&named("off", "0/day").count_into(&counters).rollout(&off), "a a").await;
+    ask(&named("elsewhere", "0/day").count_into(&counters).when(|_| true, limit("5/day")), "a a").await;
     for counts in counters.snapshot() {
         assert_eq!(counts.looked_at(), 0, "{}", counts.name);
     }
@@ -81,8 +95,8 @@ async fn what_is_not_looked_at_is_not_counted() {
 #[tokio::test]
 async fn an_override_counts_for_itself() {
     let counters = Counters::new();
-    let other = limit("1/day").named("other").count_into(&counters);
-    let layer = limit("9/day").named("default").count_into(&counters);
+    let other = named("other", "1/day").count_into(&counters);
+    let layer = named("default", "9/day").count_into(&counters);
     ask(&layer.when(|head| head.uri.path() == "/by/a", other), "a a b").await;
     assert_eq!(lines(&counters), ["other: 2 = 1 + 0; 1/day 1 0 1", "default: 1 = 1 + 0; 9/day 0 0 0"]);
 }
@@ -91,7 +105,7 @@ async fn an_override_counts_for_itself() {
 async fn without_a_key() {
     let counters = Counters::new();
     for (name, when) in [("refuse", WhenNoKey::Refuse), ("allow", WhenNoKey::Allow), ("share", WhenNoKey::Share)] {
-        ask(&limit("x: 1/day").named(name).when_no_key(when).count_into(&counters), " ").await;
+        ask(&named(name, "x: 1/day").when_no_key(when).count_into(&counters), " ").await;
     }
     let expected = ["refuse: 2 = 0 + 2; x 0 0 0", "allow: 2 = 0 + 2; x 0 0 0", "share: 2 = 1 + 0; x 1 0 1"];
     assert_eq!(lines(&counters), expected);
@@ -103,7 +117,7 @@ async fn near_the_limit_is_above_four_fifths() {
     for (limit_of, requests, near) in [(10, 8, 0), (10, 9, 1), (10, 10, 2), (1, 1, 1), (5, 4, 0), (5, 5, 1), (6, 5, 1)]
     {
         let counters = Counters::new();
-        let layer = limit(&format!("x: {limit_of}/day")).named("near").count_into(&counters);
+        let layer = named("near", &format!("x: {limit_of}/day")).count_into(&counters);
         ask(&layer, &vec!["a"; requests].join(" ")).await;
         assert_eq!(counters.limiter("near").unwrap().near_limit(), near, "{requests} of {limit_of}");
         // Denials are not near the limit, they are over it.
@@ -115,16 +129,16 @@ async fn near_the_limit_is_above_four_fifths() {
 #[tokio::test]
 async fn layers_of_one_name_are_one_row() {
     let counters = Counters::new();
-    let layer = limit("x: 2/day").named("api").count_into(&counters);
+    let layer = named("api", "x: 2/day").count_into(&counters);
     let clone = layer.clone();
     ask(&layer, "a").await;
     ask(&layer, "a").await;
     ask(&clone, "a").await;
-    ask(&limit("x: 9/day").named("api").count_into(&counters.clone()), "a").await;
+    ask(&named("api", "x: 9/day").count_into(&counters.clone()), "a").await;
     assert_eq!(lines(&counters), ["api: 4 = 3 + 0; x 1 0 1"]);
     // Another name, or other quotas, is another row.
-    ask(&limit("y: 2/day").named("api").count_into(&counters), "a").await;
-    ask(&limit("x: 2/day").named("b").count_into(&counters), "a").await;
+    ask(&named("api", "y: 2/day").count_into(&counters), "a").await;
+    ask(&named("b", "x: 2/day").count_into(&counters), "a").await;
     assert_eq!(lines(&counters)[1..], ["api: 1 = 1 + 0; y 0 0 0", "b: 1 = 1 + 0; x 0 0 0"]);
     assert_eq!(counters.limiter("b").as_ref().map(line).as_deref(), Some("b: 1 = 1 + 0; x 0 0 0"));
     assert_eq!(counters.limiter("c"), None);
@@ -133,7 +147,7 @@ async fn layers_of_one_name_are_one_row() {
 #[tokio::test]
 async fn rows_do_not_grow_with_what_clients_send() {
     let counters = Counters::new();
-    let layer = limit("x: 1/day").named("api").count_into(&counters);
+    let layer = named("api", "x: 1/day").count_into(&counters);
     for n in 0..1000 {
         ask(&layer, &format!("key-{n}")).await; // which also applies the layer anew
     }
@@ -143,10 +157,10 @@ async fn rows_do_not_grow_with_what_clients_send() {
 }
 
 #[tokio::test]
-async fn several_counters_and_names_in_any_order() {
+async fn several_counters() {
     let (a, b) = (Counters::new(), Counters::new());
-    ask(&limit("x: 1/day").count_into(&a).named("late").count_into(&b), "a a").await;
-    assert_eq!(lines(&a), ["late: 2 = 1 + 0; x 1 0 1"]);
+    ask(&named("both", "x: 1/day").count_into(&a).count_into(&b), "a a").await;
+    assert_eq!(lines(&a), ["both: 2 = 1 + 0; x 1 0 1"]);
     assert_eq!(lines(&a), lines(&b));
 }
 
@@ -154,7 +168,7 @@ async fn several_counters_and_names_in_any_order() {
 async fn counted_under_threads() {
     const EACH: u64 = 10_000;
     let counters = Counters::new();
-    let layer = limit("x: 100/day").named("api").count_into(&counters);
+    let layer = named("api", "x: 100/day").count_into(&counters);
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
@@ -208,7 +222,7 @@ async fn evictions_are_the_limiters_to_tell() {
 #[test]
 fn a_layer_says_what_is_set_on_it() {
     let counters = Counters::new();
-    let layer = limit("1/day").named("api").count_into(&counters).shadow().key(GlobalKey);
+    let layer = named("api", "1/day").count_into(&counters).shadow().key(GlobalKey);
     let text = format!("{layer:?}");
     assert!(text.contains("\"api\"") && text.contains("shadow: true"), "{text}");
 }

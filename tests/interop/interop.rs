@@ -4,7 +4,6 @@
 
 mod axum_server;
 mod client;
-mod config;
 mod examples;
 mod metrics;
 mod structured_fields;

@@ -5,20 +5,36 @@ use std::convert::Infallible;
 use http::{Request, Response};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 use tollgate::http::{Counters, GlobalKey, HeaderKey, KeyExtractor, Rollout};
-use tollgate::{Clock, Policy, RateLimitLayer, RateLimiter};
+use tollgate::{Clock, Policy, RateLimitLayer, RateLimiter, RateLimiterBuilder};
 use tower::{Layer, ServiceExt, service_fn};
 
 /// A layer of this policy, whoever asks. Its clock stands still.
 fn limit(policy: &str) -> RateLimitLayer<GlobalKey> {
-    let policy: Policy = policy.parse().unwrap();
-    let limiter = RateLimiter::builder(policy).capacity(64).clock(Clock::manual()).build();
-    RateLimitLayer::sharing(&limiter).key(GlobalKey)
+    for_all(builder(policy))
 }
 
-/// Applies the layer under this recorder, and makes so many requests without it.
-fn ask<K: KeyExtractor>(recorder: &PrometheusRecorder, layer: &RateLimitLayer<K>, requests: usize) {
+/// The same, of a limiter with a name.
+fn named(name: &str, policy: &str) -> RateLimitLayer<GlobalKey> {
+    for_all(builder(policy).name(name))
+}
+
+fn builder(policy: &str) -> RateLimiterBuilder {
+    RateLimiter::builder(policy.parse::<Policy>().unwrap()).capacity(64).clock(Clock::manual())
+}
+
+fn for_all(limiter: RateLimiterBuilder) -> RateLimitLayer<GlobalKey> {
+    RateLimitLayer::sharing(&limiter.build()).key(GlobalKey)
+}
+
+/// The layer, counting by the facade into this recorder.
+fn counted<K>(recorder: &PrometheusRecorder, layer: RateLimitLayer<K>) -> RateLimitLayer<K> {
+    metrics::with_local_recorder(recorder, || layer.metrics())
+}
+
+/// Makes so many requests, without a recorder.
+fn ask<K: KeyExtractor>(layer: &RateLimitLayer<K>, requests: usize) {
     let app = service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(String::new())));
-    let service = metrics::with_local_recorder(recorder, || layer.layer(app));
+    let service = layer.clone().any_body().layer(app);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     for n in 0..requests {
         let request = Request::builder().uri(format!("/{n}")).body(()).unwrap();
@@ -38,10 +54,10 @@ fn samples(recorder: &PrometheusRecorder) -> Vec<String> {
 #[test]
 fn each_outcome_has_its_counter() {
     let recorder = PrometheusBuilder::new().build_recorder();
-    let layer = limit("day: 5/day; week: 9/week").named("api").metrics();
-    ask(&recorder, &layer, 8);
-    ask(&recorder, &layer.clone().shadow(), 2);
-    ask(&recorder, &layer.key(HeaderKey::new("x-key").unwrap()), 1);
+    let layer = counted(&recorder, named("api", "day: 5/day; week: 9/week"));
+    ask(&layer, 8);
+    ask(&layer.clone().shadow(), 2);
+    ask(&layer.key(HeaderKey::new("x-key").unwrap()), 1);
     let expected = [
         r#"tollgate_allowed_total{limiter="api"} 5"#,
         r#"tollgate_denied_total{limiter="api",quota="day"} 3"#,
@@ -55,7 +71,7 @@ fn each_outcome_has_its_counter() {
 #[test]
 fn each_is_described_and_there_from_the_start() {
     let recorder = PrometheusBuilder::new().build_recorder();
-    ask(&recorder, &limit("day: 5/day; week: 9/week").named("api").metrics(), 0);
+    ask(&counted(&recorder, named("api", "day: 5/day; week: 9/week")), 0);
     let text = recorder.handle().render();
     for (name, series) in [("allowed", 1), ("denied", 2), ("shadow_denied", 2), ("near_limit", 2), ("errors", 1)] {
         assert!(text.contains(&format!("# HELP tollgate_{name}_total Requests ")), "{text}");
@@ -68,9 +84,9 @@ fn each_is_described_and_there_from_the_start() {
 fn series_do_not_grow_with_what_clients_send() {
     let recorder = PrometheusBuilder::new().build_recorder();
     let by_path = |head: &http::request::Parts| Some(head.uri.path().to_owned());
-    ask(&recorder, &limit("day: 1/day").metrics().key(by_path), 1000);
+    ask(&counted(&recorder, limit("day: 1/day")).key(by_path), 1000);
     let half = Rollout::new().enforced_percent(50).unwrap();
-    ask(&recorder, &limit("day: 1/day").metrics().rollout(&half), 101);
+    ask(&counted(&recorder, limit("day: 1/day")).rollout(&half), 101);
     let expected = [
         r#"tollgate_allowed_total{limiter="day: 1/day"} 1001"#,
         r#"tollgate_denied_total{limiter="day: 1/day",quota="day"} 50"#,
@@ -83,9 +99,9 @@ fn series_do_not_grow_with_what_clients_send() {
 #[test]
 fn beside_counters_and_only_where_asked_for() {
     let (recorder, counters) = (PrometheusBuilder::new().build_recorder(), Counters::new());
-    ask(&recorder, &limit("day: 1/day").named("both").metrics().count_into(&counters), 2);
-    ask(&recorder, &limit("day: 1/day").named("neither"), 2);
-    ask(&recorder, &limit("day: 1/day").named("counters").count_into(&counters), 2);
+    ask(&counted(&recorder, named("both", "day: 1/day")).count_into(&counters), 2);
+    ask(&named("neither", "day: 1/day"), 2);
+    ask(&named("counters", "day: 1/day").count_into(&counters), 2);
     assert_eq!(counters.limiter("both").map(|both| (both.allowed, both.denied())), Some((1, 1)));
     assert!(samples(&recorder).iter().all(|sample| sample.contains(r#"limiter="both""#)));
 }

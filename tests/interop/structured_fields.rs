@@ -47,7 +47,7 @@ async fn the_drafts_headers_are_structured_fields() {
         let limiter = RateLimiter::builder(policy.clone()).capacity(64).clock(Clock::manual()).build();
         let layer = RateLimitLayer::sharing(&limiter).key(GlobalKey).headers(Headers::Draft);
         let app = service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(String::new())));
-        let service = layer.headers_on_every_response().layer(app);
+        let service = layer.headers_on_every_response().any_body().layer(app);
         let response = service.oneshot(Request::new(())).await.unwrap();
         assert_eq!(structured(&response.headers()["ratelimit-policy"]), expected_policy, "{policy}");
         assert_eq!(structured(&response.headers()["ratelimit"]), [expected], "{policy}");

@@ -145,7 +145,7 @@ fn several_quotas_change_at_once() {
 fn a_plan_is_replaced_alone() {
     let bench =
         Bench::with("10/hour", |builder| builder.capacity(100).plan("pro", policy("100/hour")).expect("one shape"));
-    let pro = bench.limiter.on(bench.limiter.plan("pro").unwrap());
+    let pro = bench.limiter.on(bench.limiter.plan("pro").unwrap()).unwrap();
     let clone = pro.clone();
     bench.check(4, true, 6);
     pro.check_n("other", 40).unwrap();

@@ -1,8 +1,6 @@
 //! The limiter by itself: what it promises, with time set by hand. Runs without any feature.
 
 mod compiler_messages;
-#[cfg(feature = "serde")]
-mod config;
 mod laws;
 mod live_change;
 mod model;

@@ -189,7 +189,7 @@ proptest! {
         let (mut account, mut kept) = (None::<Account>, 0);
         let mut open: Vec<(Reservation, usize, u64, Account)> = Vec::new();
         for act in history {
-            let this = limiter.on(plans[on]);
+            let this = limiter.on(plans[on]).unwrap();
             let (algorithm, amount) = quotas[on];
             if !matches!(act, Act::On(_) | Act::Unlimited(_) | Act::Advance(_) | Act::Change(..) | Act::Settle(..)) && kept != on {
                 (account, kept) = (account.map(|account| account.carried(now, algorithm, amount)), on);
@@ -251,7 +251,7 @@ proptest! {
                 }
                 Act::On(plan) => on = plan,
                 Act::Unlimited(cost) => {
-                    let unlimited = limiter.on(Plan::UNLIMITED);
+                    let unlimited = limiter.on(Plan::UNLIMITED).unwrap();
                     prop_assert!(unlimited.check_n("key", cost).is_ok());
                     unlimited.refund("key", cost);
                 }
@@ -261,7 +261,7 @@ proptest! {
                 }
             }
             let (algorithm, amount) = quotas[on];
-            let this = limiter.on(plans[on]);
+            let this = limiter.on(plans[on]).unwrap();
             if kept != on {
                 (account, kept) = (account.map(|account| account.carried(now, algorithm, amount)), on);
             }

@@ -100,7 +100,7 @@ fn an_estimate_that_was_too_small_stays_charged_and_says_by_how_much() {
 fn on_the_unlimited_plan_nothing_is_charged_and_nothing_given_back() {
     let (limiter, _) = limiter("100/hour");
     limiter.check_n("key", 10).unwrap();
-    let unlimited = limiter.on(Plan::UNLIMITED);
+    let unlimited = limiter.on(Plan::UNLIMITED).unwrap();
     unlimited.reserve("key", u64::MAX).unwrap().settle(0).unwrap();
     assert!(unlimited.reserve("key", 1).unwrap().settle(2).is_err());
     drop(unlimited.reserve("key", 1000));

@@ -150,7 +150,7 @@ fn a_flood_on_one_plan_readmits_nobody_on_another() {
         let clock = Clock::manual();
         let victims_policy: Policy = victims_policy.parse().unwrap();
         let limiter = builder(flood_policy, 1000, &clock).plan("other", victims_policy).unwrap().build();
-        let other = limiter.on(limiter.plan("other").unwrap());
+        let other = limiter.on(limiter.plan("other").unwrap()).unwrap();
         clock.advance(Duration::from_secs(36_000));
         assert!((0..100).all(|victim| other.check(&("victim", victim)).is_ok()));
         let mut readmitted = 0;

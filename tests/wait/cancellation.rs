@@ -16,7 +16,8 @@ use std::time::Duration;
 use http::request::Parts;
 use http::{Request, Response};
 use tokio::task::yield_now;
-use tollgate::http::{Delay, GlobalKey};
+use tollgate::http::GlobalKey;
+use tollgate::wait::Delay;
 use tollgate::{Clock, Denied, NotReadyKind, Policy, Quota, RateLimitLayer, RateLimiter};
 use tower::limit::ConcurrencyLimit;
 use tower::{Layer, Service};
@@ -148,9 +149,9 @@ async fn budget(limit: &str, mut exact: Vec<Exact>, drops: usize) {
     let cost = |head: &Parts| *head.extensions.get::<u64>().expect("each request has a cost");
     let layer = RateLimitLayer::sharing(&limiter).key(|_: &Parts| Some(7_u64)).cost(cost);
     let slow = Slow::default();
-    let plain = layer.clone().layer(ConcurrencyLimit::new(slow.clone(), SLOTS));
+    let plain = layer.clone().any_body().layer(ConcurrencyLimit::new(slow.clone(), SLOTS));
     let delay = Delay::up_to(Duration::from_millis(150));
-    let delayed = layer.delay(delay).layer(ConcurrencyLimit::new(slow.clone(), SLOTS));
+    let delayed = layer.delay(delay).any_body().layer(ConcurrencyLimit::new(slow.clone(), SLOTS));
 
     let mut random = Random(0x2545_F491_4F6C_DD1D);
     let mut running: Vec<Running> = Vec::new();
@@ -239,7 +240,7 @@ fn the_books_balance_when_many_threads_go_away() {
     let limiter = RateLimiter::builder(policy).capacity(64).build();
     let layer = RateLimitLayer::sharing(&limiter).key(GlobalKey);
     let slow = Slow::default();
-    let delayed = layer.delay(Delay::up_to(Duration::from_secs(3600))).layer(slow.clone());
+    let delayed = layer.delay(Delay::up_to(Duration::from_secs(3600))).any_body().layer(slow.clone());
     let key = ();
     let passed = Arc::new(AtomicU64::new(0));
     runtime.block_on(async {

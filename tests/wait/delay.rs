@@ -15,8 +15,9 @@ use http::header::RETRY_AFTER;
 use http::{Request, Response, StatusCode};
 use tokio::task::yield_now;
 use tokio::time::sleep;
-use tollgate::http::{Counters, Delay, GlobalKey, HeaderKey, Headers, RateDelay, RateDelayLayer, Reset, Rollout};
-use tollgate::{Clock, Denied, Policy, RateLimitLayer, RateLimiter};
+use tollgate::http::{AnyBody, Counters, GlobalKey, HeaderKey, Headers, ResetFormat, Rollout};
+use tollgate::wait::{Delay, Delayed};
+use tollgate::{Clock, Denied, Policy, RateLimit, RateLimitLayer, RateLimiter};
 use tower::limit::ConcurrencyLimit;
 use tower::{Layer, Service};
 
@@ -125,8 +126,10 @@ fn denied<B>(response: &Response<B>) -> bool {
     marked
 }
 
-fn delayed(layer: RateLimitLayer<GlobalKey>, bound: Duration, inner: &Strict) -> RateDelay<Strict, GlobalKey> {
-    layer.delay(Delay::up_to(bound)).layer(inner.clone())
+type Delaying = RateLimit<AnyBody<Strict>, GlobalKey, Delayed>;
+
+fn delayed(layer: RateLimitLayer<GlobalKey>, bound: Duration, inner: &Strict) -> Delaying {
+    layer.delay(Delay::up_to(bound)).any_body().layer(inner.clone())
 }
 
 #[tokio::test(start_paused = true)]
@@ -186,7 +189,7 @@ async fn keys_wait_for_themselves_alone_and_share_their_queue_with_other_doors()
     let (limiter, _) = limit("1/second");
     let layer = RateLimitLayer::sharing(&limiter).key(HeaderKey::new("user").unwrap());
     let inner = Strict::new(&limiter);
-    let mut service = layer.delay(Delay::up_to(ms(10_000))).layer(inner.clone());
+    let mut service = layer.delay(Delay::up_to(ms(10_000))).any_body().layer(inner.clone());
     let mut by = |user: &'static str, id: usize| {
         assert!(is_ready(&mut service));
         service.call(Request::builder().header("user", user).body(id).unwrap())
@@ -204,8 +207,11 @@ async fn keys_wait_for_themselves_alone_and_share_their_queue_with_other_doors()
     // A direct wait, and a request: one queue.
     let (limiter, layer) = limit("1/second");
     let inner = Strict::new(&limiter);
-    let mut service =
-        layer.key(|_: &http::request::Parts| Some(7_u64)).delay(Delay::up_to(ms(10_000))).layer(inner.clone());
+    let mut service = layer
+        .key(|_: &http::request::Parts| Some(7_u64))
+        .delay(Delay::up_to(ms(10_000)))
+        .any_body()
+        .layer(inner.clone());
     limiter.check(&7_u64).unwrap();
     let first = tokio::spawn(limiter.until_ready(&7_u64));
     yield_now().await;
@@ -223,7 +229,7 @@ async fn keys_wait_for_themselves_alone_and_share_their_queue_with_other_doors()
 async fn the_number_of_waiters_is_bounded() {
     let (limiter, layer) = limit("1/second");
     let inner = Strict::new(&limiter);
-    let mut service = layer.delay(Delay::up_to(ms(60_000)).waiters(2)).layer(inner.clone());
+    let mut service = layer.delay(Delay::up_to(ms(60_000)).waiters(2)).any_body().layer(inner.clone());
     let mut answers: Vec<_> = (0..5).map(|id| Some(Box::pin(send(&mut service, id)))).collect();
     assert_eq!(limiter.stats().waiters, 2);
     for id in [3, 4] {
@@ -241,7 +247,7 @@ async fn the_number_of_waiters_is_bounded() {
     let policy: Policy = "1/second".parse().unwrap();
     let limiter = RateLimiter::builder(policy).capacity(64).clock(Clock::tokio()).waiters(1).build();
     let layer = RateLimitLayer::sharing(&limiter).key(GlobalKey);
-    let mut service = layer.delay(Delay::up_to(ms(60_000)).waiters(5)).layer(Strict::new(&limiter));
+    let mut service = layer.delay(Delay::up_to(ms(60_000)).waiters(5)).any_body().layer(Strict::new(&limiter));
     let answers: Vec<_> = (0..4).map(|id| Box::pin(send(&mut service, id))).collect();
     assert_eq!(limiter.stats().waiters, 1);
     drop(answers);
@@ -252,10 +258,10 @@ async fn the_instance_that_was_ready_is_the_one_that_is_called() {
     let (limiter, layer) = limit("10/second burst 1; 3/hour fixed");
     let inner = Strict::new(&limiter);
     let mut service = delayed(layer, ms(1000), &inner);
-    let first = service.get_ref().number;
+    let first = service.get_ref().get_ref().number;
     // Passes, waits, waits, and is denied: each that does not pass leaves a clone in its place.
     let answers: Vec<_> = (0..4).map(|id| tokio::spawn(send(&mut service, id))).collect();
-    assert_eq!(service.get_ref().number, first + 3);
+    assert_eq!(service.get_ref().get_ref().number, first + 3);
     for answer in answers {
         answer.await.unwrap().unwrap();
     }
@@ -266,7 +272,7 @@ async fn the_instance_that_was_ready_is_the_one_that_is_called() {
 async fn readiness_is_kept_while_waiting_and_released_by_who_gives_up_or_is_denied() {
     let (limiter, layer) = limit("1/second");
     let inner = Strict::new(&limiter);
-    let mut service = layer.delay(Delay::up_to(ms(2000))).layer(ConcurrencyLimit::new(inner.clone(), 2));
+    let mut service = layer.delay(Delay::up_to(ms(2000))).any_body().layer(ConcurrencyLimit::new(inner.clone(), 2));
     drop(send(&mut service, 0).await);
     let (first, second) = (Box::pin(send(&mut service, 1)), Box::pin(send(&mut service, 2)));
     // Both slots are held by requests that wait.
@@ -290,7 +296,7 @@ async fn readiness_is_kept_while_waiting_and_released_by_who_gives_up_or_is_deni
     assert_eq!(limiter.stats().waiters, 0);
 
     let (_, layer) = limit("1/hour");
-    let mut service = layer.delay(Delay::up_to(ms(2000))).layer(ConcurrencyLimit::new(inner.clone(), 1));
+    let mut service = layer.delay(Delay::up_to(ms(2000))).any_body().layer(ConcurrencyLimit::new(inner.clone(), 1));
     drop(send(&mut service, 0).await);
     for id in 1..5 {
         // The answer is kept, and the slot is free all the same.
@@ -307,8 +313,9 @@ async fn who_is_overtaken_by_direct_checks_is_denied_when_the_time_is_over() {
     let layer = RateLimitLayer::sharing(&limiter).key(|_: &http::request::Parts| Some(7_u64)).count_into(&counters);
     let inner = Strict::new(&limiter);
     let mut service = layer
-        .headers(Headers::XRateLimit(Reset::Delta))
+        .headers(Headers::XRateLimit(ResetFormat::Delta))
         .delay(Delay::up_to(ms(1500)))
+        .any_body()
         .layer(ConcurrencyLimit::new(inner.clone(), 1));
     limiter.check(&7_u64).unwrap();
     let answer = tokio::spawn(send(&mut service, 1));
@@ -348,7 +355,7 @@ async fn costs_exemptions_headers_and_errors_are_as_without_delay() {
     let layer = layer
         .cost(|head| head.headers.get("cost").map_or(1, |cost| cost.to_str().unwrap().parse().unwrap()))
         .exempt(|head| head.uri.path() == "/health")
-        .headers(Headers::XRateLimit(Reset::Delta))
+        .headers(Headers::XRateLimit(ResetFormat::Delta))
         .headers_on_every_response();
     let mut service = delayed(layer, ms(1000), &inner);
     let mut ask = |cost: &str, path: &str, id: usize| {
@@ -376,8 +383,9 @@ async fn costs_exemptions_headers_and_errors_are_as_without_delay() {
 #[test]
 fn what_it_takes_need_not_be_send_and_the_future_is_if_it_may_be() {
     fn is_send<T: Send>(_: &T) {}
-    let layer: RateDelayLayer<GlobalKey> = RateLimitLayer::per_second(2).key(GlobalKey).delay(Delay::up_to(ms(1)));
-    let mut service = layer.layer(Strict::new(layer.limiter()));
+    let layer: RateLimitLayer<GlobalKey, Delayed> =
+        RateLimitLayer::per_second(2).key(GlobalKey).delay(Delay::up_to(ms(1)));
+    let mut service = layer.clone().any_body().layer(Strict::new(layer.limiter().limiter()));
     is_send(&send(&mut service, 1));
 
     #[derive(Clone)]
@@ -399,8 +407,8 @@ fn what_it_takes_need_not_be_send_and_the_future_is_if_it_may_be() {
     }
 
     let inner = Local(Rc::default());
-    let answer =
-        pin!(layer.layer(inner.clone()).call(Request::new(Rc::new(1)))).poll(&mut Context::from_waker(Waker::noop()));
+    let answer = pin!(layer.clone().any_body().layer(inner.clone()).call(Request::new(Rc::new(1))))
+        .poll(&mut Context::from_waker(Waker::noop()));
     assert!(matches!(answer, Poll::Ready(Ok(_))));
     assert_eq!(inner.0.get(), 1);
 }

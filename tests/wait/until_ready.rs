@@ -397,13 +397,13 @@ async fn a_new_policy_wakes_who_waits_under_the_old_one() {
 #[tokio::test(start_paused = true)]
 async fn a_key_has_one_queue_whatever_its_plan_and_the_unlimited_pass_it() {
     let limiter = builder("1/second").plan("pro", "10/second burst 1".parse::<Policy>().unwrap()).unwrap().build();
-    let pro = limiter.on(limiter.plan("pro").unwrap());
+    let pro = limiter.on(limiter.plan("pro").unwrap()).unwrap();
     let log = Log::default();
     for who in 0..3 {
         log.wait(&limiter, "key", who, 1).await;
     }
     log.wait(&pro, "key", 3, 1).await;
-    log.wait(&limiter.on(Plan::UNLIMITED), "key", 4, 1).await;
+    log.wait(&limiter.on(Plan::UNLIMITED).unwrap(), "key", 4, 1).await;
     assert_eq!(log.passed(), [(0, ms(0)), (4, ms(0))]);
     sleep(ms(10_000)).await;
     let order: Vec<_> = log.passed().into_iter().map(|(who, _)| who).collect();

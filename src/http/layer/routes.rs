@@ -3,8 +3,9 @@
 use axum::extract::MatchedPath;
 use http::request::Parts;
 
-use super::key::KeyExtractor;
-use super::layer::RateLimitLayer;
+use super::RateLimitLayer;
+use crate::backend::Backend;
+use crate::http::key::KeyExtractor;
 
 /// # Scope by route
 ///
@@ -14,7 +15,7 @@ use super::layer::RateLimitLayer;
 ///
 /// The layer must be on the router or on a router inside it (`Router::layer`, `Router::route_layer`). Around the router,
 /// no route is known yet, and none matches.
-impl<K> RateLimitLayer<K> {
+impl<K, L: Backend> RateLimitLayer<K, L> {
     /// Exempts a route. See [`exempt`](Self::exempt).
     ///
     /// ```
@@ -47,7 +48,7 @@ impl<K> RateLimitLayer<K> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use]
-    pub fn for_route<K2>(self, route: impl Into<String>, other: RateLimitLayer<K2>) -> Self
+    pub fn for_route<K2>(self, route: impl Into<String>, other: RateLimitLayer<K2, L>) -> Self
     where
         K2: KeyExtractor + Send + Sync + 'static,
     {

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use http::request::Parts;
 use http::response;
 
-use super::layer::RateLimitLayer;
-use super::outcome::Outcome;
+use super::RateLimitLayer;
+use crate::backend::Backend;
+use crate::http::outcome::Outcome;
 use crate::plan::Plan;
 
 /// # Charge
@@ -18,7 +19,7 @@ use crate::plan::Plan;
 /// The charge stays whole when nobody comes to tell: when the client goes away before the response, when the inner
 /// service fails with an error instead of a response, or when a closure panics. Nothing more than what was charged can be
 /// given back, and what a token bucket refilled meanwhile is not given again, see [`Reservation`](crate::Reservation).
-impl<K> RateLimitLayer<K> {
+impl<K, L: Backend> RateLimitLayer<K, L> {
     /// Charges each request what this says, from its head, instead of 1. All of it is charged or none. A request that
     /// costs 0 passes as if it were [exempt](Self::exempt); one that costs more than the limit can ever grant is denied
     /// for good, and its answer has no `Retry-After`.

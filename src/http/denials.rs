@@ -1,18 +1,16 @@
 //! The limiter's own answers: 429 over HTTP, its gRPC form, and what a request without a key gets.
 
-use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 
 use super::grpc;
-use super::headers::{Headers, PolicyHeader};
+use super::headers::Told;
 use super::key::NoKey;
-use crate::decision::{Denied, Status};
-use crate::limiter::RateLimiter;
+use crate::decision::Denied;
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
@@ -40,7 +38,7 @@ pub enum WhenNoKey {
 /// The body of a denial.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Body {
+pub enum DenialBody {
     /// This text, as `text/plain`.
     Text(Bytes),
     /// A problem document (RFC 9457) of the type `quota-exceeded`, naming the quota that denied.
@@ -49,66 +47,54 @@ pub enum Body {
 
 type Build = dyn Fn(&Denied, &Parts) -> Response<Bytes> + Send + Sync;
 
-/// All that a layer answers by itself, prepared as far as it does not change.
+/// What a layer answers by itself.
 #[derive(Clone)]
-pub(super) struct Answers {
-    pub(super) when_no_key: WhenNoKey,
-    pub(super) headers: Headers,
-    pub(super) headers_when_allowed: bool,
+pub(super) struct Denials {
     pub(super) extra: Vec<(HeaderName, HeaderValue)>,
     pub(super) build: Option<Arc<Build>>,
-    policy: PolicyHeader,
-    pub(super) body: Body,
+    pub(super) body: DenialBody,
+    /// Whether gRPC clients are answered in gRPC's way.
+    pub(super) grpc: bool,
 }
 
-impl Answers {
-    pub(super) fn new() -> Self {
-        Self {
-            when_no_key: WhenNoKey::default(),
-            headers: Headers::default(),
-            headers_when_allowed: false,
-            extra: Vec::new(),
-            build: None,
-            policy: PolicyHeader::default(),
-            body: Body::Text(Bytes::from_static(DEFAULT_BODY)),
-        }
+impl Default for Denials {
+    fn default() -> Self {
+        Self { extra: Vec::new(), build: None, body: DenialBody::Text(Bytes::from_static(DEFAULT_BODY)), grpc: true }
+    }
+}
+
+impl Denials {
+    fn grpc_kind(&self, head: &Parts) -> Option<grpc::Kind> {
+        if self.grpc { grpc::kind(head) } else { None }
     }
 
-    /// The headers that a response gets whose request was let pass, if any.
-    pub(super) fn when_passed(&self, status: &Status, limiter: &RateLimiter) -> Option<Box<HeaderMap>> {
-        let unlimited = status.limit() == u64::MAX;
-        if !self.headers_when_allowed || self.headers == Headers::None || unlimited {
-            return None;
-        }
-        let mut headers = HeaderMap::with_capacity(Headers::COUNT_MAX);
-        self.headers.add_allowed(&mut headers, status, &self.policy, limiter);
-        Some(Box::new(headers))
-    }
-
-    /// The answer to a request over the limit.
-    pub(super) fn denial(&self, denied: Denied, head: &Parts, limiter: &RateLimiter) -> Response<Bytes> {
-        let mut response = if let Some(kind) = grpc::kind(head) {
+    /// The answer to a request over the limit, with what is told beside it.
+    pub(super) fn answer(&self, denied: Denied, head: &Parts, told: impl FnOnce() -> Told) -> Response<Bytes> {
+        let mut response = if let Some(kind) = self.grpc_kind(head) {
             grpc::denial(kind, denied)
         } else {
             let mut response = match &self.build {
                 Some(build) => build(&denied, head),
                 None => match &self.body {
-                    Body::Text(text) => plain(text.clone(), TEXT),
-                    Body::ProblemJson => plain(problem(denied.status().quota()), PROBLEM_JSON),
+                    DenialBody::Text(text) => plain(text.clone(), TEXT),
+                    DenialBody::ProblemJson => plain(problem(denied.status().quota()), PROBLEM_JSON),
                 },
             };
             make_denial(&mut response, denied);
-            self.headers.add_denied(response.headers_mut(), &denied, &self.policy, limiter);
+            told().insert_into(response.headers_mut());
             fit(response, head)
         };
         for (name, value) in &self.extra {
             response.headers_mut().insert(name, value.clone());
         }
+        if !self.extra.is_empty() {
+            response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
+        }
         response
     }
 
     /// The answer to a request that has no key.
-    pub(super) fn no_key(&self, no_key: &NoKey, head: &Parts) -> Response<Bytes> {
+    pub(super) fn without_key(&self, no_key: &NoKey, head: &Parts) -> Response<Bytes> {
         let told = no_key.told();
         let (status, text) = match no_key {
             NoKey::Absent(_) | NoKey::NotInserted(_) => {
@@ -118,22 +104,13 @@ impl Answers {
                 (StatusCode::INTERNAL_SERVER_ERROR, format!("rate limiting is not set up: {told}\n"))
             }
         };
-        if let Some(kind) = grpc::kind(head) {
+        if let Some(kind) = self.grpc_kind(head) {
             return grpc::refusal(kind, status, text.trim_end());
         }
         let mut response = plain(Bytes::from(text), TEXT);
         *response.status_mut() = status;
         response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
         fit(response, head)
-    }
-}
-
-impl fmt::Debug for Answers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Answers")
-            .field("when_no_key", &self.when_no_key)
-            .field("headers", &self.headers)
-            .finish_non_exhaustive()
     }
 }
 

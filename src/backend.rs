@@ -1,0 +1,178 @@
+//! [`Backend`]: what a door asks. Its answer is there at once, or comes later.
+//!
+//! A [`RateLimiter`] answers at once. One that delays, or that asks another machine, may answer later; then it gives a
+//! [`Wait`](Backend::Wait), and the door says with [`Backend::hold`] what is to wait with it.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use crate::decision::{Denied, Permit, Standing, Status};
+use crate::key::Key;
+use crate::limiter::RateLimiter;
+use crate::plan::Plan;
+use crate::reservation::Reservation;
+
+/// What a layer can ask: a [`RateLimiter`], or one that answers in another way. Sealed.
+///
+/// | limiter | answers |
+/// |---|---|
+/// | [`RateLimiter`] | at once, in process |
+#[cfg_attr(feature = "tokio", doc = "| `wait::Delayed` | when the request's turn has come |")]
+pub trait Backend: seal::Sealed + Clone + fmt::Debug + Send + Sync + 'static {
+    /// By what a charge is settled.
+    #[doc(hidden)]
+    type Receipt: Receipt;
+
+    /// An answer that is not there yet. Uninhabited where every answer is there at once.
+    #[doc(hidden)]
+    type Wait;
+
+    /// The same, and what waits with it. It is one type, because an uninhabited one takes no room in a future, and an
+    /// uninhabited one *beside* what waits would.
+    #[doc(hidden)]
+    type Waiting<H>: Future<Output = (Result<Grant<Self::Receipt>, Denied>, H)>;
+
+    /// The limiter that knows the policies, the name and the clock.
+    #[doc(hidden)]
+    fn limiter(&self) -> &RateLimiter;
+
+    /// Asks. Before it puts off a request that it would deny otherwise, it asks whether that may be.
+    #[doc(hidden)]
+    fn ask<K: Key + ?Sized>(
+        &self,
+        question: &Question<'_, K>,
+        may_wait: impl FnOnce() -> bool,
+    ) -> Answer<Self::Receipt, Self::Wait>;
+
+    /// Lets this wait for the answer.
+    #[doc(hidden)]
+    fn hold<H>(wait: Self::Wait, held: H) -> Self::Waiting<H>;
+}
+
+/// What is asked about a request.
+#[derive(Debug)]
+pub struct Question<'a, K: ?Sized> {
+    /// Whole, since some backends need its hash, and some its text.
+    pub(crate) key: &'a K,
+    /// One of the limiter's own.
+    pub(crate) plan: Plan,
+    pub(crate) cost: u64,
+    pub(crate) wanted: Wanted,
+}
+
+/// What is wanted beside the permit.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Wanted {
+    /// Something to settle the charge by.
+    pub(crate) receipt: bool,
+    /// Where the key stands with every quota.
+    pub(crate) standing: bool,
+}
+
+/// What a backend says.
+#[derive(Debug)]
+pub enum Answer<R, W> {
+    /// It was charged.
+    Granted(Grant<R>),
+    /// It was not.
+    Denied(Denied),
+    /// It would have had to wait, and was not to. It was not charged.
+    NotDelayed(Denied),
+    /// The answer will be there later.
+    Later(W),
+}
+
+/// Leave to go on, with what was wanted beside it.
+#[derive(Debug)]
+pub struct Grant<R> {
+    pub(crate) permit: Permit,
+    pub(crate) receipt: Option<Box<R>>,
+    pub(crate) standing: Option<Standing>,
+}
+
+/// By what a charge is settled. Dropped, the charge stays.
+pub trait Receipt: fmt::Debug + Send + Sync + 'static {
+    /// Where the key stood after the charge.
+    fn status(&self) -> &Status;
+
+    /// Says what the cost was in the end, where that is no more than was charged. Says where the key stands then.
+    fn settle(self, actual: u64) -> Status;
+}
+
+/// What never happens.
+#[derive(Debug)]
+pub struct Never<H> {
+    never: Infallible,
+    held: PhantomData<fn() -> H>,
+}
+
+impl Backend for RateLimiter {
+    type Receipt = Reservation;
+    type Wait = Infallible;
+    type Waiting<H> = Never<H>;
+
+    fn limiter(&self) -> &RateLimiter {
+        self
+    }
+
+    #[inline]
+    fn ask<K: Key + ?Sized>(
+        &self,
+        question: &Question<'_, K>,
+        _: impl FnOnce() -> bool,
+    ) -> Answer<Reservation, Infallible> {
+        let Question { key, plan, cost, wanted } = *question;
+        let key = self.fingerprint(key);
+        if !wanted.receipt && !wanted.standing {
+            return match self.check_on(plan, key, cost) {
+                Ok(permit) => Answer::Granted(Grant { permit, receipt: None, standing: None }),
+                Err(denied) => Answer::Denied(denied),
+            };
+        }
+        match self.reserve_on(plan, key, cost) {
+            Ok(reservation) => Answer::Granted(Grant::new(reservation, wanted)),
+            Err(denied) => Answer::Denied(denied),
+        }
+    }
+
+    fn hold<H>(wait: Infallible, _: H) -> Never<H> {
+        match wait {}
+    }
+}
+
+impl Grant<Reservation> {
+    /// What a reservation is worth to one who wanted this.
+    pub(crate) fn new(reservation: Reservation, wanted: Wanted) -> Self {
+        let standing = wanted.standing.then(|| reservation.standing());
+        let permit = *reservation.permit();
+        Self { permit, receipt: wanted.receipt.then(|| Box::new(reservation)), standing }
+    }
+}
+
+impl Receipt for Reservation {
+    fn status(&self) -> &Status {
+        self.permit().status()
+    }
+
+    fn settle(self, actual: u64) -> Status {
+        self.settled(actual)
+    }
+}
+
+impl<H> Future for Never<H> {
+    type Output = (Result<Grant<Reservation>, Denied>, H);
+
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.never {}
+    }
+}
+
+pub(crate) mod seal {
+    /// Keeps [`Backend`](super::Backend) to this crate, so that it can change.
+    pub trait Sealed {}
+
+    impl Sealed for crate::limiter::RateLimiter {}
+}

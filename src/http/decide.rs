@@ -1,0 +1,197 @@
+//! [`Decide`]: what becomes of a request, whatever it is counted by.
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::Response;
+use http::request::Parts;
+
+use super::denials::WhenNoKey;
+use super::headers::Teller;
+use super::key::NoKey;
+use super::observers::{log_foreign_plan, log_no_key};
+use super::outcome::{After, Settlement};
+use super::rollout::Rollout;
+use super::settings::Settings;
+use crate::backend::{Answer, Backend, Grant, Question, Wanted};
+use crate::decision::{Denied, Status};
+use crate::key::{Key, SharedKey};
+use crate::plan::Plan;
+
+/// Decides about a request, whatever it is counted by: what a layer needs that leaves some to another.
+pub(super) trait Decide<L: Backend>: Send + Sync {
+    fn decide(&self, head: &mut Parts) -> Decision<L>;
+}
+
+/// What becomes of a request.
+pub(super) enum Decision<L: Backend> {
+    /// It passes, and this is to be done with its response.
+    Pass(After<L::Receipt>),
+    /// It is answered here.
+    Answer(Response<Bytes>),
+    /// The answer about it comes later.
+    Wait(L::Wait, Pending<L>),
+}
+
+/// A question that is not answered yet.
+pub(super) struct Pending<L> {
+    /// Those of the layer that asked.
+    pub(super) settings: Arc<Settings<L>>,
+    /// The plan that it asked about.
+    pub(super) plan: Plan,
+    /// Whether the request waits instead of being denied, and so is refused when it waited in vain.
+    pub(super) instead_of_denial: bool,
+}
+
+impl<L: Backend> Decision<L> {
+    /// It passes, and nothing is to be done with its response.
+    pub(super) const PASS: Self = Self::Pass(After::Nothing);
+}
+
+/// An answer, and the plan that the question was about.
+pub(super) struct Said<L: Backend> {
+    answer: Answer<L::Receipt, L::Wait>,
+    plan: Plan,
+    /// Whether the request waits instead of being denied.
+    instead_of_denial: bool,
+}
+
+impl<L: Backend> Settings<L> {
+    /// What a request is charged; `None` if it is not looked at.
+    pub(super) fn cost(&self, head: &Parts) -> Option<u64> {
+        if self.rollout.as_ref().is_some_and(|rollout| !rollout.looks()) {
+            return None;
+        }
+        match &self.cost {
+            None => Some(1),
+            Some(cost) => Some(cost(head)).filter(|&cost| cost > 0),
+        }
+    }
+
+    /// Asks about a request. The head is needed to know its plan.
+    #[inline]
+    pub(super) fn ask<K: Key + ?Sized>(&self, key: &K, cost: u64, head: &Parts) -> Said<L> {
+        let plan = match &self.plan {
+            None => self.limiter.limiter().current_plan(),
+            Some(plan) => self.own_plan(plan(head)),
+        };
+        let wanted = Wanted { receipt: self.outcome.is_some(), standing: self.tells_handler };
+        let instead_of_denial = Cell::new(false);
+        let may_wait = || {
+            instead_of_denial.set(self.acts());
+            instead_of_denial.get()
+        };
+        let answer = self.limiter.ask(&Question { key, plan, cost, wanted }, may_wait);
+        Said { answer, plan, instead_of_denial: instead_of_denial.get() }
+    }
+
+    /// A plan of another limiter is not judged by: it says nothing about this one.
+    fn own_plan(&self, plan: Plan) -> Plan {
+        let limiter = self.limiter.limiter();
+        if limiter.has(plan) {
+            return plan;
+        }
+        log_foreign_plan(limiter);
+        Plan::DEFAULT
+    }
+
+    /// What becomes of a request, by what was said about it.
+    #[inline]
+    pub(super) fn conclude(self: &Arc<Self>, said: Said<L>, head: &mut Parts) -> Decision<L> {
+        let Said { answer, plan, instead_of_denial } = said;
+        match answer {
+            Answer::Granted(grant) => self.pass(grant, plan, head),
+            Answer::Denied(denied) => self.deny(denied, plan, head),
+            Answer::NotDelayed(denied) => self.let_pass(&denied, plan, head),
+            Answer::Later(wait) => Decision::Wait(wait, Pending { settings: self.clone(), plan, instead_of_denial }),
+        }
+    }
+
+    /// Lets a request pass that was charged.
+    fn pass(&self, grant: Grant<L::Receipt>, plan: Plan, head: &mut Parts) -> Decision<L> {
+        let Grant { permit, receipt, standing } = grant;
+        self.observers.allowed(permit.status());
+        if let Some(standing) = standing {
+            head.extensions.insert(standing);
+        }
+        match (receipt, &self.outcome) {
+            (Some(receipt), Some(outcome)) => {
+                let tell = self.telling.on_every_response.then(|| Teller {
+                    telling: self.telling.clone(),
+                    limiter: self.limiter.limiter().clone(),
+                    plan,
+                });
+                let settlement = Settlement { receipt, outcome: outcome.clone(), tell };
+                Decision::Pass(After::Settle(Box::new(settlement)))
+            }
+            _ => self.tell(permit.status(), plan),
+        }
+    }
+
+    /// Lets a request pass whose response tells where the client stands, if that is wanted.
+    #[inline]
+    fn tell(&self, status: &Status, plan: Plan) -> Decision<L> {
+        if !self.telling.on_every_response {
+            return Decision::PASS;
+        }
+        match self.telling.when_passed(status, self.limiter.limiter(), plan) {
+            None => Decision::PASS,
+            Some(headers) => Decision::Pass(After::Tell(headers)),
+        }
+    }
+
+    fn deny(&self, denied: Denied, plan: Plan, head: &Parts) -> Decision<L> {
+        if self.acts() { self.refuse(denied, plan, head) } else { self.let_pass(&denied, plan, head) }
+    }
+
+    /// Whether this layer acts on what it finds, this time.
+    fn acts(&self) -> bool {
+        !self.shadow && self.rollout.as_ref().is_none_or(Rollout::acts)
+    }
+
+    /// Answers a request instead of letting it pass.
+    fn refuse(&self, denied: Denied, plan: Plan, head: &Parts) -> Decision<L> {
+        let limiter = self.limiter.limiter();
+        self.observers.denied(&denied, head, limiter);
+        Decision::Answer(self.denials.answer(denied, head, || self.telling.when_denied(&denied, limiter, plan)))
+    }
+
+    /// Lets a request pass that is over the limit.
+    fn let_pass(&self, denied: &Denied, plan: Plan, head: &Parts) -> Decision<L> {
+        self.observers.shadow_denied(denied, head, self.limiter.limiter());
+        self.tell(denied.status(), plan)
+    }
+
+    /// What becomes of a request that has no key.
+    #[cold]
+    pub(super) fn without_key(self: &Arc<Self>, no_key: &NoKey, cost: u64, head: &mut Parts) -> Decision<L> {
+        match self.when_no_key {
+            WhenNoKey::Share => {
+                let said = self.ask(&SharedKey, cost, head);
+                return self.conclude(said, head);
+            }
+            WhenNoKey::Allow => self.observers.no_key(),
+            WhenNoKey::Refuse => {
+                log_no_key(no_key, self.limiter.limiter());
+                self.observers.no_key();
+                if self.acts() {
+                    return Decision::Answer(self.denials.without_key(no_key, head));
+                }
+            }
+        }
+        Decision::PASS
+    }
+}
+
+impl<L: Backend> Pending<L> {
+    /// What becomes of a request whose answer is there at last.
+    pub(super) fn conclude(self, answer: Result<Grant<L::Receipt>, Denied>, head: &mut Parts) -> Decision<L> {
+        let Self { settings, plan, instead_of_denial } = self;
+        match answer {
+            Ok(grant) => settings.pass(grant, plan, head),
+            Err(denied) if instead_of_denial => settings.refuse(denied, plan, head),
+            Err(denied) => settings.deny(denied, plan, head),
+        }
+    }
+}

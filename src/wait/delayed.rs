@@ -1,0 +1,142 @@
+//! [`Delayed`]: a limiter that lets requests over the limit wait, within bounds, before it denies them.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use pin_project_lite::pin_project;
+
+use super::line::{Arrival, Ask, InLine};
+use crate::backend::{Answer, Backend, Grant, Question, Wanted, seal};
+use crate::decision::Denied;
+use crate::key::Key;
+use crate::limiter::RateLimiter;
+use crate::queue::Bounds;
+use crate::reservation::Reservation;
+
+/// How long requests may be delayed, and how many.
+///
+/// ```
+/// use std::time::Duration;
+/// use tollgate::wait::Delay;
+///
+/// let delay = Delay::up_to(Duration::from_millis(500)).waiters(1000);
+/// # let _ = delay;
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Delay {
+    bound: Duration,
+    waiters: usize,
+    waiters_per_key: usize,
+}
+
+impl Delay {
+    /// A request may be delayed so long, and is denied at once if it would take longer.
+    pub fn up_to(bound: Duration) -> Self {
+        Self { bound, waiters: usize::MAX, waiters_per_key: usize::MAX }
+    }
+
+    /// A request is denied at once where so many wait already for the same limiter, for all keys together.
+    ///
+    /// The limiter's own [bound](crate::RateLimiterBuilder::waiters) holds in any case, and is the only one unless this
+    /// is lower.
+    pub fn waiters(self, waiters: usize) -> Self {
+        Self { waiters, ..self }
+    }
+
+    /// A request is denied at once where so many wait already for the same key.
+    ///
+    /// The limiter's own [bound](crate::RateLimiterBuilder::waiters_per_key) holds in any case. Nor do more wait for a key
+    /// than can pass within the time that they may be delayed.
+    pub fn waiters_per_key(self, waiters: usize) -> Self {
+        Self { waiters_per_key: waiters, ..self }
+    }
+
+    fn bounds(&self, limiter: &RateLimiter) -> Bounds {
+        let Bounds { all, per_key } = limiter.queues().bounds();
+        Bounds { all: all.min(self.waiters), per_key: per_key.min(self.waiters_per_key) }
+    }
+}
+
+/// A [`RateLimiter`] that delays before it denies: what a [`RateLimitLayer`](crate::RateLimitLayer) has after
+/// `.delay(..)`.
+#[derive(Clone, Debug)]
+pub struct Delayed {
+    limiter: RateLimiter,
+    delay: Delay,
+}
+
+impl Delayed {
+    pub(crate) fn new(limiter: RateLimiter, delay: Delay) -> Self {
+        Self { limiter, delay }
+    }
+
+    /// The limiter that is charged.
+    pub fn limiter(&self) -> &RateLimiter {
+        &self.limiter
+    }
+}
+
+impl seal::Sealed for Delayed {}
+
+/// A place in the queue, and what was wanted beside the permit.
+#[derive(Debug)]
+pub struct Turn {
+    line: InLine,
+    wanted: Wanted,
+}
+
+pin_project! {
+    /// What waits for its turn.
+    #[derive(Debug)]
+    pub struct Waiting<H> {
+        #[pin]
+        line: InLine,
+        wanted: Wanted,
+        held: Option<H>,
+    }
+}
+
+impl Backend for Delayed {
+    type Receipt = Reservation;
+    type Wait = Turn;
+    type Waiting<H> = Waiting<H>;
+
+    fn limiter(&self) -> &RateLimiter {
+        &self.limiter
+    }
+
+    fn ask<K: Key + ?Sized>(
+        &self,
+        question: &Question<'_, K>,
+        may_wait: impl FnOnce() -> bool,
+    ) -> Answer<Reservation, Turn> {
+        let Question { key, plan, cost, wanted } = *question;
+        let limiter = self.limiter.on_own(plan);
+        let (fingerprint, bounds) = (limiter.fingerprint(key), self.delay.bounds(&limiter));
+        match (Ask { limiter, fingerprint, cost }).arrive(Some(self.delay.bound), bounds) {
+            Ok(Arrival::Passed(reservation)) => Answer::Granted(Grant::new(reservation, wanted)),
+            Ok(Arrival::Waits(line, _)) if may_wait() => Answer::Later(Turn { line, wanted }),
+            // It gives its place back.
+            Ok(Arrival::Waits(_, denied)) => Answer::NotDelayed(denied),
+            Err(not_ready) => Answer::Denied(not_ready.denied),
+        }
+    }
+
+    fn hold<H>(Turn { line, wanted }: Turn, held: H) -> Waiting<H> {
+        Waiting { line, wanted, held: Some(held) }
+    }
+}
+
+impl<H> Future for Waiting<H> {
+    type Output = (Result<Grant<Reservation>, Denied>, H);
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let answer = ready!(this.line.poll(cx));
+        let held = this.held.take().expect("a future is not polled after it is ready");
+        let answer = answer.map(|reservation| Grant::new(reservation, *this.wanted));
+        Poll::Ready((answer.map_err(|not_ready| not_ready.denied), held))
+    }
+}
