@@ -628,6 +628,22 @@ fn a_missing_key_reads_well() {
     assert_ne!(no_key, NoKey::Absent("the header x-api".into()));
 }
 
+/// Pieces of hosts, among any bytes that a header may hold.
+fn host_bytes() -> impl Strategy<Value = Vec<u8>> {
+    pieces(&["a.b", "A.B", "[::1]", ":", "80", ".", "@", "[", "]", "65535", " "], 1..4)
+}
+
+/// The same of credentials.
+fn authorization_bytes() -> impl Strategy<Value = Vec<u8>> {
+    pieces(&["Bearer ", "bearer\t", "Bearer", "Basic ", " ", "abc", "abc", ",", ";", "\"", "="], 1..5)
+}
+
+fn pieces(pieces: &'static [&str], count: std::ops::Range<usize>) -> impl Strategy<Value = Vec<u8>> {
+    let any = prop::collection::vec(prop_oneof![Just(b'\t'), 32_u8..127, 128_u8..], 0..3);
+    let piece = prop_oneof![6 => prop::sample::select(pieces).prop_map(|piece| piece.as_bytes().to_vec()), 1 => any];
+    prop::collection::vec(piece, count).prop_map(|pieces| pieces.concat())
+}
+
 proptest! {
     /// Any spelling of a value is the value, for the limiter and in its text; and no bytes do harm.
     #[test]
@@ -659,6 +675,47 @@ proptest! {
             let longer = self::head(&[("cookie", longer)]);
             prop_assert_ne!(key.extract(&longer).unwrap(), found);
             prop_assert_eq!(limiter.check(&key.extract(&longer).unwrap()).is_ok(), n == 0);
+        }
+    }
+
+    /// Any bytes in `Host` give a host that is listed or none, and two lines that agree.
+    #[test]
+    fn any_host_is_listed_or_none(lines in prop::collection::vec(host_bytes(), 0..3)) {
+        let key = HostKey::among(["a.b", "[::1]"]).unwrap();
+        let found = |lines: &[Vec<u8>]| {
+            let lines: Vec<_> = lines.iter().map(|line| ("host", line)).collect();
+            key.extract(&head(&lines)).ok().map(str::to_owned)
+        };
+        // The slow, obvious twin of one line.
+        let twin = |line: &[u8]| {
+            let line = String::from_utf8_lossy(line).to_lowercase();
+            let port = |rest: &str| {
+                let digits = rest.strip_prefix(':').unwrap_or_default();
+                rest.is_empty() || (rest.starts_with(':') && digits.len() <= 5 && digits.bytes().all(|byte| byte.is_ascii_digit()))
+            };
+            let is = |host: &str| line.strip_prefix(host).is_some_and(port);
+            [("a.b", "a.b"), ("a.b.", "a.b"), ("[::1]", "[::1]")].iter().find(|(host, _)| is(host)).map(|(_, key)| *key)
+        };
+        let twins: BTreeSet<_> = lines.iter().map(|line| twin(line)).collect();
+        let expected = if twins.len() == 1 { twins.first().copied().flatten() } else { None };
+        prop_assert_eq!(found(&lines), expected.map(str::to_owned));
+    }
+
+    /// Any bytes in `Authorization` give a token without white space, the key of all that are unclear, or none.
+    #[test]
+    fn any_authorization_is_harmless(lines in prop::collection::vec(authorization_bytes(), 0..3)) {
+        let pairs: Vec<_> = lines.iter().map(|line| ("authorization", line)).collect();
+        let text = text_of(&BearerToken, &head(&pairs));
+        let unclear = text == "%" || text == "absent: a bearer token";
+        prop_assert!(unclear || !text.is_empty() && !text.contains("%20") && !text.contains("%2C"), "{text}");
+        if !unclear {
+            // Every line says the same.
+            for line in &lines {
+                prop_assert_eq!(&text_of(&BearerToken, &head(&[("authorization", line)])), &text);
+            }
+            // And another that does not takes it away.
+            let more: Vec<_> = pairs.iter().copied().map(|(name, line)| (name, &line[..])).chain([("authorization", &b"Bearer zzz"[..])]).collect();
+            prop_assert_eq!(text_of(&BearerToken, &head(&more)), if text == "zzz" { "zzz" } else { "%" });
         }
     }
 

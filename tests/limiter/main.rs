@@ -1,6 +1,7 @@
 //! The limiter by itself: what it promises, with time set by hand. Runs without any feature.
 
 mod compiler_messages;
+mod key_text;
 mod laws;
 mod live_change;
 mod model;

@@ -111,11 +111,11 @@ const IPV6_PREFIX: u8 = 64;
 ///   looked at. It cannot shed its own limit, nor use up another client's.
 /// - If a trusted proxy does neither but passes on the client's header, the client chooses its key. nginx needs
 ///   `proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;` for this; HAProxy, `option forwardfor`.
-/// - Trusting too much is the usual mistake. Who can connect from a trusted address, such as any machine in a `10.0.0.0/8`,
+/// - Trusting too much is the usual mistake. A machine that can connect from a trusted address, as any in `10.0.0.0/8`,
 ///   chooses its key. Trusting everyone, as with `0.0.0.0/0`, lets everybody choose; it is accepted, since some networks are
 ///   closed, but building it logs a warning.
-/// - Counting hops holds only if every request passes through that many proxies. Who can reach this server, or an inner proxy,
-///   in another way chooses its key. So does everybody where fewer proxies stand than were counted.
+/// - Counting hops holds only if every request passes through that many proxies. A client that reaches this server, or an
+///   inner proxy, in another way chooses its key. So does every client where fewer proxies stand than the program says.
 /// - A client with several addresses has several limits; an IPv6 client with more than a /64 (homes often have a /56, and
 ///   tunnels give out /48s) is better limited with a shorter [prefix](Self::ipv6_prefix), too.
 ///
@@ -191,9 +191,9 @@ impl ClientIp {
     /// [`behind`](Self::behind) where you can. If the header has fewer addresses, the leftmost counts; if it has none, the
     /// peer's does.
     ///
-    /// **Give the exact number.** One too many, and the address that counts is one that the client wrote. That cannot be
-    /// seen in a request of a client that does so. But an honest one's then has fewer addresses than there should be
-    /// proxies: the first such request makes the extractor log one warning, and so does the first without any.
+    /// **Give the exact number.** With one too many, a client can write the address that it counts by. A request that does so
+    /// looks as it should. But the requests of honest clients then have fewer addresses than proxies are declared. The first
+    /// of them makes the extractor log one warning, and so does the first without any address.
     ///
     /// ```text
     /// X-Forwarded-For: 6.6.6.6, 203.0.113.9                      (there is one proxy)
@@ -222,7 +222,7 @@ impl ClientIp {
     ///
     /// # Errors
     ///
-    /// Without proxies ([`peer`](Self::peer)), whose word nothing would be; or if a [`header`](Self::header) is set.
+    /// Without proxies ([`peer`](Self::peer)), since anybody can send the header; or if a [`header`](Self::header) is set.
     pub fn forwarded(mut self) -> Result<Self, ExtractorError> {
         match &mut self.teller {
             Teller::Peer(_) => return Err(ExtractorError::new(format!("`.forwarded()` {ONLY_BEHIND}"))),
@@ -289,8 +289,8 @@ impl ClientIp {
         Ok(Self { prefix: Ipv6Prefix::new(bits)?, ..self })
     }
 
-    /// The key that a client of this address counts by, for direct calls: IPv4-mapped addresses as IPv4, and others of
-    /// IPv6 as the first address of their [network](Self::ipv6_prefix).
+    /// The key that a client of this address counts by, for direct calls. An IPv4 address is its own key, in IPv6's form
+    /// of it as well. An IPv6 address counts as the first of its [network](Self::ipv6_prefix).
     ///
     /// ```
     /// use std::net::IpAddr;
@@ -301,7 +301,7 @@ impl ClientIp {
     /// let by_address = ClientIp::behind(["10.0.0.0/8"])?;
     /// let layer = RateLimitLayer::sharing(&limiter).key(by_address.clone());
     ///
-    /// // Who complains has this address. Where does it stand?
+    /// // Where does the client of this address stand?
     /// let address: IpAddr = "2001:db8::1:2:3:4".parse()?;
     /// println!("{}", limiter.peek(&by_address.key_of(address)).remaining());
     /// # let _ = layer;
@@ -480,7 +480,7 @@ impl Watch {
         if self.left.swap(0, Relaxed) == 0 {
             return;
         }
-        // A private address is a proxy's by all odds, and names nobody.
+        // A private address is most likely a proxy's, and it names nobody.
         let peer = peer.ip().to_canonical();
         let proxy = if is_internal(peer) { peer.to_string() } else { "10.0.0.0/8".to_owned() };
         tracing::warn!(

@@ -26,7 +26,7 @@ pub enum NoKey {
     Misconfigured(Reason),
 }
 
-/// What a client is told whom the server does not know.
+/// What a client lacks that the server does not know.
 const NOT_KNOWN: &str = "a client that the server knows";
 
 impl NoKey {
@@ -46,7 +46,7 @@ impl NoKey {
         }
     }
 
-    /// Whether another request to this server may well have it, so that this one may be counted by something else.
+    /// Whether other requests may well have a key, so that this one may be counted by something else.
     pub(super) fn is_usual(&self) -> bool {
         matches!(self, Self::Absent(_) | Self::NotInserted(_))
     }
