@@ -103,7 +103,8 @@ impl fmt::Display for PlanError {
         match &self.kind {
             PlanErrorKind::Shape { expected, given } => write!(
                 f,
-                "the policy has {given} quotas where the limiter has {expected}; all policies of a limiter have equally many"
+                "the policy has {given} quota{} where the limiter has {expected}; all policies of a limiter have equally many",
+                if *given == 1 { "" } else { "s" }
             ),
             PlanErrorKind::Duplicate(name) => write!(f, "there are two plans called {name:?}"),
             PlanErrorKind::TooMany => {

@@ -2,11 +2,11 @@
 
 use std::env;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// The library that this test was linked with: the youngest of its name.
-fn library(folder: &PathBuf) -> PathBuf {
+fn library(folder: &Path) -> PathBuf {
     let named = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         name.starts_with("libtollgate-") && name.ends_with(".rlib")
