@@ -23,10 +23,26 @@ pub(crate) const QUOTAS_MAX: usize = 8;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
+/// # What clients will see
+///
+/// Somebody who asks all the time under `5/minute; 100/day` is let pass 5 times at once and then once
+/// each 12 s. After some 20 minutes the day's 100 are spent as well, and from then on
+/// a request passes each 14 minutes and 24 seconds: the slowest quota sets the pace. A denied request
+/// costs nothing, so asking again does not make the wait longer.
+///
+/// # Names
+///
+/// Denials, headers and logs name the quota that they are about. A name is 1 to 31 letters, digits,
+/// `-`, `_` or `.`, all of them ASCII, and starts with a letter. Names are told apart as written, `api`
+/// from `API`, and no two quotas of a policy have the same. A quota without a given name goes by
+/// its amount and period, as in `5/minute`.
+///
 /// # String form
 ///
-/// Quotas (see [`Quota`]) joined by one of `;` `,` `|`, each with an optional `name:` in front.
-/// [`Display`](fmt::Display) writes the canonical form, which parses back to the same policy.
+/// Quotas (see [`Quota`]) joined by one of `;` `,` `|`, each with an optional `name:` in front:
+/// `login: 5/minute; 100/day`. At most 1024 bytes. [`Display`](fmt::Display) writes the canonical
+/// form, which parses back to the same policy. The feature `serde` reads and writes policies in
+/// configuration files, also as tables.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Policy {
     quotas: Vec<(Name, Quota)>,
@@ -37,8 +53,8 @@ impl Policy {
     ///
     /// # Errors
     ///
-    /// When there is no quota or more than 8, when two have the same name, or when a name is not 1 to 31
-    /// letters, digits, `-`, `_` or `.`, starting with a letter.
+    /// When there is no quota or more than 8, when two have the same name, or when a name is not
+    /// [one](Self#names).
     pub fn new<N: AsRef<str>>(quotas: impl IntoIterator<Item = (N, Quota)>) -> Result<Self, PolicyError> {
         let mut policy = Self { quotas: Vec::new() };
         for (name, quota) in quotas {

@@ -39,6 +39,47 @@ pub(crate) const WINDOW_AMOUNT_MAX: u64 = 1 << 40;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
+/// # What clients will see
+///
+/// Somebody asks once a second for two minutes. The table has the seconds in which requests pass,
+/// from the first request on. All others are denied (429 over HTTP), and the first denial says how
+/// long to wait:
+///
+/// | quota | passes at second | first `Retry-After` |
+/// |---|---|---|
+/// | `3/minute` | 0, 1, 2, 20, 40, 60, 80, 100, 120 | 17 |
+/// | `3/minute burst 1` | 0, 20, 40, 60, 80, 100, 120 | 19 |
+/// | `3/minute burst 6` | 0, 1, 2, 3, 4, 5, 20, 40, 60, 80, 100, 120 | 14 |
+/// | `3/minute fixed` | 0, 1, 2, 60, 61, 62, 120 | 57 |
+/// | `3/minute sliding` | 0, 1, 2, 80, 100, 120 | 77 |
+///
+/// A bucket lets its burst pass and then evens out: after the first 3 there is one each 20 s, not 3
+/// each minute. So the first minute may see twice the amount. A fixed window gives everything back
+/// at once. A sliding window rounds against the client, and gives back as late as 77 s after the
+/// denial. To see what a quota of yours does:
+///
+/// ```
+/// use std::time::Duration;
+/// use tollgate::{Clock, Quota, RateLimiter};
+///
+/// fn passes(quota: &str, seconds: u64) -> Vec<u64> {
+///     let quota: Quota = quota.parse().expect("a quota");
+///     let clock = Clock::manual();
+///     let limiter = RateLimiter::builder(quota).clock(clock.clone()).build();
+///     let mut passes = Vec::new();
+///     for second in 0..seconds {
+///         if limiter.check("somebody").is_ok() {
+///             passes.push(second);
+///         }
+///         clock.advance(Duration::from_secs(1));
+///     }
+///     passes
+/// }
+/// assert_eq!(passes("3/minute", 60), [0, 1, 2, 20, 40]);
+/// assert_eq!(passes("3/minute burst 1", 60), [0, 20, 40]);
+/// assert_eq!(passes("3/minute fixed", 63), [0, 1, 2, 60, 61, 62]);
+/// ```
+///
 /// # Numbers of the program, and numbers from elsewhere
 ///
 /// [`per_second`](Self::per_second) and its kind, [`burst`](Self::burst) and the windows are for
@@ -66,11 +107,13 @@ pub(crate) const WINDOW_AMOUNT_MAX: u64 = 1 << 40;
 ///
 /// `AMOUNT / [MULTIPLE] UNIT [burst N] [fixed | fixed aligned | sliding]`, in any case, with `per`
 /// or `/` between the amount and the period: `28/second`, `2PER1HOUR`, `5 per 10 minutes burst 7`,
-/// `100/day fixed aligned`. Units: `ms`, `s`, `sec`, `second`, `m`, `min`, `minute`, `h`, `hr`, `hour`,
+/// `100/day fixed aligned`. Units: `ns`, `us`, `ms`, `s`, `sec`, `second`, `m`, `min`, `minute`, `h`, `hr`, `hour`,
 /// `d`, `day`, `w`, `week`, `month` (30 days), `year` (365 days), and their plurals. This is the grammar
 /// of Python's `limits`, and a little more; there a year is 360 days (twelve months of 30), here it is
 /// what people mean by it. [`Display`](fmt::Display) writes the canonical form, which parses back to
-/// the same quota.
+/// the same quota. Numbers are whole and without marks between digits: write `1/2 seconds` for half a
+/// request per second, and `1000/hour`. The feature `serde` reads and writes quotas in configuration
+/// files.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Quota {
     amount: u64,
@@ -97,9 +140,9 @@ pub enum Algorithm {
     /// last period (the counter that Cloudflare and Python's `limits` use).
     ///
     /// Exact when the previous window's requests were spread evenly. Requests bunched at its end age too
-    /// early, so the bound in *any* window of one period is 2·amount − 1; see
-    /// `tests/limiter/laws.rs` for the history that comes close to it. To keep that bound the previous window's share is rounded
-    /// up, so a client that asks all the time gets about amount − 1 per period, and half of an amount of 1 or 2.
+    /// early, so the bound in *any* window of one period is 2·amount − 1; see `tests/limiter/laws.rs` for
+    /// the history that comes close to it. To keep that bound the previous window's share is rounded up,
+    /// so a client that asks all the time gets about amount − 1 per period, and half of an amount of 1 or 2.
     SlidingWindow,
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use tollgate::{Algorithm, Policy, PolicyErrorKind, Quota};
+use tollgate::{Algorithm, Clock, Policy, PolicyErrorKind, Quota, RateLimiter};
 
 const SECOND: u64 = 1_000_000_000;
 const MINUTE: u64 = 60 * SECOND;
@@ -844,4 +844,39 @@ fn what_an_error_says_to_write_can_be_written() {
     check("1_000/hour", quota(1000, HOUR));
     check("1_0/hour", quota(10, HOUR));
     check("12,345,678 / 2 days", quota(12_345_678, 2 * DAY));
+}
+
+/// The table in the documentation of `Quota`, and the times in that of `Policy`.
+#[test]
+fn what_clients_are_said_to_see_is_what_they_see() {
+    let asked = |policy: &str, seconds: u64| {
+        let clock = Clock::manual();
+        let policy: Policy = policy.parse().unwrap();
+        let limiter = RateLimiter::builder(policy).capacity(64).clock(clock.clone()).build();
+        let (mut passed, mut first_wait) = (Vec::new(), None);
+        for second in 0..seconds {
+            match limiter.check("somebody") {
+                Ok(_) => passed.push(second),
+                Err(denied) => {
+                    first_wait.get_or_insert(denied.retry_after_secs());
+                }
+            }
+            clock.advance(Duration::from_secs(1));
+        }
+        (passed, first_wait.flatten())
+    };
+    let check =
+        |quota: &str, passed: &[u64], wait| assert_eq!(asked(quota, 121), (passed.to_vec(), Some(wait)), "{quota}");
+    check("3/minute", &[0, 1, 2, 20, 40, 60, 80, 100, 120], 17);
+    check("3/minute burst 1", &[0, 20, 40, 60, 80, 100, 120], 19);
+    check("3/minute burst 6", &[0, 1, 2, 3, 4, 5, 20, 40, 60, 80, 100, 120], 14);
+    check("3/minute fixed", &[0, 1, 2, 60, 61, 62, 120], 57);
+    check("3/minute sliding", &[0, 1, 2, 80, 100, 120], 77);
+
+    let (passed, wait) = asked("5/minute; 100/day", 6 * 3600);
+    assert_eq!((&passed[..7], wait), (&[0, 1, 2, 3, 4, 12, 24][..], Some(7)));
+    // The day's amount has refilled by one meanwhile.
+    assert_eq!((passed[100], passed[100] / 60), (1152, 19));
+    let paces: Vec<u64> = passed[102..].windows(2).map(|two| two[1] - two[0]).collect();
+    assert!(paces.iter().all(|pace| *pace == 864), "{paces:?}");
 }
