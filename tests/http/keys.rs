@@ -1109,6 +1109,26 @@ mod routes {
         assert_eq!(passed(site(), &|n| Request::get("/").header("host", format!("Example.COM:{n}"))), 5);
     }
 
+    /// What the documentation says of the keys that axum's router knows.
+    #[test]
+    fn a_direct_call_finds_what_a_route_counted() {
+        let limiter = RateLimiter::builder(Quota::per_hour(9)).clock(Clock::manual()).build();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let send = |app: Router, path: &str| {
+            let request = Request::get(path).body(Body::empty()).unwrap();
+            runtime.block_on(app.oneshot(request)).unwrap().status().as_u16()
+        };
+        let sharing = || RateLimitLayer::sharing(&limiter);
+        assert_eq!(send(routes().layer(sharing().key(RouteKey)), "/users/7"), 200);
+        assert_eq!(send(routes().layer(sharing().key(MethodRouteKey)), "/users/7"), 200);
+        assert_eq!(send(routes().layer(sharing().key(PathParam::new("id"))), "/users/%37"), 200);
+        assert_eq!(send(routes().layer(sharing().key(RouteKey)), "/nothing"), 404);
+        assert_eq!(limiter.peek("/users/{id}").remaining(), 8);
+        assert_eq!(limiter.peek(&("GET", "/users/{id}")).remaining(), 8);
+        assert_eq!(limiter.peek("7").remaining(), 8);
+        assert_eq!(limiter.peek("").remaining(), 8);
+    }
+
     /// The key, the layer and the router together: a client that varies all it can has one limit for each route.
     #[test]
     fn a_route_cannot_be_dodged() {

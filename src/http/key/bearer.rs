@@ -37,7 +37,7 @@ use super::{KeyExtractor, SEVERAL};
 /// | a token with white space, a comma, a semicolon, a quote, or bytes that are not ASCII inside | the same |
 ///
 /// Programs differ in what they take of the last two, so taking any would let a client rotate what the program does not
-/// look at.
+/// look at. A direct call finds a token by its string, without the scheme.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BearerToken;
 

@@ -37,7 +37,7 @@ const IPV6_PREFIX: u8 = 64;
 /// # Ok::<(), tollgate::http::ExtractorError>(())
 /// ```
 ///
-/// The key is an [`IpAddr`]. Every spelling of an address is one key: an IPv4-mapped `::ffff:192.0.2.7` is `192.0.2.7`, and
+/// The key is an [`IpAddr`], see [`key_of`](Self::key_of). Every spelling of an address is one key: an IPv4-mapped `::ffff:192.0.2.7` is `192.0.2.7`, and
 /// zones (`fe80::1%eth0`) are left out. Since one IPv6 client has a whole network to send from, IPv6 clients count by their
 /// /64, or by [another prefix](Self::ipv6_prefix). IPv4 clients count by their full address.
 ///

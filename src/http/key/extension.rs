@@ -36,7 +36,7 @@ use crate::key::Key;
 /// # let _ = app;
 /// ```
 ///
-/// The closure gives an owned [`Key`]; for a text, keep it in an `Arc<str>` and clone that.
+/// What the closure gives is the key: an owned [`Key`]. For a text, keep it in an `Arc<str>` and clone that.
 ///
 /// # The order of layers
 ///

@@ -148,7 +148,7 @@ where
     }
 }
 
-/// One limit for all requests together.
+/// One limit for all requests together. Its key is `()`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct GlobalKey;
 

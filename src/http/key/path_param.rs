@@ -29,6 +29,7 @@ use super::route::NO_ROUTER;
 ///
 /// Takes the name without braces, also of a wildcard (`{*rest}`). Works inside of [`nest`](axum::Router::nest), for the
 /// parameters of the outer path as well. Values count percent-decoded, as axum gives them to handlers: `/users/%37` is `7`.
+/// A direct call finds this value by its string, `limiter.peek("7")`; see [`Decoded`].
 ///
 /// A request that no route matches (the fallback) has no parameters, which is [`NoKey::Absent`]. A route without a parameter of
 /// this name is [`NoKey::Misconfigured`], and so is a layer around the router, where no route is known yet, and a path that

@@ -29,8 +29,8 @@ const UNMATCHED: &str = "";
 /// ```
 ///
 /// A client cannot get a new key by another spelling of a path: doubled slashes, another case or a slash at the end either
-/// lead to the same route or to none, and all requests that no route matches (the fallback) share one key. Two routes that
-/// differ by a slash at the end alone are one key.
+/// lead to the same route or to none, and all requests that no route matches (the fallback) share one key, the empty string.
+/// Two routes that differ by a slash at the end alone are one key, the one without it.
 ///
 /// The layer must be on the router or on a route; around the router, no route is known yet, and the extractor answers
 /// [`NoKey::Misconfigured`]. What is nested as a [service](axum::Router::nest_service) is not matched yet either when the
@@ -57,7 +57,7 @@ impl KeyExtractor for RouteKey {
     }
 }
 
-/// Counts by method and route; see [`RouteKey`].
+/// Counts by method and route; see [`RouteKey`]. Its key is a pair, as `("GET", "/users/{id}")`.
 ///
 /// `HEAD` counts as `GET`, which answers it. Methods other than those of RFC 9110 and `PATCH` share one key, so that a client
 /// cannot invent new ones. Headers that would override the method, such as `X-HTTP-Method-Override`, have no influence.
