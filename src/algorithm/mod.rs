@@ -56,6 +56,15 @@ impl Counter {
         each!(self, counter => counter.decide(word, now, cost))
     }
 
+    /// Whether what passes at one time passes at all later times too, as long as the word stays. It does not where a sliding
+    /// window keeps its previous count rounded up: as the next window begins, the account may grow by the rounding.
+    pub(crate) fn only_gains_room(&self) -> bool {
+        match self {
+            Self::TokenBucket(_) | Self::FixedWindow(_) => true,
+            Self::SlidingWindow(window) => window.is_exact(),
+        }
+    }
+
     /// How much would pass at `now`.
     #[inline]
     pub(crate) fn remaining(&self, word: u64, now: u64) -> u64 {

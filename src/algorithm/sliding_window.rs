@@ -59,6 +59,11 @@ impl SlidingWindow {
         Self { amount, largest, period_nanos, count_bits, previous_bits, dropped_bits, horizon: horizon as u64 }
     }
 
+    /// Whether the previous count is kept whole.
+    pub(crate) fn is_exact(&self) -> bool {
+        self.dropped_bits == 0
+    }
+
     /// A count as it is remembered once its window is over: rounded up to what `previous_bits` can say.
     #[inline]
     fn remembered(&self, count: u64) -> u64 {

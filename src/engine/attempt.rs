@@ -270,7 +270,34 @@ impl Attempt<'_> {
                 }
             }
         }
-        denied.map_or(Ok(after), Err)
+        denied.map_or(Ok(after), |denied| Err(self.all_at_once(denied, words)))
+    }
+
+    /// A denial by the quota that waits longest, with the wait until all of them have room at one time. That is the same
+    /// but where another may by then have less room than now.
+    fn all_at_once(&self, denied: Denied, words: &Words) -> Denied {
+        let Some(mut wait) = denied.retry_after_nanos else { return denied };
+        if self.quotas.len() == 1 || self.quotas.iter().all(|quota| quota.counter.only_gains_room()) {
+            return denied;
+        }
+        // Every quota said the earliest time at which it has room. At the latest of these, some may have none, and say the next: so
+        // no time at which all have room is passed over, and each has at most two such times more, in this window and the next.
+        let later = |wait: u64| {
+            let verdicts = self
+                .quotas
+                .iter()
+                .zip(words)
+                .map(|(quota, word)| quota.counter.decide(*word, self.now.saturating_add(wait), self.cost));
+            verdicts
+                .filter_map(|verdict| {
+                    if let Verdict::Wait(until) = verdict { Some(until.saturating_sub(self.now)) } else { None }
+                })
+                .max()
+        };
+        while let Some(longer) = later(wait).filter(|&longer| longer > wait) {
+            wait = longer;
+        }
+        Denied { retry_after_nanos: Some(wait), ..denied }
     }
 
     /// The quota that has least left.

@@ -315,6 +315,44 @@ proptest! {
     }
 }
 
+/// Fast sliding windows keep the last count in few bits, rounded up, so with a new window there may for a moment be less room than
+/// at the end of the old one. The wait was the longest that any quota asked for by itself. If that led another quota into such a
+/// moment, the client came back too early, by up to 289 µs.
+#[test]
+fn law_2_fast_sliding_windows_wait_for_each_other() {
+    // A generator of a fixed seed (Marsaglia 2003, "Xorshift RNGs"): the moments are rare, and so always the same.
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut random = move |below: u64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % below
+    };
+    for round in 0..20_000 {
+        let mut quota = |amounts: std::ops::Range<u64>| {
+            let amount = amounts.start + random(amounts.end - amounts.start);
+            // Up to 10^9 per second, in periods of some milliseconds to some seconds.
+            let period = amount * (1 + random(10)) + random(1000);
+            quota(amount, period, Algorithm::SlidingWindow)
+        };
+        let quotas = [quota(5_000_000..500_000_000), quota(5_000_000..500_000_000)];
+        let policy = Policy::new(["a", "b"].into_iter().zip(quotas.clone())).unwrap();
+        let bench = Bench::new(&policy);
+        for _ in 0..20 {
+            let (which, part) = (random(2) as usize, 1 + random(8));
+            bench.advance(random(nanos(quotas[which].period())));
+            let cost = 1 + random(quotas[0].limit().min(quotas[1].limit()) / part);
+            let Err(denied) = bench.ask(cost) else { continue };
+            let wait = wait(&denied).expect("below both limits");
+            bench.advance(wait - 1);
+            assert!(bench.ask(cost).is_err(), "{policy}, round {round}: a nanosecond early");
+            bench.advance(1);
+            let again = bench.ask(cost);
+            assert!(again.is_ok(), "{policy}, round {round}: {wait} ns were not enough: {again:?}");
+        }
+    }
+}
+
 #[test]
 fn law_2_retry_after_is_when_all_quotas_of_a_policy_pass() {
     let bench = Bench::parse("slow: 1/minute burst 3; fast: 1/second");
