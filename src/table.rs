@@ -253,6 +253,12 @@ impl Table {
         &self.stripes[(key.bits() >> 16) as usize % STRIPES].0
     }
 
+    /// Holds up whoever takes a lock.
+    #[cfg(all(test, not(tollgate_loom)))]
+    pub(crate) fn lock_all(&self) -> Vec<impl Drop + '_> {
+        self.stripes.iter().map(|stripe| stripe.0.lock()).collect()
+    }
+
     /// Finds a key, or a place for it, under its stripe's lock. The place begins with words of 0, or, where newcomers
     /// share, with the stripe's shared words.
     #[cold]

@@ -42,6 +42,13 @@ impl Attempt<'_> {
     /// Checks a key that was not found: it is new, or has just lost its place, or stands under other rules.
     #[cold]
     fn check_new<R: Receipt>(&self) -> Option<Result<R, Denied>> {
+        // What not even a key never seen is granted asks for no place, and so for no lock: else whoever asks for too much, by many
+        // keys or one, would stand in the way of others' first checks.
+        if self.decide(&Words::default()).is_err() {
+            if let Err(denied) = self.decide(&self.words_now()?) {
+                return Some(Err(denied));
+            }
+        }
         loop {
             match self.engine.table.insert(self.owner, self) {
                 Err(denied) => return Some(Err(denied)),
@@ -282,18 +289,15 @@ impl Attempt<'_> {
         }
         // Every quota said the earliest time at which it has room. At the latest of these, some may have none, and say the next: so
         // no time at which all have room is passed over, and each has at most two such times more, in this window and the next.
-        let later = |wait: u64| {
-            let verdicts = self
-                .quotas
-                .iter()
-                .zip(words)
-                .map(|(quota, word)| quota.counter.decide(*word, self.now.saturating_add(wait), self.cost));
-            verdicts
-                .filter_map(|verdict| {
-                    if let Verdict::Wait(until) = verdict { Some(until.saturating_sub(self.now)) } else { None }
-                })
-                .max()
+        let until = |quota: &Prepared, word: u64, wait: u64| match quota.counter.decide(
+            word,
+            self.now.saturating_add(wait),
+            self.cost,
+        ) {
+            Verdict::Wait(until) => Some(until.saturating_sub(self.now)),
+            Verdict::Allow(_) | Verdict::Never => None,
         };
+        let later = |wait| self.quotas.iter().zip(words).filter_map(|(quota, word)| until(quota, *word, wait)).max();
         while let Some(longer) = later(wait).filter(|&longer| longer > wait) {
             wait = longer;
         }
@@ -354,5 +358,49 @@ impl Receipt for Permit {
 impl Receipt for Charge {
     fn of(attempt: &Attempt<'_>, permit: Permit, after: &Words) -> Self {
         Charge { permit, version: attempt.version, words: *after }
+    }
+}
+
+#[cfg(all(test, not(tollgate_loom)))]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::super::Names;
+    use super::*;
+    use crate::clock::Clock;
+    use crate::policy::Policy;
+    use crate::queue::Bounds;
+    use crate::table::WhenFull;
+
+    /// What a key never seen is told while all of the table is locked.
+    fn check_locked_out(policy: &str, cost: u64, when_full: WhenFull) {
+        let policy: Policy = policy.parse().unwrap();
+        let names = Names::new(None, Vec::new());
+        let engine = Engine::new(vec![policy], 100, when_full, Clock::manual(), Bounds::default(), names);
+        let locks = engine.table.lock_all();
+        let (answers, answer) = mpsc::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let key = engine.fingerprint("key");
+                answers.send((engine.check(key, 0, cost).is_err(), engine.charge(key, 0, cost).is_err()))
+            });
+            // Only a test that fails waits so long.
+            let answer = answer.recv_timeout(Duration::from_secs(10));
+            drop(locks);
+            assert_eq!(answer, Ok((true, true)));
+        });
+        assert_eq!(engine.table.counts().occupied, 0);
+    }
+
+    #[test]
+    fn a_new_key_that_asks_for_too_much_is_denied_without_a_lock() {
+        for when_full in [WhenFull::EvictLeastIndebted, WhenFull::Share] {
+            for policy in ["5/second", "5/second fixed", "5/second sliding", "9/second; 5/day"] {
+                check_locked_out(policy, 6, when_full);
+            }
+            check_locked_out("0/second", 1, when_full);
+            check_locked_out("7/second; 0/day fixed", 1, when_full);
+        }
     }
 }

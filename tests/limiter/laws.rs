@@ -336,7 +336,7 @@ fn law_2_fast_sliding_windows_wait_for_each_other() {
             quota(amount, period, Algorithm::SlidingWindow)
         };
         let quotas = [quota(5_000_000..500_000_000), quota(5_000_000..500_000_000)];
-        let policy = Policy::new(["a", "b"].into_iter().zip(quotas.clone())).unwrap();
+        let policy = Policy::new(["a", "b"].into_iter().zip(quotas)).unwrap();
         let bench = Bench::new(&policy);
         for _ in 0..20 {
             let (which, part) = (random(2) as usize, 1 + random(8));
