@@ -19,14 +19,14 @@ const CLIENT: &str = "203.0.113.9";
 /// `X-Forwarded-For`, a line of the header for each line.
 pub(crate) fn x_forwarded_for(data: &[u8]) {
     let key = ClientIp::behind(["10.0.0.0/8"]).unwrap().ipv6_prefix(128).unwrap();
-    forwarding(&XFF, &key.into(), data, &[CLIENT, "203.0.113.9:80, 10.0.0.2", "\"::ffff:203.0.113.9\",10.0.0.3"]);
+    forwarding(&XFF, &key, data, &[CLIENT, "203.0.113.9:80, 10.0.0.2", "\"::ffff:203.0.113.9\",10.0.0.3"]);
 }
 
 /// `Forwarded`, a line of the header for each line.
 pub(crate) fn forwarded(data: &[u8]) {
     let key = ClientIp::behind(["10.0.0.0/8"]).unwrap().ipv6_prefix(128).unwrap().forwarded().unwrap();
     let honest = ["for=203.0.113.9", "for=\"203.0.113.9:80\";host=\"a\\\",b\", for=10.0.0.2", "by=_x; FOR=203.0.113.9"];
-    forwarding(&FORWARDED, &key.into(), data, &honest);
+    forwarding(&FORWARDED, &key, data, &honest);
 }
 
 fn forwarding(name: &HeaderName, key: &ClientIp, data: &[u8], honest: &[&str]) {

@@ -503,7 +503,7 @@ fn disguises() -> Vec<Parts> {
     all
 }
 
-/// Law 8, for each extractor: whatever a client varies, it has one key.
+/// Law 8, for each extractor: whatever a client varies, it has one key. (Those that need axum's router have theirs below.)
 #[test]
 fn a_client_has_one_key_however_it_is_dressed() {
     #[track_caller]
