@@ -43,8 +43,8 @@
 //!
 //! # Features
 //!
-//! `axum` (default) includes `tower`, the layer, and understands axum's types; `tokio` adds waiting. Without default
-//! features this crate is the bare limiter. A feature adds API and never changes what the rest does.
+//! `axum` (default) includes `tower`, the layer, and understands axum's types; `tokio` adds waiting, and `serde`
+//! limits in configuration files. Without default features this crate is the bare limiter. A feature adds API and never changes what the rest does.
 
 mod algorithm;
 #[cfg(feature = "tower")]
@@ -66,6 +66,8 @@ mod queue;
 mod quota;
 mod reservation;
 mod rules;
+#[cfg(feature = "serde")]
+mod serde;
 mod table;
 mod throttle;
 #[cfg(feature = "tokio")]

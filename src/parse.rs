@@ -94,6 +94,30 @@ impl FromStr for Policy {
     }
 }
 
+/// A period alone: `minute`, `10 minutes`.
+#[cfg(feature = "serde")]
+pub(crate) fn duration(input: &str) -> Result<Duration, ParseError> {
+    let mut reader = Reader::of("period", input)?;
+    let period = reader.period()?;
+    match reader.next() {
+        Token { kind: Kind::End, .. } => Ok(period),
+        token => Err(reader.error(token, "expected the end, as in \"minute\" or \"10 minutes\"")),
+    }
+}
+
+/// The algorithm that is called so, in any case and with any mark between its words. The error says which there are.
+#[cfg(feature = "serde")]
+pub(crate) fn algorithm_called(text: &str) -> Result<Algorithm, String> {
+    const DEFAULT: (&str, Algorithm) = ("token bucket", Algorithm::TokenBucket);
+    let called = text.replace(['_', '-'], " ");
+    let known = || [DEFAULT].into_iter().chain(ALGORITHMS);
+    let found = known().find(|(words, _)| called.eq_ignore_ascii_case(words));
+    found.map(|(_, algorithm)| algorithm).ok_or_else(|| {
+        let words: Vec<_> = known().map(|(words, _)| words).collect();
+        format!("it is one of \"{}\"{}", words.join("\", \""), perhaps(&called, words.iter().copied()))
+    })
+}
+
 impl fmt::Display for Quota {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.amount_and_period())?;
@@ -147,6 +171,7 @@ fn plural(unit: &str) -> &'static str {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParseError {
+    what: &'static str,
     input: String,
     at: usize,
     near: String,
@@ -162,8 +187,8 @@ impl ParseError {
 
 impl fmt::Display for ParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { input, at, near, problem } = self;
-        write!(f, "invalid limit {input:?}: ")?;
+        let Self { what, input, at, near, problem } = self;
+        write!(f, "invalid {what} {input:?}: ")?;
         match near.as_str() {
             "" => write!(f, "at the end (byte {at}): {problem}"),
             near => write!(f, "at byte {at}, near {near:?}: {problem}"),
@@ -178,6 +203,8 @@ impl std::error::Error for ParseError {}
 struct Reader<'a> {
     input: &'a str,
     at: usize,
+    /// What it is to be.
+    what: &'static str,
 }
 
 #[derive(Clone, Copy)]
@@ -204,11 +231,15 @@ impl Token<'_> {
 
 impl<'a> Reader<'a> {
     fn new(input: &'a str) -> Result<Self, ParseError> {
-        let reader = Self { input, at: 0 };
+        Self::of("limit", input)
+    }
+
+    fn of(what: &'static str, input: &'a str) -> Result<Self, ParseError> {
+        let reader = Self { input, at: 0, what };
         if input.len() > INPUT_MAX {
             let at = (0..=INPUT_MAX).rev().find(|&at| input.is_char_boundary(at)).unwrap_or_default();
             let token = Token { kind: Kind::Other, text: &input[at..], at };
-            return Err(reader.error(token, format!("a limit has at most {INPUT_MAX} bytes")));
+            return Err(reader.error(token, format!("a {what} has at most {INPUT_MAX} bytes")));
         }
         Ok(reader)
     }
@@ -309,7 +340,7 @@ impl<'a> Reader<'a> {
         let written = Written::at(self.input, token.at, &['.', ',', '_', '\'']);
         if let Some(written) = written {
             // What the rest of the quota says, if it can be read.
-            let mut rest = Self { input: self.input, at: token.at + written.text.len() };
+            let mut rest = Self { at: token.at + written.text.len(), ..*self };
             let slash = rest.next();
             let is_quota = slash.kind == Kind::Mark(b'/') || slash.text.eq_ignore_ascii_case("per");
             let period = if is_quota { rest.period().ok() } else { None };
@@ -357,7 +388,7 @@ impl<'a> Reader<'a> {
     fn period(&mut self) -> Result<Duration, ParseError> {
         let start = self.peek();
         if let Some(written) = Written::at(self.input, start.at, &['.', ',', '_', '\'']) {
-            let mut rest = Self { input: self.input, at: start.at + written.text.len() };
+            let mut rest = Self { at: start.at + written.text.len(), ..*self };
             return Err(
                 self.error(Token { text: written.text, ..start }, written.instead_of_multiple(unit(rest.next().text)))
             );
@@ -442,7 +473,13 @@ impl<'a> Reader<'a> {
             }
             _ => token.text,
         };
-        ParseError { input: shown(self.input), at: token.at, near: shown(near), problem: problem.into() }
+        ParseError {
+            what: self.what,
+            input: shown(self.input),
+            at: token.at,
+            near: shown(near),
+            problem: problem.into(),
+        }
     }
 }
 

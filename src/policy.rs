@@ -76,6 +76,16 @@ impl Policy {
             Some(name) => Name::given(name).ok_or_else(|| PolicyError::about(PolicyErrorKind::BadName, name))?,
             None => default_name(&quota),
         };
+        self.push_named(name, quota)
+    }
+
+    /// Adds the quotas of another policy, by the names that they have there.
+    #[cfg(feature = "serde")]
+    pub(crate) fn append(&mut self, other: &Self) -> Result<(), PolicyError> {
+        other.quotas.iter().try_for_each(|&(name, quota)| self.push_named(name, quota))
+    }
+
+    fn push_named(&mut self, name: Name, quota: Quota) -> Result<(), PolicyError> {
         if self.quotas.len() == QUOTAS_MAX {
             return Err(PolicyError::new(PolicyErrorKind::TooManyQuotas));
         }

@@ -21,6 +21,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("quota", &["algorithm", "error"]),
     ("policy", &["quota", "name", "error"]),
     ("parse", &["policy", "quota", "error"]),
+    ("serde", &["parse", "policy", "quota", "error"]),
     ("plan", &["policy"]),
     ("rules", &["policy", "quota", "name", "algorithm", "decision", "fingerprint"]),
     ("engine", &["rules", "table", "clock", "queue", "policy", "algorithm", "decision", "fingerprint", "throttle"]),

@@ -4,6 +4,7 @@
 
 mod axum_server;
 mod client;
+mod config;
 mod examples;
 mod metrics;
 mod structured_fields;

@@ -1,6 +1,8 @@
 //! The limiter by itself: what it promises, with time set by hand. Runs without any feature.
 
 mod compiler_messages;
+#[cfg(feature = "serde")]
+mod config;
 mod key_text;
 mod laws;
 mod live_change;
