@@ -128,3 +128,19 @@ pub(crate) fn limit_string(data: &[u8]) {
         Err(error) => points_into(&text, &error),
     }
 }
+
+/// Policies in configuration files, as JSON.
+#[cfg(feature = "serde")]
+pub(crate) fn limit_table(data: &[u8]) {
+    match serde_json::from_slice::<Policy>(data) {
+        Ok(policy) => {
+            let text = serde_json::to_string(&policy).expect("a policy can be written");
+            let again: Policy = serde_json::from_str(&text).expect("what is written is read");
+            assert_eq!(again, policy, "{text}");
+        }
+        Err(error) => assert!(error.to_string().len() < 1500, "{error}"),
+    }
+    if let Ok(quota) = serde_json::from_slice::<Quota>(data) {
+        assert_eq!(serde_json::from_slice::<Policy>(data).expect("a quota is a policy"), quota.into());
+    }
+}

@@ -64,6 +64,37 @@ fn limit_string() {
     run("limit_string", targets::limit_string, &words);
 }
 
+#[cfg(feature = "serde")]
+#[test]
+fn limit_table() {
+    let words = [
+        "{",
+        "}",
+        "[",
+        "]",
+        ":",
+        ",",
+        "\"amount\"",
+        "\"per\"",
+        "\"burst\"",
+        "\"algorithm\"",
+        "\"name\"",
+        "\"minute\"",
+        "\"5/s\"",
+        "\"sliding\"",
+        "5",
+        "-1",
+        "0.5",
+        "1e9",
+        "null",
+        "true",
+        "\"a\"",
+        "\\u0000",
+        " ",
+    ];
+    run("limit_table", targets::limit_table, &words);
+}
+
 fn run(name: &str, target: fn(&[u8]), words: &[&str]) {
     let seeds = corpus(name, words);
     for seed in &seeds {
