@@ -10,11 +10,11 @@
 
 use std::hash::Hash;
 use std::hint::black_box;
-use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use tollgate::{Clock, Quota, RateLimiter};
+use tollgate_benches::random::{Random, Zipf, mix, v4};
 
 /// Keys are drawn ahead of the time that is measured, and used in turn.
 const DRAWN: usize = 1 << 20;
@@ -49,12 +49,11 @@ fn hot(c: &mut Criterion) {
 
 fn keys(c: &mut Criterion) {
     let uniform = |count| move |random: &mut Random| random.below(count);
-    let address = |n: u64| IpAddr::V4(Ipv4Addr::from((n as u32).wrapping_mul(0x9e37_79b1)));
     let mut zipf = Zipf::new(10_000);
     some(c, "zipf, u64", 10_000, |random| zipf.draw(random), mix);
     for count in [1_000_000, 10_000_000] {
         some(c, "uniform, u64", count, uniform(count), mix);
-        some(c, "uniform, IpAddr", count, uniform(count), address);
+        some(c, "uniform, IpAddr", count, uniform(count), v4);
     }
 }
 
@@ -89,49 +88,6 @@ fn some<K: Hash>(
 /// One that no run can empty and that is never full again, and one that denies all but a key's first.
 fn quotas() -> [(&'static str, Quota); 2] {
     [("allowed", Quota::per_second(1_000_000).burst(1_000_000_000_000)), ("denied", Quota::per_hour(1))]
-}
-
-/// SplitMix64 (Steele, Lea and Flood 2014).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        mix(self.0)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        ((u128::from(self.next()) * u128::from(limit)) >> 64) as u64
-    }
-}
-
-/// A bijection, so that different numbers give different keys.
-fn mix(n: u64) -> u64 {
-    let n = (n ^ (n >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let n = (n ^ (n >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    n ^ (n >> 31)
-}
-
-/// The k-th key comes in proportion to 1/k: few clients make most of the requests.
-struct Zipf {
-    cumulative: Vec<f64>,
-}
-
-impl Zipf {
-    fn new(count: u64) -> Self {
-        let mut sum = 0.0;
-        let cumulative = (1..=count).map(|k| {
-            sum += 1.0 / k as f64;
-            sum
-        });
-        Self { cumulative: cumulative.collect() }
-    }
-
-    fn draw(&mut self, random: &mut Random) -> u64 {
-        let total = self.cumulative.last().expect("there are keys");
-        let point = random.next() as f64 / u64::MAX as f64 * total;
-        self.cumulative.partition_point(|&sum| sum < point).min(self.cumulative.len() - 1) as u64
-    }
 }
 
 criterion_group!(benches, clock, hot, keys);

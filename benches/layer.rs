@@ -12,33 +12,14 @@
 use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::hint::black_box;
-use std::pin::pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use http::{Method, Request, Response};
 use tollgate::http::{AnyBody, Counters, GlobalKey, Headers, Rollout};
 use tollgate::{Quota, RateLimit, RateLimitLayer, RateLimiter};
+use tollgate_benches::service::{Hello, answer};
 use tower::{Layer, Service};
-
-/// Answers at once, with an empty body.
-#[derive(Clone, Copy)]
-struct Hello;
-
-impl Service<Request<()>> for Hello {
-    type Response = Response<()>;
-    type Error = Infallible;
-    type Future = Ready<Result<Response<()>, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<()>) -> Self::Future {
-        black_box(request);
-        ready(Ok(Response::new(())))
-    }
-}
 
 /// A limiter in front of a service, as somebody would write it who needs nothing else.
 #[derive(Clone)]
@@ -50,7 +31,7 @@ impl Service<Request<()>> for ByHand {
     type Future = Ready<Result<Response<()>, Infallible>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.1.poll_ready(cx)
+        <Hello as Service<Request<()>>>::poll_ready(&mut self.1, cx)
     }
 
     fn call(&mut self, request: Request<()>) -> Self::Future {
@@ -62,13 +43,11 @@ impl Service<Request<()>> for ByHand {
 }
 
 /// Makes one request and drops the answer.
-fn ask<S: Service<Request<()>, Error = Infallible>>(service: &mut S) {
-    let mut cx = Context::from_waker(Waker::noop());
-    assert!(service.poll_ready(&mut cx).is_ready());
-    let Poll::Ready(response) = pin!(service.call(Request::new(()))).poll(&mut cx) else {
-        unreachable!("the service answers at once")
-    };
-    let _ = black_box(response);
+fn ask<S, B>(service: &mut S)
+where
+    S: Service<Request<()>, Response = Response<B>, Error = Infallible>,
+{
+    black_box(answer(service, Request::new(())));
 }
 
 /// Never reached in a bench.

@@ -1,18 +1,17 @@
 //! One key hammered from several threads: what each thread pays per check.
 
 use std::hint::black_box;
-use std::sync::Barrier;
-use std::time::Instant;
 
 use governor::clock::DefaultClock;
 use tollgate::RateLimiter;
+use tollgate_benches::threads::together;
 
 use crate::limiters::{Governor, Work};
 use crate::measure::{alternate, at_least, at_most, title};
 
-/// Short, so that most rounds fall between two interruptions.
-const COUNT: usize = 20_000;
-const ROUNDS: usize = 501;
+/// About 10 ms: long beside the start of a thread, and short enough that many rounds fall between two interruptions.
+const COUNT: u64 = 500_000;
+const ROUNDS: usize = 101;
 const KEY: u64 = 42;
 
 pub fn run() {
@@ -47,27 +46,7 @@ fn one(what: &str, work: Work) {
     println!("  governor, 2 threads over 1: {:.2}", 1.0 / governor_two.faster_than(governor_one));
 }
 
-/// Nanoseconds per operation of each of the threads, on average, all running at once.
+/// Nanoseconds per operation of each of the threads while all run.
 fn per_thread<R>(threads: usize, operation: impl Fn() -> R + Sync) -> f64 {
-    let barrier = Barrier::new(threads);
-    let run = || {
-        barrier.wait();
-        for _ in 0..COUNT / 20 {
-            black_box(operation()); // until the others have come, too
-        }
-        let start = Instant::now();
-        for _ in 0..COUNT {
-            black_box(operation());
-        }
-        let nanos = start.elapsed().as_nanos() as f64;
-        for _ in 0..COUNT / 20 {
-            black_box(operation()); // so that the others are not measured alone
-        }
-        nanos
-    };
-    let total: f64 = std::thread::scope(|scope| {
-        let handles: Vec<_> = (0..threads).map(|_| scope.spawn(run)).collect();
-        handles.into_iter().map(|handle| handle.join().expect("no check panics")).sum()
-    });
-    total / (threads * COUNT) as f64
+    together(threads, COUNT, |_, _| operation()).as_nanos() as f64 / COUNT as f64
 }

@@ -4,11 +4,11 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use tollgate::RateLimiter;
+use tollgate_benches::random::{Random, mix};
 
 use crate::limiters::Work;
 use crate::measure::{at_most, title};
 use crate::memory::resident_bytes;
-use crate::random::{Random, mix};
 
 const FLOOD: u64 = 100_000_000;
 const TABLE_BYTES: u64 = 64 << 20;

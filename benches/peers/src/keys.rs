@@ -5,10 +5,10 @@ use std::net::IpAddr;
 
 use governor::clock::DefaultClock;
 use tollgate::{Clock, RateLimiter};
+use tollgate_benches::random::{Random, mix, v4};
 
 use crate::limiters::{Governor, SameClock, Work};
 use crate::measure::{alternate, at_least, time_each, title};
-use crate::random::{Random, mix, v4};
 
 /// Short, so that most rounds fall between two interruptions.
 const LOOKUPS: usize = 20_000;

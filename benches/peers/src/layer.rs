@@ -1,11 +1,8 @@
 //! The Tower layer around a service that does nothing: what it adds to a request, and what a whole 429 costs.
 
 use std::convert::Infallible;
-use std::future::Future;
 use std::hint::black_box;
 use std::net::SocketAddr;
-use std::pin::pin;
-use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
@@ -14,7 +11,8 @@ use axum_governor::extractor::PeerIp;
 use axum_governor::nz;
 use http::{Request, Response, StatusCode};
 use tollgate::{Quota, RateLimitLayer};
-use tower::{Layer, Service, service_fn};
+use tollgate_benches::service::{Hello, answer};
+use tower::{Layer, Service};
 use tower_governor::governor::GovernorConfigBuilder;
 
 use crate::measure::{alternate, at_most, title};
@@ -55,7 +53,7 @@ impl Work {
 fn time(work: Work) {
     let what = work.name();
     title(&format!("the layer around a service that does nothing, {what} ({ROUNDS} rounds of {})", BATCH));
-    let (mut bare, mut ours) = (bare(), tollgate(work));
+    let (mut bare, mut ours) = (Hello, tollgate(work));
     let (mut tower_governor, mut axum_governor) = (tower_governor(work), axum_governor(work));
     settle(&mut ours, work);
     settle(&mut tower_governor, work);
@@ -94,7 +92,7 @@ pub fn count() {
         settle(&mut ours, work);
         settle(&mut tower_governor, work);
         settle(&mut axum_governor, work);
-        let bare = allocations(&mut bare());
+        let bare = allocations(&mut Hello);
         let ours = allocations(&mut ours);
         let [tower_governor, axum_governor] = [allocations(&mut tower_governor), allocations(&mut axum_governor)];
         println!("  bare {bare}, tollgate {ours}, tower_governor {tower_governor}, axum-governor {axum_governor}");
@@ -126,17 +124,12 @@ where
     assert_eq!(answer(service, request()).status(), work.status());
 }
 
-fn bare()
--> impl Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send + 'static {
-    service_fn(|_: Request<Body>| std::future::ready(Ok(Response::new(Body::empty()))))
-}
-
 fn tollgate(work: Work) -> impl Service<Request<Body>, Response = Response<impl http_body::Body>, Error = Infallible> {
     let quota = match work {
         Work::Allowed => Quota::per_second(1_000_000_000),
         Work::Denied => Quota::per_hour(1),
     };
-    RateLimitLayer::new(quota).layer(bare())
+    RateLimitLayer::new(quota).layer(Hello)
 }
 
 fn tower_governor(work: Work) -> impl Service<Request<Body>, Response = Response<Body>, Error = Infallible> {
@@ -146,7 +139,7 @@ fn tower_governor(work: Work) -> impl Service<Request<Body>, Response = Response
     };
     let config =
         GovernorConfigBuilder::default().period(period).burst_size(burst).finish().expect("the quota is valid");
-    tower_governor::GovernorLayer::new(config).layer(bare())
+    tower_governor::GovernorLayer::new(config).layer(Hello)
 }
 
 fn axum_governor(work: Work) -> impl Service<Request<Body>, Response = Response<Body>, Error = Infallible> {
@@ -161,7 +154,7 @@ fn axum_governor(work: Work) -> impl Service<Request<Body>, Response = Response<
         .gc_disable()
         .finish()
         .expect("the configuration is valid");
-    axum_governor::GovernorLayer::new(config).layer(bare())
+    axum_governor::GovernorLayer::new(config).layer(Hello)
 }
 
 /// A request as axum hands it on, with the address that the connection came from.
@@ -169,19 +162,6 @@ fn request() -> Request<Body> {
     let mut request = Request::new(Body::empty());
     request.extensions_mut().insert(ConnectInfo(SocketAddr::from(([192, 0, 2, 7], 40_000))));
     request
-}
-
-#[inline(always)]
-fn answer<S, B>(service: &mut S, request: Request<Body>) -> Response<B>
-where
-    S: Service<Request<Body>, Response = Response<B>, Error = Infallible>,
-{
-    let mut context = Context::from_waker(Waker::noop());
-    let Poll::Ready(Ok(())) = service.poll_ready(&mut context) else { panic!("the service is always ready") };
-    match pin!(service.call(request)).poll(&mut context) {
-        Poll::Ready(Ok(response)) => response,
-        Poll::Pending => panic!("the service answers at once"),
-    }
 }
 
 /// Nanoseconds per request, from the call to the response dropped, without making the request.

@@ -12,7 +12,6 @@ mod layer;
 mod limiters;
 mod measure;
 mod memory;
-mod random;
 mod slowest;
 
 /// Counts allocations, which slows them down; so only for the run that asks for it.

@@ -5,10 +5,10 @@ use std::process::Command;
 
 use governor::clock::DefaultClock;
 use tollgate::RateLimiter;
+use tollgate_benches::random::{v4, v6};
 
 use crate::limiters::{Governor, Work};
 use crate::measure::{at_most, title};
-use crate::random::{v4, v6};
 
 const COUNT: u64 = 1_000_000;
 

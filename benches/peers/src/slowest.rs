@@ -1,18 +1,20 @@
 //! The slowest single check while ten million new keys arrive: a growing map stops to rehash, a table does not.
 
 use std::hint::black_box;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use governor::clock::DefaultClock;
 use tollgate::{Clock, RateLimiter};
+use tollgate_benches::random::mix;
 
 use crate::limiters::{Governor, Work};
 use crate::measure::{at_most, quantile, title};
-use crate::random::mix;
 
 const COUNT: u64 = 10_000_000;
 const ROUNDS: usize = 7;
 const STEP_NANOS: u64 = 100_000;
+/// Words of a cache line. A bucket of the table has a line of fingerprints and one of words.
+const LINE: usize = 8;
 
 pub fn run() {
     title(&format!("the slowest step while {COUNT} new keys arrive ({ROUNDS} rounds)"));
@@ -21,14 +23,23 @@ pub fn run() {
     let mut ours = Steps::default();
     let mut governor = Steps::default();
     for _ in 0..ROUNDS {
-        // The bare loop does what a check cannot avoid: it reads the clock.
-        let clock = Clock::system();
-        bare.add(|_| clock.elapsed());
         let limiter = RateLimiter::builder(work.ours).capacity(COUNT as usize).build();
-        ours.add(|key| limiter.check(&key).is_ok());
+        let lasted = ours.add(COUNT, Duration::ZERO, |key| limiter.check(&key).is_ok());
+        let bytes = limiter.stats().capacity as usize * 16;
         drop(limiter);
+        // The bare loop does what a check cannot avoid: it reads the clock, and writes to two lines of as much fresh
+        // memory in as random an order. It goes on for as long, since what the machine itself does comes by the second.
+        let clock = Clock::system();
+        let mut memory = vec![[0_u64; 2 * LINE]; bytes / (2 * LINE * 8)];
+        let buckets = memory.len() as u128;
+        bare.add(COUNT, lasted, |key| {
+            let lines = &mut memory[((u128::from(key) * buckets) >> 64) as usize];
+            lines[0] = key;
+            lines[LINE] = clock.elapsed().as_nanos() as u64;
+        });
+        drop(memory);
         let limiter: Governor<u64> = work.governor(DefaultClock::default());
-        governor.add(|key| limiter.check_key(&key).is_ok());
+        governor.add(COUNT, Duration::ZERO, |key| limiter.check_key(&key).is_ok());
     }
     bare.print("bare loop");
     ours.print("tollgate");
@@ -47,10 +58,15 @@ struct Steps {
 }
 
 impl Steps {
-    fn add<R>(&mut self, step: impl Fn(u64) -> R) {
+    /// Makes a round of steps, so many and for so long at least, and says how long it took.
+    fn add<R>(&mut self, steps: u64, least: Duration, mut step: impl FnMut(u64) -> R) -> Duration {
         let (mut max, mut slow) = (0, 0);
-        for n in 0..COUNT {
+        let begin = Instant::now();
+        for n in 0.. {
             let start = Instant::now();
+            if n >= steps && start - begin >= least {
+                break;
+            }
             black_box(step(mix(n)));
             let nanos = start.elapsed().as_nanos() as u64;
             max = max.max(nanos);
@@ -58,6 +74,7 @@ impl Steps {
         }
         self.max_nanos.push(max as f64);
         self.slow.push(slow as f64);
+        begin.elapsed()
     }
 
     fn slow(&self) -> f64 {
