@@ -22,23 +22,13 @@ use tollgate::{Clock, Denied, NotReadyKind, Policy, Quota, RateLimitLayer, RateL
 use tower::limit::ConcurrencyLimit;
 use tower::{Layer, Service};
 
+use crate::random::Random;
+
 /// How many futures are dropped.
 fn cancellations() -> usize {
     match std::env::var("TOLLGATE_CANCELLATIONS") {
         Ok(count) => count.parse().expect("TOLLGATE_CANCELLATIONS is a number"),
         Err(_) => 100_000,
-    }
-}
-
-/// Repeatable numbers (xorshift).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
     }
 }
 

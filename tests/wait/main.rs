@@ -4,4 +4,5 @@
 mod cancellation;
 #[cfg(feature = "tower")]
 mod delay;
+mod random;
 mod until_ready;

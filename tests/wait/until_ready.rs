@@ -12,6 +12,8 @@ use tokio::task::{JoinHandle, yield_now};
 use tokio::time::{sleep, timeout};
 use tollgate::{Clock, NotReady, NotReadyKind, Plan, Policy, Quota, RateLimiter, RateLimiterBuilder};
 
+use crate::random::Random;
+
 const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
@@ -65,18 +67,6 @@ impl Counting {
 
     fn woken(&self) -> usize {
         self.0.load(Relaxed)
-    }
-}
-
-/// Repeatable numbers (xorshift).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
     }
 }
 
