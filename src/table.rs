@@ -23,8 +23,10 @@
 //!
 //! *No charge is lost to a claim.* A charge of `old` is decided on the first word it loaded, and the claim on `w`; both
 //! then compare-and-swap that word. Whichever is second finds another value and fails: the claim looks for another
-//! slot, the charge looks its key up again. (The word of an expired entry is below now, the newcomer's is above, so
-//! `w` cannot come back.) With several words, every charge begins at `word[0]`, so that word decides for all.
+//! slot, the charge looks its key up again. `w` cannot come back: the word of an expired entry is below now, the newcomer's is above.
+//! (With one exception, if `w` was *forgotten*, by a reset or with an expired entry carried over, and so lies before time. While one
+//! charge stands still between two steps, another key would have to take the slot, be forgotten in turn, and its word become that
+//! one of the numbers before time, of which a bucket has 2^16. Then the newcomer pays for that one charge.) With several words, every charge begins at `word[0]`, so that word decides for all.
 //!
 //! *No charge lands on a stranger.* [`Table::word`] loads the word and *then* checks the fingerprint. Suppose the word
 //! loaded was the newcomer's: the load (Acquire) of `word[0]` pairs with the store (Release) of step 3, directly or

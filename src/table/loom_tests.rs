@@ -1,4 +1,4 @@
-//! The table's proofs, explored by the model checker.
+//! The table's proofs, explored by the model checker. Each test names twins: ways to break the table that it was seen to catch.
 
 use super::*;
 use crate::fingerprint::Tag;
@@ -109,6 +109,9 @@ fn word_of(table: &Table, owner: Owner) -> Option<u64> {
 }
 
 /// Both pass, and the slot's owner at the end owes what it was charged since it came, and nothing else.
+///
+/// Twins: a claim that stores its mark without comparing; [`Table::word`] looking at the owner before the word, or loading the word
+/// relaxed.
 #[test]
 fn loom_charge_against_claim_of_an_expired_entry() {
     check(|| {
@@ -130,6 +133,8 @@ fn loom_charge_against_claim_of_an_expired_entry() {
 }
 
 /// A key whose clock reading is old still counts as live to itself, and is claimed all the same.
+///
+/// Twins: a claim that stores its last word relaxed; [`Table::candidate`] judging by the owner that it saw before the words.
 #[test]
 fn loom_late_charge_against_claim_of_an_expired_entry() {
     check(|| {
@@ -147,6 +152,9 @@ fn loom_late_charge_against_claim_of_an_expired_entry() {
     });
 }
 
+/// Two newcomers want one slot: one gets it, and the other evicts it or shares.
+///
+/// Twins: a claim that stores its mark without comparing; a claimer that does not look again after it lost one.
 #[test]
 fn loom_two_claimers_of_one_slot() {
     for when_full in [WhenFull::EvictLeastIndebted, WhenFull::Share] {
@@ -171,6 +179,8 @@ fn loom_two_claimers_of_one_slot() {
 }
 
 /// Two threads bring one key, and a third takes places meanwhile. The key gets one place and its limit once.
+///
+/// Twins: an insertion that takes another key's lock; one that does not look for its key again after it lost a claim.
 #[test]
 fn loom_two_insertions_of_one_key() {
     check(|| {
@@ -193,6 +203,9 @@ fn loom_two_insertions_of_one_key() {
 
 /// Who looks while a slot changes hands sees the old key's words under the old key, the new key's under the new
 /// one, or that the slot is changing hands.
+///
+/// Twins: a claim that stores the owner relaxed, or after the words, or the words relaxed; [`Table::find`] loading owners relaxed;
+/// [`Table::word`] not minding the mark.
 #[test]
 fn loom_lookup_during_a_claim() {
     for (reader, expected) in [(ALICE, 5), (BOB, 30)] {
@@ -222,6 +235,9 @@ fn loom_lookup_during_a_claim() {
 
 /// The rules change while a key is charged and another comes: the key's words are carried over once, with every charge
 /// that was made under the old rules, and none is made under them after.
+///
+/// Twins: [`Table::retag`] reading the first word and storing what it becomes, without a claim; [`Table::word`] looking at the owner
+/// before the word.
 #[test]
 fn loom_carrying_over_against_a_charge() {
     check(|| {
@@ -245,6 +261,8 @@ fn loom_carrying_over_against_a_charge() {
 }
 
 /// Someone brings a key under the new rules while the table is walked, and both find the same words.
+///
+/// Twins: [`Table::carry_over`] without the key's lock; [`Table::retag`] without a claim.
 #[test]
 fn loom_carrying_over_against_a_check() {
     check(|| {
@@ -259,5 +277,59 @@ fn loom_carrying_over_against_a_check() {
         checker.join().unwrap();
         assert_eq!(table.find(old), None);
         assert_eq!(word_of(&table, new), Some(11));
+    });
+}
+
+/// A charge of two words has charged the first when the rules change. The second is charged before it is carried over, or not
+/// at all.
+///
+/// Twin: [`Table::retag`] reading the second word and storing what it becomes.
+#[test]
+fn loom_carrying_over_against_a_charge_half_way() {
+    check(|| {
+        let table = Arc::new(table(2, 2, WhenFull::Share));
+        let (old, new) = (ALICE, renewed(ALICE));
+        assert!(ask(&table, old, 0, 5));
+        let charger = {
+            let table = table.clone();
+            thread::spawn(move || {
+                let slot = table.find(old)?;
+                let (first, second) = (table.word(slot, old, 0)?, table.word(slot, old, 1)?);
+                table.replace(slot, 0, first, first + 3).then(|| table.replace(slot, 1, second, second + 3))
+            })
+        };
+        table.carry_over(renewed, |owner, _, word| carried(owner, renewed(owner), word));
+        let charged = charger.join().unwrap();
+        let slot = table.find(new).expect("it was carried over");
+        let of = |charged: bool| Some(if charged { 16 } else { 10 });
+        assert_eq!(table.word(slot, new, 0), of(charged.is_some()));
+        assert_eq!(table.word(slot, new, 1), of(charged == Some(true)));
+    });
+}
+
+/// Someone looks for a key under the new rules without charging it, while the table is walked and the key is charged: its words
+/// are carried over once.
+///
+/// Twin: [`Table::bring`] without the key's lock.
+#[test]
+fn loom_bringing_against_carrying_over() {
+    check(|| {
+        let table = Arc::new(table(2, 1, WhenFull::Share));
+        let (old, new) = (ALICE, renewed(ALICE));
+        assert!(ask(&table, old, 0, 5));
+        let looker = {
+            let table = table.clone();
+            thread::spawn(move || {
+                let asker = Asker { owner: new, now: 0, cost: 0, current: true };
+                let slot =
+                    table.find(new).or_else(|| table.bring(new, asker)).expect("it stands under one tag or the other");
+                // Found at a glance, it may be changing tags.
+                let word = table.word(slot, new, 0);
+                assert!(word.is_none_or(|word| word == 10), "{word:?}");
+            })
+        };
+        table.carry_over(renewed, |owner, _, word| carried(owner, renewed(owner), word));
+        looker.join().unwrap();
+        assert_eq!((table.find(old), word_of(&table, new)), (None, Some(10)));
     });
 }
