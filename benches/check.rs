@@ -30,7 +30,7 @@ fn clock(c: &mut Criterion) {
 fn hot(c: &mut Criterion) {
     let mut group = c.benchmark_group("hot");
     for (what, quota) in quotas() {
-        for (clock_name, clock) in [("system", Clock::system()), ("manual", Clock::manual())] {
+        for (clock_name, clock) in [("system", Clock::system()), ("manual", Clock::manual().into())] {
             let limiter = RateLimiter::builder(quota).clock(clock).build();
             group.bench_function(format!("{what}/{clock_name}"), |b| {
                 b.iter(|| limiter.check(black_box(&42_u64)).is_ok());

@@ -70,7 +70,9 @@ fn layer(criterion: &mut Criterion) {
     };
     let counters = Counters::new();
     let whole = Rollout::new();
-    let half = Rollout::new().enabled_percent(50).unwrap().enforced_percent(50).unwrap();
+    let half = Rollout::new();
+    half.set_enabled_percent(50).unwrap();
+    half.set_enforced_percent(50).unwrap();
 
     used("plain", &|layer| layer);
     used("exempt, but not this one", &|layer| layer.exempt(|head| head.uri.path() == "/health"));

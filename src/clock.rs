@@ -58,33 +58,15 @@ impl Clock {
         Self { source, unix_nanos_at_zero: nanos(since_unix) }
     }
 
-    /// A clock that moves only by [`advance`](Self::advance) and [`rewind`](Self::rewind), for tests. Its Unix time
-    /// starts at 2001-09-09 01:46:40 UTC, which is 10⁹ seconds after the epoch.
-    pub fn manual() -> Self {
-        Self { source: Source::Manual(Arc::default()), unix_nanos_at_zero: 1_000_000_000 * 1_000_000_000 }
+    /// A clock that moves only when it is told to, for tests: see [`ManualClock`].
+    pub fn manual() -> ManualClock {
+        ManualClock { now: Arc::default() }
     }
 
     /// A clock that reads what the function says has passed since now. It may be called under a lock.
     #[cfg_attr(not(feature = "tokio"), allow(dead_code, reason = "only doors with timers have another time"))]
     pub(crate) fn following(elapsed: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
-        Self { source: Source::Followed(Arc::new(elapsed)), ..Self::manual() }
-    }
-
-    /// Moves a manual clock, and all its clones, forward. A clock of the system takes no notice.
-    pub fn advance(&self, by: Duration) {
-        if let Source::Manual(now) = &self.source {
-            let on = |now: u64| Some(now.saturating_add(nanos(by)));
-            let _ = now.fetch_update(Relaxed, Relaxed, on);
-        }
-    }
-
-    /// Moves a manual clock, and all its clones, back, as a faulty clock might; not below its start.
-    /// A clock of the system takes no notice.
-    pub fn rewind(&self, by: Duration) {
-        if let Source::Manual(now) = &self.source {
-            let back = |now: u64| Some(now.saturating_sub(nanos(by)));
-            let _ = now.fetch_update(Relaxed, Relaxed, back);
-        }
+        Self { source: Source::Followed(Arc::new(elapsed)), unix_nanos_at_zero: MANUAL_UNIX_NANOS }
     }
 
     /// How long ago this clock was made: the one reading that a check takes.
@@ -93,9 +75,8 @@ impl Clock {
     /// use std::time::Duration;
     /// use tollgate::Clock;
     ///
-    /// let clock = Clock::manual();
-    /// clock.advance(Duration::from_secs(5));
-    /// assert_eq!(clock.elapsed(), Duration::from_secs(5));
+    /// let clock = Clock::system();
+    /// assert!(clock.elapsed() < Duration::from_secs(60));
     /// ```
     #[inline]
     pub fn elapsed(&self) -> Duration {
@@ -123,6 +104,52 @@ impl Clock {
     /// The wall clock when this clock was made, in nanoseconds since the Unix epoch.
     pub(crate) fn unix_nanos_at_zero(&self) -> u64 {
         self.unix_nanos_at_zero
+    }
+}
+
+/// A clock that moves only by [`advance`](Self::advance) and [`rewind`](Self::rewind), for tests. Made by
+/// [`Clock::manual`]; a limiter takes it as its [clock](crate::RateLimiterBuilder::clock).
+///
+/// Clones are the same clock. Its Unix time starts at 2001-09-09 01:46:40 UTC, which is 10⁹ seconds after the epoch.
+#[derive(Clone, Debug)]
+pub struct ManualClock {
+    now: Arc<AtomicU64>,
+}
+
+/// The Unix time of a manual clock at its start, in nanoseconds.
+const MANUAL_UNIX_NANOS: u64 = 1_000_000_000 * 1_000_000_000;
+
+impl ManualClock {
+    /// Moves the clock, and so all its clones, forward.
+    pub fn advance(&self, by: Duration) {
+        let on = |now: u64| Some(now.saturating_add(nanos(by)));
+        let _ = self.now.fetch_update(Relaxed, Relaxed, on);
+    }
+
+    /// Moves the clock, and so all its clones, back, as a faulty clock might; not below its start.
+    pub fn rewind(&self, by: Duration) {
+        let back = |now: u64| Some(now.saturating_sub(nanos(by)));
+        let _ = self.now.fetch_update(Relaxed, Relaxed, back);
+    }
+
+    /// How far the clock has been moved.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tollgate::Clock;
+    ///
+    /// let clock = Clock::manual();
+    /// clock.advance(Duration::from_secs(5));
+    /// assert_eq!(clock.elapsed(), Duration::from_secs(5));
+    /// ```
+    pub fn elapsed(&self) -> Duration {
+        Duration::from_nanos(self.now.load(Relaxed))
+    }
+}
+
+impl From<ManualClock> for Clock {
+    fn from(clock: ManualClock) -> Self {
+        Self { source: Source::Manual(clock.now), unix_nanos_at_zero: MANUAL_UNIX_NANOS }
     }
 }
 

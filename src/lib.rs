@@ -93,7 +93,7 @@ pub use decision::{Denied, Permit, Standing, Status};
 #[cfg(feature = "tower")]
 pub use backend::Backend;
 
-pub use clock::Clock;
+pub use clock::{Clock, ManualClock};
 
 pub use key::{Key, KeyText};
 

@@ -409,9 +409,10 @@ impl RateLimiterBuilder {
         self
     }
 
-    /// Where to take the time from; [`Clock::system`] unless said.
-    pub fn clock(mut self, clock: Clock) -> Self {
-        self.clock = Some(clock);
+    /// Where to take the time from; [`Clock::system`] unless said. In tests, a
+    /// [`ManualClock`](crate::ManualClock).
+    pub fn clock(mut self, clock: impl Into<Clock>) -> Self {
+        self.clock = Some(clock.into());
         self
     }
 

@@ -20,13 +20,13 @@ pub(super) struct Attempt<'a> {
 }
 
 /// What a decision is made into: just the permit, or what giving back needs.
-pub(super) trait Receipt {
+pub(super) trait Granted {
     fn of(attempt: &Attempt<'_>, permit: Permit, after: &Words) -> Self;
 }
 
 impl Attempt<'_> {
     /// `None` when the rules have been replaced meanwhile.
-    pub(super) fn check<R: Receipt>(&self) -> Option<Result<R, Denied>> {
+    pub(super) fn check<R: Granted>(&self) -> Option<Result<R, Denied>> {
         if self.cost == 0 {
             // Nothing to charge: no window opens, no place is taken, and time that stepped back cannot deny it.
             return Some(Ok(self.receipt(&self.words_now()?)));
@@ -41,7 +41,7 @@ impl Attempt<'_> {
 
     /// Checks a key that was not found: it is new, or has just lost its place, or stands under other rules.
     #[cold]
-    fn check_new<R: Receipt>(&self) -> Option<Result<R, Denied>> {
+    fn check_new<R: Granted>(&self) -> Option<Result<R, Denied>> {
         // What not even a key never seen is granted asks for no place, and so for no lock: else whoever asks for too much, by many
         // keys or one, would stand in the way of others' first checks.
         if self.decide(&Words::default()).is_err() {
@@ -64,7 +64,7 @@ impl Attempt<'_> {
     }
 
     /// Checks a key in its slot; `None` if the slot has been taken from it.
-    fn check_at<R: Receipt>(&self, slot: Slot) -> Option<Result<R, Denied>> {
+    fn check_at<R: Granted>(&self, slot: Slot) -> Option<Result<R, Denied>> {
         let [quota] = self.quotas else {
             return self.check_all_at(slot);
         };
@@ -118,7 +118,7 @@ impl Attempt<'_> {
 
     /// The same with several quotas: all are looked at before any is charged, and when a race is lost so that one
     /// denies after all, the charges before it are taken back.
-    fn check_all_at<R: Receipt>(&self, slot: Slot) -> Option<Result<R, Denied>> {
+    fn check_all_at<R: Granted>(&self, slot: Slot) -> Option<Result<R, Denied>> {
         let table = &self.engine.table;
         'look: loop {
             let mut words = self.words(slot)?;
@@ -229,7 +229,7 @@ impl Attempt<'_> {
         }
     }
 
-    fn receipt<R: Receipt>(&self, after: &Words) -> R {
+    fn receipt<R: Granted>(&self, after: &Words) -> R {
         R::of(self, Permit { status: self.status(after) }, after)
     }
 
@@ -349,13 +349,13 @@ impl Judge for &Attempt<'_> {
     }
 }
 
-impl Receipt for Permit {
+impl Granted for Permit {
     fn of(_: &Attempt<'_>, permit: Permit, _: &Words) -> Self {
         permit
     }
 }
 
-impl Receipt for Charge {
+impl Granted for Charge {
     fn of(attempt: &Attempt<'_>, permit: Permit, after: &Words) -> Self {
         Charge { permit, version: attempt.version, words: *after }
     }
@@ -377,7 +377,7 @@ mod tests {
     fn check_locked_out(policy: &str, cost: u64, when_full: WhenFull) {
         let policy: Policy = policy.parse().unwrap();
         let names = Names::new(None, Vec::new());
-        let engine = Engine::new(vec![policy], 100, when_full, Clock::manual(), Bounds::default(), names);
+        let engine = Engine::new(vec![policy], 100, when_full, Clock::manual().into(), Bounds::default(), names);
         let locks = engine.table.lock_all();
         let (answers, answer) = mpsc::channel();
         std::thread::scope(|scope| {

@@ -95,14 +95,14 @@ pin_project! {
     #[derive(Debug)]
     pub struct ResponseBody<B> {
         #[pin]
-        kind: Kind<B>,
+        content: Content<B>,
     }
 }
 
 pin_project! {
     #[derive(Debug)]
-    #[project = KindProjection]
-    enum Kind<B> {
+    #[project = ContentProjection]
+    enum Content<B> {
         Inner { #[pin] body: B },
         Metered { #[pin] body: Pin<Box<Metered<ResponseBody<B>>>> },
         Answer { bytes: Bytes },
@@ -111,7 +111,7 @@ pin_project! {
 
 impl<B> ResponseBody<B> {
     pub(super) fn new(body: B) -> Self {
-        Self { kind: Kind::Inner { body } }
+        Self { content: Content::Inner { body } }
     }
 }
 
@@ -123,11 +123,11 @@ impl<B: Default> Default for ResponseBody<B> {
 
 impl<B> AnswerBody for ResponseBody<B> {
     fn answer(bytes: Bytes) -> Self {
-        Self { kind: Kind::Answer { bytes } }
+        Self { content: Content::Answer { bytes } }
     }
 
     fn metered(self, meter: Meter) -> Self {
-        Self { kind: Kind::Metered { body: Box::pin(Metered::new(self, meter)) } }
+        Self { content: Content::Metered { body: Box::pin(Metered::new(self, meter)) } }
     }
 }
 
@@ -140,27 +140,27 @@ where
     type Error = B::Error;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        match self.project().kind.project() {
-            KindProjection::Inner { body } => body.poll_frame(cx),
-            KindProjection::Metered { body } => body.poll_frame(cx),
-            KindProjection::Answer { bytes } if bytes.is_empty() => Poll::Ready(None),
-            KindProjection::Answer { bytes } => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes).into())))),
+        match self.project().content.project() {
+            ContentProjection::Inner { body } => body.poll_frame(cx),
+            ContentProjection::Metered { body } => body.poll_frame(cx),
+            ContentProjection::Answer { bytes } if bytes.is_empty() => Poll::Ready(None),
+            ContentProjection::Answer { bytes } => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes).into())))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.kind {
-            Kind::Inner { body } => body.is_end_stream(),
-            Kind::Metered { body } => body.is_end_stream(),
-            Kind::Answer { bytes } => bytes.is_empty(),
+        match &self.content {
+            Content::Inner { body } => body.is_end_stream(),
+            Content::Metered { body } => body.is_end_stream(),
+            Content::Answer { bytes } => bytes.is_empty(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.kind {
-            Kind::Inner { body } => body.size_hint(),
-            Kind::Metered { body } => body.size_hint(),
-            Kind::Answer { bytes } => SizeHint::with_exact(bytes.len() as u64),
+        match &self.content {
+            Content::Inner { body } => body.size_hint(),
+            Content::Metered { body } => body.size_hint(),
+            Content::Answer { bytes } => SizeHint::with_exact(bytes.len() as u64),
         }
     }
 }

@@ -8,7 +8,7 @@ use http::Response;
 use http::request::Parts;
 
 use super::denials::WhenNoKey;
-use super::headers::Teller;
+use super::headers::ToldLater;
 use super::key::NoKey;
 use super::observers::{log_foreign_plan, log_no_key};
 use super::outcome::{After, Settlement};
@@ -117,7 +117,7 @@ impl<L: Backend> Settings<L> {
         }
         match (receipt, &self.outcome) {
             (Some(receipt), Some(outcome)) => {
-                let tell = self.telling.on_every_response.then(|| Teller {
+                let tell = self.telling.on_every_response.then(|| ToldLater {
                     telling: self.telling.clone(),
                     limiter: self.limiter.limiter().clone(),
                     plan,

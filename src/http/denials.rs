@@ -64,14 +64,14 @@ impl Default for Denials {
 }
 
 impl Denials {
-    fn grpc_kind(&self, head: &Parts) -> Option<grpc::Kind> {
-        if self.grpc { grpc::kind(head) } else { None }
+    fn grpc_protocol(&self, head: &Parts) -> Option<grpc::Protocol> {
+        if self.grpc { grpc::protocol(head) } else { None }
     }
 
     /// The answer to a request over the limit, with what is told beside it.
     pub(super) fn answer(&self, denied: Denied, head: &Parts, told: impl FnOnce() -> Told) -> Response<Bytes> {
-        let mut response = if let Some(kind) = self.grpc_kind(head) {
-            grpc::denial(kind, denied)
+        let mut response = if let Some(protocol) = self.grpc_protocol(head) {
+            grpc::denial(protocol, denied)
         } else {
             let mut response = match &self.build {
                 Some(build) => build(&denied, head),
@@ -104,8 +104,8 @@ impl Denials {
                 (StatusCode::INTERNAL_SERVER_ERROR, format!("rate limiting is not set up: {told}\n"))
             }
         };
-        if let Some(kind) = self.grpc_kind(head) {
-            return grpc::refusal(kind, status, text.trim_end());
+        if let Some(protocol) = self.grpc_protocol(head) {
+            return grpc::refusal(protocol, status, text.trim_end());
         }
         let mut response = plain(Bytes::from(text), TEXT);
         *response.status_mut() = status;

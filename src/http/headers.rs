@@ -78,13 +78,13 @@ impl Told {
 
 /// Tells later where a client stands, when that is known.
 #[derive(Debug)]
-pub(super) struct Teller {
+pub(super) struct ToldLater {
     pub(super) telling: Arc<Telling>,
     pub(super) limiter: RateLimiter,
     pub(super) plan: Plan,
 }
 
-impl Teller {
+impl ToldLater {
     pub(super) fn tell(self, status: &Status) -> Option<Told> {
         self.telling.when_passed(status, &self.limiter, self.plan)
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::{Response, response};
 
 use super::body::AnswerBody;
-use super::headers::{Teller, Told};
+use super::headers::{Told, ToldLater};
 use super::meter::Meter;
 use crate::backend::Receipt;
 
@@ -33,7 +33,7 @@ pub(super) enum After<R> {
 pub(super) struct Settlement<R> {
     pub(super) receipt: Box<R>,
     pub(super) outcome: Arc<Outcome>,
-    pub(super) tell: Option<Teller>,
+    pub(super) tell: Option<ToldLater>,
 }
 
 impl<R: Receipt> Settlement<R> {

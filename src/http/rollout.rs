@@ -17,7 +17,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 /// use tollgate::http::Rollout;
 ///
 /// // Look at everything, deny nothing yet.
-/// let rollout = Rollout::new().enforced_percent(0)?;
+/// let rollout = Rollout::new();
+/// rollout.set_enforced_percent(0)?;
 /// let layer = RateLimitLayer::per_second(28).rollout(&rollout);
 ///
 /// // Later, wherever the program's switches are:
@@ -50,27 +51,7 @@ impl Rollout {
         Self { inner: Arc::default() }
     }
 
-    /// Looks at this percentage of requests. Any number from 0 to 100, with its fraction.
-    ///
-    /// # Errors
-    ///
-    /// When it is not from 0 to 100.
-    pub fn enabled_percent(self, percent: impl Into<f64>) -> Result<Self, PercentError> {
-        self.set_enabled_percent(percent)?;
-        Ok(self)
-    }
-
-    /// Acts on this percentage of the requests that it would deny. Any number from 0 to 100, with its fraction.
-    ///
-    /// # Errors
-    ///
-    /// When it is not from 0 to 100.
-    pub fn enforced_percent(self, percent: impl Into<f64>) -> Result<Self, PercentError> {
-        self.set_enforced_percent(percent)?;
-        Ok(self)
-    }
-
-    /// Changes the percentage looked at, from the next request on.
+    /// Looks at this percentage of requests from the next one on: any number from 0 to 100, with its fraction.
     ///
     /// # Errors
     ///
@@ -79,7 +60,8 @@ impl Rollout {
         self.inner.enabled.set(percent.into())
     }
 
-    /// Changes the percentage acted on, from the next request on.
+    /// Acts on this percentage of the requests that it would deny, from the next one on: any number from 0 to 100, with its
+    /// fraction.
     ///
     /// # Errors
     ///
@@ -89,12 +71,12 @@ impl Rollout {
     }
 
     /// The percentage looked at, kept to within 10⁻⁷ of what was set.
-    pub fn enabled(&self) -> f64 {
+    pub fn enabled_percent(&self) -> f64 {
         self.inner.enabled.percent()
     }
 
     /// The percentage acted on, kept to within 10⁻⁷ of what was set.
-    pub fn enforced(&self) -> f64 {
+    pub fn enforced_percent(&self) -> f64 {
         self.inner.enforced.percent()
     }
 
@@ -117,7 +99,10 @@ impl Default for Rollout {
 
 impl fmt::Debug for Rollout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Rollout").field("enabled", &self.enabled()).field("enforced", &self.enforced()).finish()
+        f.debug_struct("Rollout")
+            .field("enabled", &self.enabled_percent())
+            .field("enforced", &self.enforced_percent())
+            .finish()
     }
 }
 

@@ -82,7 +82,7 @@ impl seal::Sealed for Delayed {}
 
 /// A place in the queue, and what was wanted beside the permit.
 #[derive(Debug)]
-pub struct Turn {
+pub struct Queued {
     line: InLine,
     wanted: Wanted,
 }
@@ -100,7 +100,7 @@ pin_project! {
 
 impl Backend for Delayed {
     type Receipt = Reservation;
-    type Wait = Turn;
+    type Wait = Queued;
     type Waiting<H> = Waiting<H>;
 
     fn limiter(&self) -> &RateLimiter {
@@ -111,20 +111,20 @@ impl Backend for Delayed {
         &self,
         question: &Question<'_, K>,
         may_wait: impl FnOnce() -> bool,
-    ) -> Answer<Reservation, Turn> {
+    ) -> Answer<Reservation, Queued> {
         let Question { key, plan, cost, wanted } = *question;
         let limiter = self.limiter.on_own(plan);
         let (fingerprint, bounds) = (limiter.fingerprint(key), self.delay.bounds(&limiter));
         match (Ask { limiter, fingerprint, cost }).arrive(Some(self.delay.bound), bounds) {
             Ok(Arrival::Passed(reservation)) => Answer::Granted(Grant::new(reservation, wanted)),
-            Ok(Arrival::Waits(line, _)) if may_wait() => Answer::Later(Turn { line, wanted }),
+            Ok(Arrival::Waits(line, _)) if may_wait() => Answer::Later(Queued { line, wanted }),
             // It gives its place back.
             Ok(Arrival::Waits(_, denied)) => Answer::NotDelayed(denied),
             Err(not_ready) => Answer::Denied(not_ready.denied),
         }
     }
 
-    fn hold<H>(Turn { line, wanted }: Turn, held: H) -> Waiting<H> {
+    fn hold<H>(Queued { line, wanted }: Queued, held: H) -> Waiting<H> {
         Waiting { line, wanted, held: Some(held) }
     }
 }

@@ -13,7 +13,7 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body::Body as _;
 use tollgate::http::{DenialBody, GlobalKey, Headers, KeyExtractor, ResetFormat};
-use tollgate::{Clock, Denied, Policy, RateLimitLayer, RateLimiter};
+use tollgate::{Clock, Denied, ManualClock, Policy, RateLimitLayer, RateLimiter};
 use tower::{Layer, Service};
 
 /// The limited application.
@@ -35,7 +35,7 @@ impl<B> Service<Request<B>> for App {
 }
 
 /// A layer for everybody, with a clock that stands at 2001-09-09 01:46:40 UTC, which is 10⁹.
-fn limit(policy: &str) -> (RateLimitLayer<GlobalKey>, Clock) {
+fn limit(policy: &str) -> (RateLimitLayer<GlobalKey>, ManualClock) {
     let clock = Clock::manual();
     let policy: Policy = policy.parse().unwrap();
     let limiter = RateLimiter::builder(policy).capacity(64).clock(clock.clone()).build();

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use tollgate::http::{GlobalKey, HeaderKey, Headers};
-use tollgate::{Clock, Policy, RateLimitLayer, RateLimiter};
+use tollgate::{Clock, ManualClock, Policy, RateLimitLayer, RateLimiter};
 use tower::{Layer, ServiceExt, service_fn};
 
 use crate::logged::Lines;
 
-fn limiter(policy: &str) -> (RateLimiter, Clock) {
+fn limiter(policy: &str) -> (RateLimiter, ManualClock) {
     let clock = Clock::manual();
     let policy: Policy = policy.parse().unwrap();
     (RateLimiter::builder(policy).capacity(64).clock(clock.clone()).build(), clock)

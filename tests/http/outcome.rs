@@ -13,11 +13,11 @@ use http::{Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use tollgate::http::{Counters, GlobalKey, Headers, ResponseBody};
-use tollgate::{Clock, Denied, Plan, Policy, RateLimitLayer, RateLimiter};
+use tollgate::{Clock, Denied, ManualClock, Plan, Policy, RateLimitLayer, RateLimiter};
 use tower::{Layer, Service, ServiceExt, service_fn};
 
 /// A layer of this policy, whoever asks, and the clock that it reads.
-fn limit(policy: &str) -> (RateLimitLayer<GlobalKey>, Clock) {
+fn limit(policy: &str) -> (RateLimitLayer<GlobalKey>, ManualClock) {
     let (policy, clock) = (policy.parse::<Policy>().unwrap(), Clock::manual());
     let limiter = RateLimiter::builder(policy).capacity(64).clock(clock.clone()).build();
     (RateLimitLayer::sharing(&limiter).key(GlobalKey), clock)

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use tollgate::http::{AnyBody, GlobalKey, HeaderKey, Headers, ResponseBody, ResponseFuture};
-use tollgate::{Clock, Denied, Quota, RateLimit, RateLimitLayer, RateLimiter};
+use tollgate::{Clock, Denied, ManualClock, Quota, RateLimit, RateLimitLayer, RateLimiter};
 use tower::buffer::Buffer;
 use tower::limit::ConcurrencyLimit;
 use tower::load_shed::LoadShed;
@@ -24,7 +24,7 @@ use tower::load_shed::error::Overloaded;
 use tower::{BoxError, Layer, Service, ServiceExt};
 
 /// A layer that lets `amount` requests a minute pass, whoever asks, and the clock that it reads.
-fn limit(amount: u64) -> (RateLimitLayer<GlobalKey>, Clock) {
+fn limit(amount: u64) -> (RateLimitLayer<GlobalKey>, ManualClock) {
     let clock = Clock::manual();
     let limiter = RateLimiter::builder(Quota::per_minute(amount)).capacity(64).clock(clock.clone()).build();
     (RateLimitLayer::sharing(&limiter).key(GlobalKey), clock)

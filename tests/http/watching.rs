@@ -81,7 +81,8 @@ async fn the_quota_that_denied_is_the_one_that_counts() {
 #[tokio::test]
 async fn what_is_not_looked_at_is_not_counted() {
     let counters = Counters::new();
-    let off = Rollout::new().enabled_percent(0).unwrap();
+    let off = Rollout::new();
+    off.set_enabled_percent(0).unwrap();
     ask(&named("exempt", "0/day").count_into(&counters).exempt(|_| true), "a a").await;
     ask(&named("free", "0/day").count_into(&counters).cost(|_| 0), "a a").await;
     ask(&named("off", "0/day").count_into(&counters).rollout(&off), "a a").await;
@@ -206,7 +207,9 @@ async fn hooks_are_told_of_denials() {
     ask(&layer.clone().shadow(), "b").await;
     assert_eq!((denied.take(), shadow.take()), (vec![], vec!["x /by/b".to_owned()]));
     // Half of them are acted on, and each is told to one of the two.
-    ask(&layer.rollout(&Rollout::new().enforced_percent(50).unwrap()), &["a"; 100].join(" ")).await;
+    let half = Rollout::new();
+    half.set_enforced_percent(50).unwrap();
+    ask(&layer.rollout(&half), &["a"; 100].join(" ")).await;
     let (denied, shadow) = (denied.take().len(), shadow.take().len());
     assert!(denied + shadow == 100 && denied.abs_diff(50) <= 1, "{denied} and {shadow}");
 }

@@ -15,10 +15,10 @@ use http::{Response, StatusCode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
-use tollgate::{Clock, Denied, Policy, RateLimitLayer, RateLimiter};
+use tollgate::{Clock, Denied, ManualClock, Policy, RateLimitLayer, RateLimiter};
 
 /// A layer that counts by client address, on a clock that stands still.
-fn limit(policy: &str) -> (RateLimitLayer, Clock) {
+fn limit(policy: &str) -> (RateLimitLayer, ManualClock) {
     let clock = Clock::manual();
     let policy: Policy = policy.parse().unwrap();
     let limiter = RateLimiter::builder(policy).capacity(1024).clock(clock.clone()).build();

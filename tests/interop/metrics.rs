@@ -85,7 +85,8 @@ fn series_do_not_grow_with_what_clients_send() {
     let recorder = PrometheusBuilder::new().build_recorder();
     let by_path = |head: &http::request::Parts| Some(head.uri.path().to_owned());
     ask(&counted(&recorder, limit("day: 1/day")).key(by_path), 1000);
-    let half = Rollout::new().enforced_percent(50).unwrap();
+    let half = Rollout::new();
+    half.set_enforced_percent(50).unwrap();
     ask(&counted(&recorder, limit("day: 1/day")).rollout(&half), 101);
     let expected = [
         r#"tollgate_allowed_total{limiter="day: 1/day"} 1001"#,

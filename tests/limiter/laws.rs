@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use tollgate::{Algorithm, Clock, Denied, IntoPolicy, Permit, Policy, PolicyErrorKind, Quota, RateLimiter, WhenFull};
+use tollgate::{
+    Algorithm, Clock, Denied, IntoPolicy, ManualClock, Permit, Policy, PolicyErrorKind, Quota, RateLimiter, WhenFull,
+};
 
 const SECOND: u64 = 1_000_000_000;
 const DAY: u64 = 86_400 * SECOND;
@@ -30,7 +32,7 @@ fn quota(amount: u64, period: u64, algorithm: Algorithm) -> Quota {
 
 /// A limiter and its clock.
 struct Bench {
-    clock: Clock,
+    clock: ManualClock,
     limiter: RateLimiter,
 }
 

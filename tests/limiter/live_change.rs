@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use tollgate::{Clock, PlanErrorKind, Policy, RateLimiter, RateLimiterBuilder, Status, WhenFull};
+use tollgate::{Clock, ManualClock, PlanErrorKind, Policy, RateLimiter, RateLimiterBuilder, Status, WhenFull};
 
 const UNITS: [&str; 3] = ["", " fixed", " sliding"];
 
@@ -14,7 +14,7 @@ fn policy(text: &str) -> Policy {
 
 /// A limiter and its clock.
 struct Bench {
-    clock: Clock,
+    clock: ManualClock,
     limiter: RateLimiter,
 }
 

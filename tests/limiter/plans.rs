@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use tollgate::{Algorithm, Clock, Plan, PlanErrorKind, Policy, Quota, RateLimiter, RateLimiterBuilder, WhenFull};
+use tollgate::{
+    Algorithm, Clock, ManualClock, Plan, PlanErrorKind, Policy, Quota, RateLimiter, RateLimiterBuilder, WhenFull,
+};
 
 const UNITS: [&str; 4] = ["", " fixed", " aligned", " sliding"];
 
@@ -19,7 +21,7 @@ fn policy(text: &str) -> Policy {
 
 /// A limiter with plans, and its clock.
 struct Bench {
-    clock: Clock,
+    clock: ManualClock,
     limiter: RateLimiter,
 }
 

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use tollgate::{Algorithm, Clock, Plan, Policy, Quota, RateLimiter, Reservation};
+use tollgate::{Algorithm, Clock, ManualClock, Plan, Policy, Quota, RateLimiter, Reservation};
 
 const UNITS: [&str; 3] = ["", " fixed", " sliding"];
 
-fn limiter(text: &str) -> (RateLimiter, Clock) {
+fn limiter(text: &str) -> (RateLimiter, ManualClock) {
     let clock = Clock::manual();
     clock.advance(Duration::from_secs(36_000));
     let policy: Policy = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));

@@ -4,9 +4,9 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use tollgate::{Clock, Policy, Quota, RateLimiter, RateLimiterBuilder, Stats, WhenFull};
+use tollgate::{Clock, ManualClock, Policy, Quota, RateLimiter, RateLimiterBuilder, Stats, WhenFull};
 
-fn builder(policy: &str, capacity: usize, clock: &Clock) -> RateLimiterBuilder {
+fn builder(policy: &str, capacity: usize, clock: &ManualClock) -> RateLimiterBuilder {
     let policy: Policy = policy.parse().expect("a policy");
     RateLimiter::builder(policy).capacity(capacity).clock(clock.clone())
 }

@@ -333,7 +333,8 @@ async fn who_is_overtaken_by_direct_checks_is_denied_when_the_time_is_over() {
 
 #[tokio::test(start_paused = true)]
 async fn nothing_is_delayed_that_would_not_be_denied_either() {
-    let rollout = Rollout::new().enforced_percent(0).unwrap();
+    let rollout = Rollout::new();
+    rollout.set_enforced_percent(0).unwrap();
     for shadow in [true, false] {
         let (limiter, layer) = limit("1/hour");
         let inner = Strict::new(&limiter);

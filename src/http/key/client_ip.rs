@@ -138,13 +138,13 @@ pub struct ClientIp {
 #[derive(Clone, Debug)]
 enum Teller {
     Peer(Arc<Watch>),
-    Proxies { trusted: Arc<Trusted>, source: Source },
+    Proxies { trusted: Arc<Trusted>, source: ToldIn },
     Hops { proxies: usize, list: List, chain: Arc<Chain> },
 }
 
 /// Where proxies write it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Source {
+enum ToldIn {
     List(List),
     Header(HeaderName),
 }
@@ -181,7 +181,7 @@ impl ClientIp {
                  give the addresses of your proxies only, as in ClientIp::behind([\"10.0.0.0/8\"])"
             );
         }
-        let source = Source::List(List::XForwardedFor);
+        let source = ToldIn::List(List::XForwardedFor);
         Ok(Self::told_by(Teller::Proxies { trusted: Arc::new(trusted), source }))
     }
 
@@ -226,12 +226,12 @@ impl ClientIp {
     pub fn forwarded(mut self) -> Result<Self, ExtractorError> {
         match &mut self.teller {
             Teller::Peer(_) => return Err(ExtractorError::new(format!("`.forwarded()` {ONLY_BEHIND}"))),
-            Teller::Proxies { source: Source::Header(name), .. } => {
+            Teller::Proxies { source: ToldIn::Header(name), .. } => {
                 return Err(ExtractorError::new(format!(
                     "`.forwarded()` and `.header({name:?})` are two headers and one is read: leave out either"
                 )));
             }
-            Teller::Proxies { source: Source::List(list), .. } | Teller::Hops { list, .. } => *list = List::Forwarded,
+            Teller::Proxies { source: ToldIn::List(list), .. } | Teller::Hops { list, .. } => *list = List::Forwarded,
         }
         Ok(self)
     }
@@ -267,8 +267,8 @@ impl ClientIp {
                 ));
             }
             Teller::Proxies { source, .. } => {
-                let new = Source::Header(name);
-                if ![&Source::List(List::XForwardedFor), &new].contains(&&*source) {
+                let new = ToldIn::Header(name);
+                if ![&ToldIn::List(List::XForwardedFor), &new].contains(&&*source) {
                     return Err(ExtractorError::about(
                         given,
                         "would be a second header, and one is read: leave out either",
@@ -343,12 +343,12 @@ impl KeyExtractor for ClientIp {
     }
 }
 
-fn by_proxies(trusted: &Trusted, source: &Source, parts: &Parts) -> Result<IpAddr, NoKey> {
+fn by_proxies(trusted: &Trusted, source: &ToldIn, parts: &Parts) -> Result<IpAddr, NoKey> {
     let peer = peer::peer(&parts.extensions)?.ip().to_canonical();
     Ok(match source {
         _ if !trusted.contains(peer) => peer,
-        Source::List(list) => first_untrusted(peer, list.hops(&parts.headers), |address| trusted.contains(address)),
-        Source::Header(name) => lone_address(&parts.headers, name).unwrap_or(peer),
+        ToldIn::List(list) => first_untrusted(peer, list.hops(&parts.headers), |address| trusted.contains(address)),
+        ToldIn::Header(name) => lone_address(&parts.headers, name).unwrap_or(peer),
     })
 }
 

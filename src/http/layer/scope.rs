@@ -21,7 +21,7 @@ use crate::http::key::KeyExtractor;
 /// | the whole application, or the routes of one router | `router.layer(limit)`, after the routes it shall cover |
 /// | one route | `get(fib).layer(limit)` |
 /// | several routes together | clones of one layer: `get(a).layer(limit.clone())`, `get(b).layer(limit)` |
-/// | each route by itself | one layer on the router, with [`RouteKey`](super::RouteKey) in its key |
+/// | each route by itself | one layer on the router, with [`RouteKey`](crate::http::RouteKey) in its key |
 /// | all routes but some | [`exempt_route`](Self::exempt_route), [`exempt`](Self::exempt), or add those routes after `.layer(limit)` |
 /// | all routes, and another for some | [`for_route`](Self::for_route), [`when`](Self::when), or add those routes after `.layer(limit)` |
 /// | some methods | `post(create).layer(limit)` inside a `MethodRouter`, or [`methods`](Self::methods) |
