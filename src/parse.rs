@@ -35,19 +35,20 @@ const UNITS: [(u64, &[&str]); 10] = [
 ];
 
 /// What the algorithms other than the default are called, the longer of two that start alike first.
-const ALGORITHMS: [(&str, Algorithm); 3] = [
+const ALGORITHMS: [(&str, Algorithm); 4] = [
     ("fixed aligned", Algorithm::AlignedWindow),
     ("fixed", Algorithm::FixedWindow),
     ("sliding", Algorithm::SlidingWindow),
+    ("strict", Algorithm::StrictWindow),
 ];
 
 /// Words that are kept for what may come.
-const RESERVED: [&str; 3] = ["then", "concurrency", "strict"];
+const RESERVED: [&str; 2] = ["then", "concurrency"];
 
 const EXPECTED_AMOUNT: &str = "expected an amount, a whole number, as in \"28/second\"";
 const EXPECTED_PERIOD: &str = "expected '/' or 'per' and then a period, as in \"28/second\"";
 const EXPECTED_UNIT: &str = "expected a unit: ns, us, ms, second, minute, hour, day, week, month or year";
-const MAY_FOLLOW: &str = "'burst', 'fixed', 'sliding' or the end";
+const MAY_FOLLOW: &str = "'burst', 'fixed', 'sliding', 'strict' or the end";
 
 impl FromStr for Quota {
     type Err = ParseError;

@@ -50,8 +50,8 @@ impl<'de> Deserialize<'de> for Quota {
 ///   - `amount`: a whole number.
 ///   - `per`: the period as text, `"minute"` or `"10 minutes"`.
 ///   - `burst`: a whole number. May be left out, and then is the amount.
-///   - `algorithm`: `"token bucket"`, `"fixed"`, `"fixed aligned"` or `"sliding"`. May be left out, and then is the
-///     token bucket.
+///   - `algorithm`: `"token bucket"`, `"fixed"`, `"fixed aligned"`, `"sliding"` or `"strict"`. May be left out, and then is
+///     the token bucket.
 ///   - `name`: what the quota is called. May be left out. 1 to 31 ASCII letters, digits, `-`, `_` or `.`,
 ///     starting with a letter.
 /// - A list of such tables and of strings.

@@ -14,10 +14,12 @@
 
 mod fixed_window;
 mod sliding_window;
+mod strict_window;
 mod token_bucket;
 
 pub(crate) use fixed_window::FixedWindow;
 pub(crate) use sliding_window::SlidingWindow;
+pub(crate) use strict_window::StrictWindow;
 pub(crate) use token_bucket::TokenBucket;
 
 /// What an algorithm says to a cost.
@@ -37,6 +39,7 @@ pub(crate) enum Counter {
     TokenBucket(TokenBucket),
     FixedWindow(FixedWindow),
     SlidingWindow(SlidingWindow),
+    StrictWindow(StrictWindow),
 }
 
 macro_rules! each {
@@ -45,6 +48,7 @@ macro_rules! each {
             Counter::TokenBucket($name) => $call,
             Counter::FixedWindow($name) => $call,
             Counter::SlidingWindow($name) => $call,
+            Counter::StrictWindow($name) => $call,
         }
     };
 }
@@ -60,7 +64,7 @@ impl Counter {
     /// window keeps its previous count rounded up: as the next window begins, the account may grow by the rounding.
     pub(crate) fn only_gains_room(&self) -> bool {
         match self {
-            Self::TokenBucket(_) | Self::FixedWindow(_) => true,
+            Self::TokenBucket(_) | Self::FixedWindow(_) | Self::StrictWindow(_) => true,
             Self::SlidingWindow(window) => window.is_exact(),
         }
     }
@@ -90,7 +94,7 @@ impl Counter {
     }
 
     /// The earliest time at which `total`, asked for one by one, can all have passed; `now`, if it passes now. For a
-    /// sliding window it may take longer yet. `total` may be above the limit, which is not 0.
+    /// sliding or strict window it may take longer yet. `total` may be above the limit, which is not 0.
     #[cfg_attr(not(feature = "tokio"), allow(dead_code, reason = "only doors with timers wait"))]
     pub(crate) fn passed(&self, word: u64, now: u64, total: u64) -> u64 {
         each!(self, counter => counter.passed(word, now, total))
@@ -120,6 +124,7 @@ impl Counter {
             // Between windows of one length, the window goes on as well.
             (Self::FixedWindow(new), Self::FixedWindow(old)) => new.carry(old, word, now),
             (Self::SlidingWindow(new), Self::SlidingWindow(old)) => new.carry(old, word, now),
+            (Self::StrictWindow(new), Self::StrictWindow(old)) => new.carry(old, word, now),
             _ => each!(self, counter => counter.owing(old.debt(word, now), now)),
         }
     }
@@ -130,6 +135,7 @@ impl Counter {
             Self::TokenBucket(counter) => counter.to_cells(0),
             Self::FixedWindow(counter) => counter.to_cells(1),
             Self::SlidingWindow(counter) => counter.to_cells(2),
+            Self::StrictWindow(counter) => counter.to_cells(3),
         }
     }
 
@@ -139,7 +145,8 @@ impl Counter {
         match cells[0] & 0xff {
             0 => Self::TokenBucket(TokenBucket::from_cells(cells)),
             1 => Self::FixedWindow(FixedWindow::from_cells(cells)),
-            _ => Self::SlidingWindow(SlidingWindow::from_cells(cells)),
+            2 => Self::SlidingWindow(SlidingWindow::from_cells(cells)),
+            _ => Self::StrictWindow(StrictWindow::from_cells(cells)),
         }
     }
 }
@@ -187,11 +194,13 @@ mod tests {
                 counters.push(Counter::FixedWindow(FixedWindow::new(amount, period, largest, None)));
                 counters.push(Counter::FixedWindow(FixedWindow::new(amount, period, largest, Some(12345))));
                 counters.push(Counter::SlidingWindow(SlidingWindow::new(amount, period, largest)));
+                counters.push(Counter::StrictWindow(StrictWindow::new(amount, period)));
             }
         }
         counters.push(Counter::TokenBucket(TokenBucket::new(0, SECOND, 0)));
         counters.push(Counter::FixedWindow(FixedWindow::new(0, SECOND, 0, None)));
         counters.push(Counter::SlidingWindow(SlidingWindow::new(0, SECOND, 0)));
+        counters.push(Counter::StrictWindow(StrictWindow::new(0, SECOND)));
         counters
     }
 

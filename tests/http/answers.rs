@@ -153,8 +153,15 @@ fn retry_after_is_rounded_up_and_never_below_one() {
 
 #[test]
 fn whoever_waits_as_told_is_admitted() {
-    for policy in ["28/second", "7/minute", "3 per 700 ms", "5/minute fixed", "5/minute sliding", "4/second; 30/minute"]
-    {
+    for policy in [
+        "28/second",
+        "7/minute",
+        "3 per 700 ms",
+        "5/minute fixed",
+        "5/minute sliding",
+        "5/minute strict",
+        "4/second; 30/minute",
+    ] {
         let (layer, clock) = limit(policy);
         let mut service = layer.headers(Headers::Draft).headers_on_every_response().any_body().layer(App);
         let mut told = false;

@@ -44,6 +44,7 @@ fn limit_string() {
         "fixed",
         "aligned",
         "sliding",
+        "strict",
         ";",
         "|",
         ",",

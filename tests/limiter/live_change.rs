@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use tollgate::{Clock, ManualClock, PlanErrorKind, Policy, RateLimiter, RateLimiterBuilder, Status, WhenFull};
 
-const UNITS: [&str; 3] = ["", " fixed", " sliding"];
+const UNITS: [&str; 4] = ["", " fixed", " sliding", " strict"];
 
 fn policy(text: &str) -> Policy {
     text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
@@ -164,7 +164,7 @@ fn hundreds_of_changes_lose_nothing_and_mint_nothing() {
         // All of them grant at least what is spent: at one instant nothing may be forgotten.
         let text = |turn: usize| {
             let quota =
-                |n: usize| format!("q{n}: {}/{} hours{}", 1000 + turn * 37 % 5000, 1 + turn % 7, UNITS[(turn + n) % 3]);
+                |n: usize| format!("q{n}: {}/{} hours{}", 1000 + turn * 37 % 5000, 1 + turn % 7, UNITS[(turn + n) % 4]);
             (0..width).map(quota).collect::<Vec<_>>().join("; ")
         };
         let bench = Bench::with(&text(0), |builder| builder.capacity(1000));

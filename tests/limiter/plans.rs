@@ -8,7 +8,7 @@ use tollgate::{
     Algorithm, Clock, ManualClock, Plan, PlanErrorKind, Policy, Quota, RateLimiter, RateLimiterBuilder, WhenFull,
 };
 
-const UNITS: [&str; 4] = ["", " fixed", " aligned", " sliding"];
+const UNITS: [&str; 5] = ["", " fixed", " aligned", " sliding", " strict"];
 
 /// A policy of a text, which can also say that the windows of its only quota are aligned.
 fn policy(text: &str) -> Policy {
@@ -306,7 +306,7 @@ fn a_full_table_that_is_shared_never_admits_more_than_the_largest_plan() {
 fn check_threads(amounts: [u64; 4]) {
     let keys = 40;
     for unit in 0..4 {
-        let texts: Vec<String> = (0..4).map(|n| format!("{}/day{}", amounts[n], UNITS[(n + unit) % 4])).collect();
+        let texts: Vec<String> = (0..4).map(|n| format!("{}/day{}", amounts[n], UNITS[(n + unit) % 5])).collect();
         let names = ["-", "b", "c", "d"];
         let plans: Vec<(&str, &str)> = names.into_iter().zip(texts.iter().map(String::as_str)).collect();
         let bench = Bench::new(&plans);

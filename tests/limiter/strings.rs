@@ -109,6 +109,8 @@ fn burst_and_algorithm_follow_the_period() {
     check("5/minute fixed", quota(5, MINUTE).fixed_window(), "5/minute fixed");
     check("5/minute Fixed Aligned", quota(5, MINUTE).aligned_window(), "5/minute fixed aligned");
     check("5/minute sliding", quota(5, MINUTE).sliding_window(), "5/minute sliding");
+    check("5/minute strict", quota(5, MINUTE).strict(), "5/minute strict");
+    check("5 PER Minute STRICT", quota(5, MINUTE).strict(), "5/minute strict");
     check("5/minute burst 5 sliding", quota(5, MINUTE).sliding_window(), "5/minute sliding");
 }
 
@@ -209,8 +211,13 @@ fn any_quota() -> impl Strategy<Value = Quota> {
         (1..=3660_u64).prop_map(|days| days * DAY),
         (1..=1000_u64).prop_map(|seconds| seconds * SECOND),
     ];
-    let algorithms =
-        vec![Algorithm::TokenBucket, Algorithm::FixedWindow, Algorithm::AlignedWindow, Algorithm::SlidingWindow];
+    let algorithms = vec![
+        Algorithm::TokenBucket,
+        Algorithm::FixedWindow,
+        Algorithm::AlignedWindow,
+        Algorithm::SlidingWindow,
+        Algorithm::StrictWindow,
+    ];
     let amount = prop_oneof![0..100_u64, any::<u64>().prop_map(|number| number >> (number % 64))];
     (amount, period, prop::option::of(1..10_000_u64), prop::sample::select(algorithms)).prop_filter_map(
         "cannot be kept",
@@ -257,7 +264,7 @@ proptest! {
 
     #[test]
     fn no_text_that_is_nearly_a_policy_panics(
-        text in "(([a-zé]{0,3} ?: ?)?[0-9]{0,21} ?(/|per|-|€) ?[0-9]{0,20} ?(s|ms|day|years|ß|)( burst [0-9]{0,20})?( fixed| sliding)?[;,| ]{0,2}){0,4}",
+        text in "(([a-zé]{0,3} ?: ?)?[0-9]{0,21} ?(/|per|-|€) ?[0-9]{0,20} ?(s|ms|day|years|ß|)( burst [0-9]{0,20})?( fixed| sliding| strict)?[;,| ]{0,2}){0,4}",
     ) {
         for parsed in [text.parse::<Policy>(), text.parse::<Quota>().map(Policy::from)] {
             match parsed {
@@ -474,7 +481,7 @@ fn what_an_error_says() {
         ),
         (
             "5/s brust 6",
-            r#"at byte 4, near "brust": expected ';' and another quota, 'burst', 'fixed', 'sliding' or the end; perhaps "burst""#,
+            r#"at byte 4, near "brust": expected ';' and another quota, 'burst', 'fixed', 'sliding', 'strict' or the end; perhaps "burst""#,
         ),
         (
             "5/s sliding burst 5",
@@ -506,15 +513,11 @@ fn what_an_error_says() {
         ),
         (
             "5/s slidng",
-            r#"at byte 4, near "slidng": expected ';' and another quota, 'burst', 'fixed', 'sliding' or the end; perhaps "sliding""#,
+            r#"at byte 4, near "slidng": expected ';' and another quota, 'burst', 'fixed', 'sliding', 'strict' or the end; perhaps "sliding""#,
         ),
         (
             "5/s then block 2m",
             r#"at byte 4, near "then": 'then' is not supported yet"#,
-        ),
-        (
-            "5/s strict",
-            r#"at byte 4, near "strict": 'strict' is not supported yet"#,
         ),
         (
             "concurrency 5",
@@ -582,11 +585,11 @@ fn what_an_error_says() {
         ),
         (
             "5/s: 6/s",
-            r#"at byte 3, near ":": expected ';' and another quota, 'burst', 'fixed', 'sliding' or the end"#,
+            r#"at byte 3, near ":": expected ';' and another quota, 'burst', 'fixed', 'sliding', 'strict' or the end"#,
         ),
         (
             "5/s name: 6/s",
-            r#"at byte 4, near "name": expected ';' and another quota, 'burst', 'fixed', 'sliding' or the end"#,
+            r#"at byte 4, near "name": expected ';' and another quota, 'burst', 'fixed', 'sliding', 'strict' or the end"#,
         ),
         (
             "5/s;",
@@ -610,11 +613,11 @@ fn what_an_error_says() {
         ),
         (
             "5/s 6/s",
-            r#"at byte 4, near "6": expected ';' and another quota, 'burst', 'fixed', 'sliding' or the end"#,
+            r#"at byte 4, near "6": expected ';' and another quota, 'burst', 'fixed', 'sliding', 'strict' or the end"#,
         ),
         (
             "5/s!",
-            r#"at byte 3, near "!": expected ';' and another quota, 'burst', 'fixed', 'sliding' or the end"#,
+            r#"at byte 3, near "!": expected ';' and another quota, 'burst', 'fixed', 'sliding', 'strict' or the end"#,
         ),
         (
             "5/s; 5/s",
@@ -682,7 +685,7 @@ fn what_an_error_says() {
         ),
         (
             "5/sec.",
-            r#"at byte 5, near ".": expected ';' and another quota, 'burst', 'fixed', 'sliding' or the end"#,
+            r#"at byte 5, near ".": expected ';' and another quota, 'burst', 'fixed', 'sliding', 'strict' or the end"#,
         ),
         (
             "login:",
@@ -694,7 +697,7 @@ fn what_an_error_says() {
         ),
         (
             "5/second # comment",
-            r##"at byte 9, near "#": expected ';' and another quota, 'burst', 'fixed', 'sliding' or the end"##,
+            r##"at byte 9, near "#": expected ';' and another quota, 'burst', 'fixed', 'sliding', 'strict' or the end"##,
         ),
         (
             "   ",
@@ -824,7 +827,7 @@ fn what_an_error_says_of_one_quota() {
     check("", r#"at the end (byte 0): expected a limit, as in "28/second""#);
     check("login: 5/s", r#"at byte 0, near "login": one quota alone has no name; a policy's quotas have"#);
     check("5/s; 6/s", r#"at byte 3, near ";": expected the end: this is one quota; several make a policy"#);
-    check("5/s foo", r#"at byte 4, near "foo": expected 'burst', 'fixed', 'sliding' or the end"#);
+    check("5/s foo", r#"at byte 4, near "foo": expected 'burst', 'fixed', 'sliding', 'strict' or the end"#);
 }
 
 /// What an error says to write instead of a number is a limit, and means what was meant.
@@ -872,6 +875,7 @@ fn what_clients_are_said_to_see_is_what_they_see() {
     check("3/minute burst 6", &[0, 1, 2, 3, 4, 5, 20, 40, 60, 80, 100, 120], 14);
     check("3/minute fixed", &[0, 1, 2, 60, 61, 62, 120], 57);
     check("3/minute sliding", &[0, 1, 2, 80, 100, 120], 77);
+    check("3/minute strict", &[0, 1, 2, 63, 64, 65], 60);
 
     let (passed, wait) = asked("5/minute; 100/day", 6 * 3600);
     assert_eq!((&passed[..7], wait), (&[0, 1, 2, 3, 4, 12, 24][..], Some(7)));

@@ -68,7 +68,7 @@ fn a_table_of_no_key_is_refused() {
 /// A table so small that every key could stand in every place: then who is evicted is certain.
 #[test]
 fn the_least_indebted_is_evicted() {
-    for policy in ["100/hour", "100/hour fixed", "100/hour sliding", "100/hour; 200/day"] {
+    for policy in ["100/hour", "100/hour fixed", "100/hour sliding", "100/hour strict", "100/hour; 200/day"] {
         let limiter = builder(policy, 14, &Clock::manual()).build();
         let capacity = limiter.stats().capacity as u64;
         assert_eq!(capacity, 16, "two buckets of eight");
@@ -95,7 +95,7 @@ fn the_least_indebted_is_evicted() {
     }
 }
 
-const FLOODED: [(&str, u64); 10] = [
+const FLOODED: [(&str, u64); 13] = [
     ("1/hour", 1),
     ("1/hour fixed", 1),
     ("1/hour fixed aligned", 1),
@@ -106,6 +106,9 @@ const FLOODED: [(&str, u64); 10] = [
     ("10/hour fixed", 10),
     ("10/hour fixed aligned", 10),
     ("10/hour sliding", 10),
+    ("1/hour strict", 1),
+    ("2/hour strict", 2),
+    ("10/hour strict", 10),
 ];
 
 /// Clients at their limit retry while a flood of keys that each come once fills the table ten times over. At a limit of 1
@@ -197,7 +200,13 @@ fn who_comes_during_a_flood_is_readmitted_at_a_price_or_not_at_all() {
 
 #[test]
 fn what_has_expired_is_reused_and_not_evicted() {
-    for (policy, expiry) in [("5/second", 1), ("5/second fixed", 1), ("5/second sliding", 2), ("5/second; 9/2 s", 2)] {
+    for (policy, expiry) in [
+        ("5/second", 1),
+        ("5/second fixed", 1),
+        ("5/second sliding", 2),
+        ("5/second strict", 2),
+        ("5/second; 9/2 s", 2),
+    ] {
         let clock = Clock::manual();
         let limiter = builder(policy, 1000, &clock).build();
         for round in 0..20 {
@@ -259,7 +268,7 @@ fn race<T: Send>(threads: usize, run: impl Fn(usize) -> T + Sync) -> Vec<T> {
 #[test]
 fn racing_newcomers_never_get_more_than_the_limit() {
     const KEYS: u64 = 1500;
-    for policy in ["3/hour", "3/hour fixed", "3/hour sliding", "3/hour; 5/day fixed"] {
+    for policy in ["3/hour", "3/hour fixed", "3/hour sliding", "3/hour strict", "3/hour; 5/day fixed"] {
         for round in 0..8 {
             let limiter = builder(policy, 10_000, &Clock::manual()).build();
             let admitted: Vec<AtomicU64> = (0..KEYS).map(|_| AtomicU64::new(0)).collect();

@@ -229,7 +229,7 @@ async fn one_key_does_not_take_every_waiters_place() {
 
 #[tokio::test(start_paused = true)]
 async fn what_can_never_pass_is_refused_at_once() {
-    for limit in ["3/hour", "3/hour fixed", "3/hour sliding", "3/hour; 100/second", "0/second"] {
+    for limit in ["3/hour", "3/hour fixed", "3/hour sliding", "3/hour strict", "3/hour; 100/second", "0/second"] {
         let limiter = limiter(limit);
         let check = async |waiting: usize| {
             let refused = limiter.until_ready_n("key", 4).await.unwrap_err();
@@ -403,7 +403,7 @@ async fn a_key_has_one_queue_whatever_its_plan_and_the_unlimited_pass_it() {
 /// So late that no algorithm can tell the time any more.
 #[tokio::test(start_paused = true)]
 async fn past_the_end_of_time_nobody_waits_in_vain() {
-    for limit in ["1/second", "1/second fixed", "1/second sliding", "1/second; 1/hour"] {
+    for limit in ["1/second", "1/second fixed", "1/second sliding", "2/second strict", "1/second; 1/hour"] {
         let clock = Clock::manual();
         let policy: Policy = limit.parse().unwrap();
         let limiter = RateLimiter::builder(policy).capacity(64).clock(clock.clone()).build();
