@@ -1,34 +1,37 @@
-//! Rate limiting for Rust services.
+//! Rate limiting for Rust services: one limiter, to call directly or to wrap around HTTP services as a Tower layer.
+#![cfg_attr(feature = "axum", doc = include_str!("guide/first.md"))]
 //!
-//! One limiter that a program calls directly or wraps around its HTTP services as a Tower layer:
+//! Direct calls, with any hashable key:
 //!
 //! ```
 //! use tollgate::{Quota, RateLimiter};
 //!
 //! let limiter = RateLimiter::new(Quota::per_minute(100));
-//! let answer = limiter.check("alice");
-//! assert_eq!(answer.unwrap().status().remaining(), 99);
+//! let permit = limiter.check("alice")?;
+//! assert_eq!(permit.status().remaining(), 99);
+//! # Ok::<(), tollgate::Denied>(())
 //! ```
 //!
 //! # Where to find what
 //!
-//! - [`Quota`]: how much in how long, how much at once, by which algorithm. [`Policy`]: several quotas judged as one.
-//!   Both can be parsed from strings such as `"5/minute; 100/day"`.
-//! - [`RateLimiter`]: [`check`](RateLimiter::check), [`check_n`](RateLimiter::check_n), [`peek`](RateLimiter::peek),
-//!   [`reset`](RateLimiter::reset), [`stats`](RateLimiter::stats), answering [`Permit`] or [`Denied`]. Its documentation
-//!   says what it takes in memory and how to size it; [`WhenFull`] what happens when it is full.
-//!   [`reserve`](RateLimiter::reserve) charges an estimate to be settled, [`on`](RateLimiter::on) judges by a [`Plan`], and
-//!   [`replace_policy`](RateLimiter::replace_policy) changes the limit while it runs.
-//! - [`Clock`]: the system's, or one moved by hand in tests.
-#![cfg_attr(
-    feature = "tokio",
-    doc = "- [`until_ready`](RateLimiter::until_ready) and [`wait`]: waiting instead of being denied, first come first served."
-)]
 #![cfg_attr(
     feature = "tower",
-    doc = "- [`RateLimitLayer`] and [`http`]: the Tower layer, who the client is ([`ClientIp`]), and"
+    doc = "- [`RateLimitLayer`] is the Tower layer. [`http`] has what it counts by ([`ClientIp`] and others) and what it answers."
 )]
-#![cfg_attr(feature = "tower", doc = "  what it is told.")]
+//! - [`RateLimiter`] is what decides: [`check`](RateLimiter::check), [`check_n`](RateLimiter::check_n),
+//!   [`peek`](RateLimiter::peek), [`reset`](RateLimiter::reset), [`reserve`](RateLimiter::reserve) and others. It answers
+//!   [`Permit`] or [`Denied`]. Its page says how much memory it takes.
+//! - [`Quota`] is how much in how long, how much at once, and by which algorithm. [`Policy`] is several quotas judged as one.
+//!   Both can be parsed from text, such as `"5/minute; 100/day"`. A [`Plan`] is another policy for some keys.
+#![cfg_attr(
+    feature = "tokio",
+    doc = "- [`until_ready`](RateLimiter::until_ready) waits instead of being denied, first come first served: see [`wait`]."
+)]
+//! - [`Clock`] is the system's, or one moved by hand in tests.
+#![cfg_attr(
+    all(any(doc, doctest), feature = "axum", feature = "serde", feature = "tokio"),
+    doc = "- [`guide`] has recipes: behind a proxy, per user with plans, failed logins, tests, and more."
+)]
 //!
 //! # What it promises
 //!
@@ -37,14 +40,33 @@
 //! 3. A denial changes nothing, for any quota of the policy.
 //! 4. Memory never exceeds the configured capacity, whatever keys arrive, and no check pauses to make room.
 //! 5. Time that stands still or steps back delays admissions by as much, and admits nothing extra.
-//! 6. Rates from 1 per 10 years to 10⁹ per second; what cannot be kept is refused when it is built.
+//! 6. Rates from 1 per 10 years to 10⁹ per second. A quota that cannot be kept is refused when it is built.
 //!
 //! Each has its tests in `tests/limiter/laws.rs`.
 //!
+//! # What it does not do
+//!
+//! - It does not share a limit between machines: each process counts for itself.
+//! - It does not keep limits across a restart.
+//! - It does not bound how many requests run at the same time. Use tower's `ConcurrencyLimit` for that.
+//! - It does not see bodies, and it does not slow down the bytes of a response.
+//! - It does not know who a client is. It counts by what it is given: an address, or what the program has authenticated.
+//! - It does not stop a flood of connections. A denial is cheap, but it is still an answer.
+//!
 //! # Features
 //!
-//! `axum` (default) includes `tower`, the layer, and understands axum's types; `tokio` adds waiting, and `serde`
-//! limits in configuration files. Without default features this crate is the bare limiter. A feature adds API and never changes what the rest does.
+//! | feature | adds |
+//! |---|---|
+//! | `axum` (default) | the peer's address as axum tells it, keys by route and path parameter, and `Denied` as a response; includes `tower` |
+//! | `tower` | the layer, for any service that answers with `http::Response` |
+//! | `tonic` | the peer's address as tonic tells it; includes `tower` |
+//! | `tokio` | waiting: `until_ready`, and with `tower` the layer's `delay` |
+//! | `serde` | quotas and policies in configuration files, as text or as tables |
+//! | `metrics` | the layer's `metrics`: counters of the `metrics` facade; includes `tower` |
+//!
+//! Without default features this crate is the bare limiter, with four dependencies. A feature adds items and never changes
+//! what the rest does. A method that is missing may need its feature: each page says which.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod algorithm;
 #[cfg(feature = "tower")]
@@ -54,6 +76,8 @@ mod decision;
 mod engine;
 mod error;
 mod fingerprint;
+#[cfg(all(any(doc, doctest), feature = "axum", feature = "serde", feature = "tokio"))]
+pub mod guide;
 #[cfg(feature = "tower")]
 pub mod http;
 mod key;
@@ -98,9 +122,11 @@ pub use clock::{Clock, ManualClock};
 pub use key::{Key, KeyText};
 
 #[cfg(feature = "tokio")]
+#[doc(inline)]
 pub use wait::{NotReady, NotReadyKind, UntilReady};
 
 #[cfg(feature = "tower")]
+#[doc(inline)]
 pub use http::{ClientIp, RateLimit, RateLimitLayer};
 
 /// The README's examples, compiled and run.

@@ -3,6 +3,8 @@
 #[cfg(feature = "axum")]
 mod answers;
 mod client_ip;
+#[cfg(feature = "axum")]
+mod documented;
 mod fuzz_corpus;
 mod keys;
 mod layer_plans;

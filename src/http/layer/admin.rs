@@ -9,11 +9,11 @@ use crate::limiter::RateLimiter;
 
 /// # Administration
 ///
-/// These find the client by the layer's own key, so they find what the layer counted, whatever the key is. To do the same
-/// without a request, give the key's value to the limiter's [`peek`](RateLimiter::peek) and [`reset`](RateLimiter::reset);
-/// each extractor says how to make one.
+/// These find the client by the layer's own key, so they find what the layer counted. To do the same without a request, give
+/// the key to the limiter's [`peek`](RateLimiter::peek) and [`reset`](RateLimiter::reset). Each extractor says what its
+/// key is.
 impl<K: KeyExtractor> RateLimitLayer<K, RateLimiter> {
-    /// Where a request's client stands, without charging it: all quotas of the policy that this layer's limiter is on.
+    /// Where a request's client stands, without charging it, with all quotas of the policy that this layer's limiter is on.
     ///
     /// ```
     /// use std::net::SocketAddr;

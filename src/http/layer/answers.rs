@@ -13,8 +13,7 @@ use crate::http::headers::Headers;
 
 /// # Answers
 ///
-/// Whatever the layer answers by itself carries `Cache-Control: no-store`, so that no cache gives one client's answer to
-/// others.
+/// Every answer of the layer's own carries `Cache-Control: no-store`. So no cache gives one client's answer to others.
 impl<K, L: Backend> RateLimitLayer<K, L> {
     /// What happens to a request that has no key. Without this, it is refused.
     #[must_use]
@@ -22,47 +21,62 @@ impl<K, L: Backend> RateLimitLayer<K, L> {
         self.setting(|settings| settings.when_no_key = when)
     }
 
-    /// Tells clients where they stand, in these headers, on denials. Without this, denials carry `Retry-After` alone.
+    /// Tells clients where they stand, in these headers, on denials. Without this, denials carry only `Retry-After`.
     /// (A gRPC denial has gRPC's own headers instead.)
+    ///
+    /// ```
+    /// use tollgate::RateLimitLayer;
+    /// use tollgate::http::Headers;
+    ///
+    /// let layer = RateLimitLayer::per_minute(100)
+    ///     .headers(Headers::Draft)
+    ///     .headers_on_every_response();
+    /// # let _ = layer;
+    /// ```
     #[must_use]
     pub fn headers(self, headers: Headers) -> Self {
         self.setting(|settings| Arc::make_mut(&mut settings.telling).headers = headers)
     }
 
-    /// Sends the [`headers`](Self::headers) on every response that the limiter let pass, too. (`Retry-After` stays on
-    /// denials alone.) Of several layers around each other the outermost one's are sent, but a denial's stay as they are.
+    /// Sends the [`headers`](Self::headers) also on the responses to requests that passed. (`Retry-After` stays on
+    /// denials.) Where several layers stand around each other, the outermost one's are sent. A denial keeps its own.
     #[must_use]
     pub fn headers_on_every_response(self) -> Self {
         self.setting(|settings| Arc::make_mut(&mut settings.telling).on_every_response = true)
     }
 
     /// Adds a fixed header to denials, gRPC's too, as Envoy's `response_headers_to_add` does. It is set last, and replaces
-    /// one of the same name, be it the limiter's own; but no denial loses its `Cache-Control: no-store`.
+    /// a header of the same name, even the limiter's own. But no denial loses its `Cache-Control: no-store`.
     #[must_use]
     pub fn denial_header(self, name: HeaderName, value: HeaderValue) -> Self {
         self.setting(|settings| settings.denials.extra.push((name, value)))
     }
 
-    /// The body of denials over plain HTTP: a line of text unless set. A [`denial_response`](Self::denial_response) goes
-    /// before it.
+    /// The body of denials over plain HTTP. Without this, it is a line of text. If [`denial_response`](Self::denial_response)
+    /// is set too, that counts.
     #[must_use]
     pub fn denial_body(self, body: DenialBody) -> Self {
         self.setting(|settings| settings.denials.body = body)
     }
 
-    /// Builds denials by a closure. Its status becomes 429 and the limiter's headers are set after it, so it
-    /// cannot lose them. It is called for plain HTTP only; gRPC clients would not see it.
+    /// Builds denials by a closure. The status becomes 429 and the limiter's headers are set after it, so the closure
+    /// cannot lose them. It is called for plain HTTP only, since gRPC clients would not see its response.
     ///
     /// ```
+    /// use bytes::Bytes;
+    /// use http::request::Parts;
     /// use http::{HeaderValue, Response, header::CONTENT_TYPE};
-    /// use tollgate::RateLimitLayer;
+    /// use tollgate::{Denied, RateLimitLayer};
     ///
-    /// let layer = RateLimitLayer::per_second(28).denial_response(|denied, _head| {
+    /// fn as_json(denied: &Denied, _head: &Parts) -> Response<Bytes> {
     ///     let body = format!("{{\"limit\":{}}}", denied.status().limit());
     ///     let mut response = Response::new(body.into());
-    ///     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    ///     let json = HeaderValue::from_static("application/json");
+    ///     response.headers_mut().insert(CONTENT_TYPE, json);
     ///     response
-    /// });
+    /// }
+    ///
+    /// let layer = RateLimitLayer::per_second(28).denial_response(as_json);
     /// # let _ = layer;
     /// ```
     #[must_use]
@@ -74,14 +88,14 @@ impl<K, L: Backend> RateLimitLayer<K, L> {
     }
 
     /// Answers gRPC requests like any other, with a bare `429`. Without this, a `POST` whose content type is
-    /// `application/grpc` gets [gRPC's own form](crate::http#grpc) of each answer. Set this where no gRPC is served, and
-    /// a client that says it speaks gRPC is to be told nothing else than others.
+    /// `application/grpc` gets [gRPC's own form](crate::http#grpc) of each answer. Set this where no gRPC is served. Then a
+    /// client that only says it speaks gRPC is told the same as all others.
     #[must_use]
     pub fn without_grpc(self) -> Self {
         self.setting(|settings| settings.denials.grpc = false)
     }
 
-    /// Tells the handler where its client stands: each request that was counted and passed carries a
+    /// Tells the handler where its client stands. Each request that was counted and passed carries a
     /// [`Standing`](crate::Standing) in its extensions, with all quotas of the policy.
     ///
     /// ```
@@ -99,8 +113,8 @@ impl<K, L: Backend> RateLimitLayer<K, L> {
     /// # let _ = app;
     /// ```
     ///
-    /// A request that passes uncounted carries none: one that is exempt or costs nothing, or that
-    /// [shadow mode](Self::shadow) let pass.
+    /// A request that passes uncounted carries none: one that is exempt, one that costs nothing, and one that
+    /// [shadow mode](Self::shadow) let pass. So take an `Option<Extension<Standing>>` where there are such.
     #[must_use]
     pub fn tell_handler(self) -> Self {
         self.setting(|settings| settings.tells_handler = true)

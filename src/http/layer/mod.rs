@@ -31,19 +31,27 @@ use crate::quota::Quota;
 /// # let _ = app;
 /// ```
 ///
-/// A layer has one limiter. Cloning the layer, or layering several services or routes with it, shares that limiter and so
-/// the limit; two layers built separately never share. [`RateLimitLayer::sharing`] shares a limiter with other layers and
-/// with direct calls.
+/// Each client has 28 per second here, over all routes together. Without more said, a client is the address at the other
+/// end of the connection ([`ClientIp`]). In axum, serve with `app.into_make_service_with_connect_info::<SocketAddr>()`, so
+/// that this address is known. A request over the limit is answered `429 Too Many Requests` with `Retry-After` and a line of
+/// text. gRPC requests get [gRPC's form](crate::http#grpc) of that answer.
 ///
-/// By default requests are counted by the address at the other end of the connection ([`ClientIp`]), and one over the limit
-/// is answered `429 Too Many Requests` with `Retry-After` and a line of text. gRPC requests get their own form of that
-/// answer, see [`http`](crate::http#grpc).
+/// A layer has one limiter. Clones of the layer share it, and so do all services and routes that are layered with one layer.
+/// Two layers that were built separately share nothing. [`RateLimitLayer::sharing`] shares a limiter with other layers and
+/// with direct calls.
 pub struct RateLimitLayer<K = ClientIp, L = RateLimiter> {
     gate: Arc<Gate<K, L>>,
 }
 
 impl RateLimitLayer {
     /// `amount` per second for each client address.
+    ///
+    /// ```
+    /// use tollgate::RateLimitLayer;
+    ///
+    /// let layer = RateLimitLayer::per_second(28);
+    /// # let _ = layer;
+    /// ```
     ///
     /// # Panics
     ///
@@ -83,16 +91,26 @@ impl RateLimitLayer {
         Self::new(Quota::per_day(amount))
     }
 
-    /// A policy for each client address, with a limiter of its own.
+    /// A quota or policy for each client address, with a limiter of its own.
     ///
-    /// To give limits as text, parse them first: `RateLimitLayer::new("5/minute; 100/day".parse::<Policy>()?)`.
+    /// ```
+    /// use tollgate::{Policy, Quota, RateLimitLayer};
+    ///
+    /// let search = RateLimitLayer::new(Quota::per_second(10).burst(30));
+    /// // Text can be wrong, so it is parsed first.
+    /// let logins = RateLimitLayer::new("5/minute; 100/day".parse::<Policy>()?);
+    /// # let _ = (search, logins);
+    /// # Ok::<(), tollgate::ParseError>(())
+    /// ```
+    ///
+    /// The limiter remembers 2^20 clients, and reserves 18 MiB of address space for them; see [`capacity`](Self::capacity).
     pub fn new(policy: impl IntoPolicy) -> Self {
         Self::over(RateLimiter::new(policy), true)
     }
 
     /// How many keys the layer's limiter remembers, from 1 to 2^32, instead of 2^20. Each layer that is not
-    /// [sharing](Self::sharing) reserves this much for itself: 18 bytes of address space a key, which become memory as they
-    /// are used.
+    /// [sharing](Self::sharing) reserves room for them: 18 bytes of address space a key with one quota, and 9 more with each
+    /// further one. They become memory as they are used.
     ///
     /// ```
     /// use tollgate::RateLimitLayer;
@@ -151,7 +169,7 @@ fn leave_last_words(limiter: &RateLimiter) {
 }
 
 impl<K, L: Backend> RateLimitLayer<K, L> {
-    /// Counts by something else than the peer's address: another extractor of [`http`](crate::http), a pair or triple of
+    /// Counts by this key instead of the peer's address: an extractor of [`http`](crate::http), a pair or triple of
     /// them, or a closure.
     ///
     /// ```
@@ -164,8 +182,8 @@ impl<K, L: Backend> RateLimitLayer<K, L> {
     /// # let _ = layer;
     /// ```
     ///
-    /// Whoever can choose the key can escape the limit: see each extractor for what its client can choose. A closure
-    /// must not give back what the client wrote, as the host or a header is, unless something checked it before.
+    /// A client that can choose its key can escape the limit. Each extractor says what its client can choose. A closure
+    /// must not return what the client wrote, such as the host or a header, unless something checked it before.
     #[must_use]
     pub fn key<K2: KeyExtractor>(self, key: K2) -> RateLimitLayer<K2, L> {
         let Gate { scope, settings, .. } = (*self.gate).clone();
@@ -177,11 +195,11 @@ impl<K, L: Backend> RateLimitLayer<K, L> {
         &self.gate.settings.limiter
     }
 
-    /// Lets the layer stand around services with any response body, which it wraps in a
-    /// [`ResponseBody`](super::ResponseBody). This comes last: all else is set before it.
+    /// Lets the layer stand around services with any response body. It wraps the body in a
+    /// [`ResponseBody`](super::ResponseBody). Call this last: all else is set before it.
     ///
-    /// Without this, the service's response keeps its type, whose body must be able to hold the limiter's answers
-    /// ([`AnswerBody`](super::AnswerBody)): axum's, tonic's, `BoxBody` or `UnsyncBoxBody`.
+    /// Without this, the response keeps its type. Then its body must be able to hold the limiter's answers
+    /// ([`AnswerBody`](super::AnswerBody)), as axum's, tonic's, `BoxBody` and `UnsyncBoxBody` can.
     ///
     /// ```
     /// use bytes::Bytes;

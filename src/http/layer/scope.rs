@@ -13,12 +13,12 @@ use crate::http::key::KeyExtractor;
 
 /// # Scope
 ///
-/// A layer counts every request that reaches it, unless told otherwise here. What is exempt passes without a key, a charge,
-/// a count or a header, as if the layer were not there.
+/// A layer counts every request that reaches it, unless it is told otherwise here. An exempt request passes without a key, a
+/// charge, a count or a header, as if the layer were not there.
 ///
-/// | a limit for | is said by |
+/// | a limit for | is written |
 /// |---|---|
-/// | the whole application, or the routes of one router | `router.layer(limit)`, after the routes it shall cover |
+/// | the whole application, or the routes of one router | `router.layer(limit)`, after the routes that it covers |
 /// | one route | `get(fib).layer(limit)` |
 /// | several routes together | clones of one layer: `get(a).layer(limit.clone())`, `get(b).layer(limit)` |
 /// | each route by itself | one layer on the router, with [`RouteKey`](crate::http::RouteKey) in its key |
@@ -26,35 +26,57 @@ use crate::http::key::KeyExtractor;
 /// | all routes, and another for some | [`for_route`](Self::for_route), [`when`](Self::when), or add those routes after `.layer(limit)` |
 /// | some methods | `post(create).layer(limit)` inside a `MethodRouter`, or [`methods`](Self::methods) |
 ///
-/// (Those that name routes need the feature `axum`.) A layer on a route and one on its router both count: the outer one
-/// decides first, and cannot know what it will find inside. So a route that shall have its own limit *instead* of the
-/// application's must not stand under it. Either its limit is said where the application's is, by
-/// [`for_route`](Self::for_route), or it is added to the router after the layer, as `axum` has it that a layer covers what
-/// was there before it:
+/// (Those that name routes need the feature `axum`.) A layer on a route and a layer on its router both count. The outer one
+/// decides first, and cannot know what it will find inside. So a route with a limit of its own *instead* of the
+/// application's must not stand under the application's. Give its limit to the application's layer by
+/// [`for_route`](Self::for_route), or add the route to the router after the layer. In axum, a layer covers the routes that
+/// were added before it:
 ///
 /// ```
 /// use axum::Router;
 /// use axum::routing::{get, post};
 /// use tollgate::RateLimitLayer;
 ///
+/// let login = post(|| async { "..." });
 /// let app: Router = Router::new()
 ///     .route("/search", get(|| async { "..." }))
 ///     .route("/about", get(|| async { "..." }))
-///     .layer(RateLimitLayer::per_second(28)) // both of these
-///     .route("/login", post(|| async { "..." }).layer(RateLimitLayer::per_minute(5))) // its own instead
-///     .route("/health", get(|| async { "fine" })); // none
+///     // A limit for the two above.
+///     .layer(RateLimitLayer::per_second(28))
+///     // Its own limit instead.
+///     .route("/login", login.layer(RateLimitLayer::per_minute(5)))
+///     // No limit.
+///     .route("/health", get(|| async { "fine" }));
 /// # let _ = app;
 /// ```
+///
+/// # CORS
+///
+/// Put `CorsLayer` outside of the limit: in axum, add it *after* the limit. It then answers preflights before they are
+/// counted, and puts its headers on denials too. With the limit outside, a browser shows a denial to the page as a failed
+/// connection, and the page cannot read `Retry-After`.
+///
+/// A page of another origin can only read the headers that `CorsLayer::expose_headers` names: `retry-after`, and those that
+/// [`headers`](Self::headers) sends, such as `ratelimit` and `ratelimit-policy`.
 impl<K, L: Backend> RateLimitLayer<K, L> {
-    /// Exempts the requests for which this holds, also from what [`when`](Self::when) would apply to them. May be called
+    /// Exempts the requests for which this holds, also from what [`when`](Self::when) would apply to them. Can be called
     /// several times: a request is exempt if any of the closures says so.
     ///
     /// ```
     /// use tollgate::RateLimitLayer;
     ///
-    /// let layer = RateLimitLayer::per_second(28).exempt(|head| head.uri.path().starts_with("/static/"));
+    /// // Inserted by the layer that checks the credentials of our own
+    /// // services. It stands outside of the limit.
+    /// #[derive(Clone)]
+    /// struct OurOwn;
+    ///
+    /// let layer = RateLimitLayer::per_second(28)
+    ///     .exempt(|head| head.extensions.get::<OurOwn>().is_some());
     /// # let _ = layer;
     /// ```
+    ///
+    /// A closure that a client can make true at will, as by a header that nobody checks, lets it escape the limit. To exempt
+    /// a route, use [`exempt_route`](Self::exempt_route), which asks the router: a path can be spelled in many ways.
     #[must_use]
     pub fn exempt<F>(self, is_exempt: F) -> Self
     where
@@ -63,12 +85,12 @@ impl<K, L: Backend> RateLimitLayer<K, L> {
         self.scoping(|scope| scope.exempt.push(Arc::new(is_exempt)))
     }
 
-    /// Exempts CORS preflights: `OPTIONS` with `Origin` and `Access-Control-Request-Method`, which browsers send on their
-    /// own account before a request, and will not send that request if they are denied.
+    /// Exempts CORS preflights: `OPTIONS` with `Origin` and `Access-Control-Request-Method`. Browsers send one by themselves
+    /// before some requests, and do not send the request if the preflight is denied.
     ///
-    /// Whoever can set headers can make a request look like one, so exempt them only where something cheap answers them,
-    /// such as tower-http's `CorsLayer`. Where that stands outside the limit it answers them before they are counted,
-    /// and this is not needed.
+    /// Anybody can make a request look like a preflight. So exempt them only where something cheap answers them,
+    /// such as tower-http's `CorsLayer`. Where that stands [outside of the limit](#cors), it answers them before they are
+    /// counted, and this is not needed.
     #[must_use]
     pub fn exempt_preflight(self) -> Self {
         self.exempt(|head| {
@@ -78,16 +100,19 @@ impl<K, L: Backend> RateLimitLayer<K, L> {
         })
     }
 
-    /// Counts requests by these methods alone; all others are exempt. `GET` stands for `HEAD` too, since one handler
-    /// answers both. Replaces what an earlier call said. No method at all exempts everything.
+    /// Counts only requests of these methods; all others are exempt. `GET` stands for `HEAD` too, since one handler
+    /// answers both. Replaces an earlier call. A list without methods exempts everything.
     ///
     /// ```
     /// use http::Method;
     /// use tollgate::RateLimitLayer;
     ///
-    /// let writes = RateLimitLayer::per_minute(10).methods([Method::POST, Method::PUT, Method::DELETE]);
-    /// # let _ = writes;
+    /// let writes = [Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+    /// let layer = RateLimitLayer::per_minute(10).methods(writes);
+    /// # let _ = layer;
     /// ```
+    ///
+    /// A program that takes the method from somewhere else, such as `X-HTTP-Method-Override`, lets a client escape this.
     #[must_use]
     pub fn methods(self, methods: impl IntoIterator<Item = Method>) -> Self {
         let methods = methods.into_iter().collect();
@@ -95,7 +120,7 @@ impl<K, L: Backend> RateLimitLayer<K, L> {
     }
 
     /// Leaves the requests for which this holds to another layer *instead*: its limit, key, answers, and all else that
-    /// is set on it. May be called several times: the first closure that holds decides.
+    /// is set on it. Can be called several times: the first closure that holds decides.
     ///
     /// ```
     /// use tollgate::RateLimitLayer;
@@ -115,9 +140,10 @@ impl<K, L: Backend> RateLimitLayer<K, L> {
     /// # let _ = layer;
     /// ```
     ///
-    /// The other layer must ask the same kind of limiter as this one; where this one delays, so must the other, or be
-    /// given before [`delay`](Self::delay) is called. A closure that a client can make true at will (by a header that
-    /// nobody checked) lets it choose its limit.
+    /// A closure that a client can make true at will, as by a header that nobody checks, lets it choose its limit.
+    ///
+    /// Both layers must be of one kind: where this one delays, the other must delay too, or be given before `delay` is
+    /// called.
     #[must_use]
     pub fn when<F, K2>(self, is_theirs: F, other: RateLimitLayer<K2, L>) -> Self
     where

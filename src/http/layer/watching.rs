@@ -13,24 +13,30 @@ use crate::policy::Policy;
 
 /// # Watching
 ///
-/// Nothing here ever names a key, so what is reported stays as small as the program's configuration, whatever
-/// clients send. How full the limiter is, and how many keys it had to evict, its [`stats`](crate::RateLimiter::stats) tell.
+/// Nothing here names a key. So reports stay as small as the program's configuration, whatever clients send. The limiter's
+/// [`stats`](crate::RateLimiter::stats) tell how full it is, and how many keys it had to evict.
 impl<K, L: Backend> RateLimitLayer<K, L> {
-    /// Counts what becomes of requests into these counters, under the limiter's
-    /// [name](crate::RateLimiterBuilder::name). May be called several times, with several counters.
+    /// Counts into these counters what becomes of requests, under the limiter's
+    /// [name](crate::RateLimiterBuilder::name). Can be called several times, with several counters.
     #[must_use]
     pub fn count_into(self, counters: &Counters) -> Self {
         self.counted(|name, policy| counters.observer(name, policy))
     }
 
-    /// Calls this with each request that is denied, before it is answered. It runs on the request's own task: keep it
-    /// short. If it panics, the request's task does; the limiter takes no harm.
+    /// Calls this with each request that is denied, before it is answered. It runs on the request's own task, so keep it
+    /// short. A panic in it is the task's; the limiter takes no harm. Do not log here: a client that is denied
+    /// a thousand times a second would fill the log. The layer logs denials itself, a few lines a second at most.
     ///
     /// ```
+    /// use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
     /// use tollgate::RateLimitLayer;
     ///
-    /// let layer = RateLimitLayer::per_second(28).on_denied(|denied, head| {
-    ///     println!("{} denies {} {}", denied.status().quota(), head.method, head.uri.path());
+    /// static DENIED_WRITES: AtomicU64 = AtomicU64::new(0);
+    ///
+    /// let layer = RateLimitLayer::per_second(28).on_denied(|_denied, head| {
+    ///     if !head.method.is_safe() {
+    ///         DENIED_WRITES.fetch_add(1, Relaxed);
+    ///     }
     /// });
     /// # let _ = layer;
     /// ```
@@ -42,8 +48,8 @@ impl<K, L: Backend> RateLimitLayer<K, L> {
         self.setting(|settings| settings.observers.on_denied = Some(Arc::new(hook)))
     }
 
-    /// The same for each request that would be denied, but is let pass by [shadow mode](Self::shadow) or by the
-    /// percentage of a [rollout](Self::rollout).
+    /// Calls this with each request that would be denied, but that [shadow mode](Self::shadow) or the
+    /// percentage of a [rollout](Self::rollout) lets pass.
     #[must_use]
     pub fn on_shadow_denied<F>(self, hook: F) -> Self
     where
@@ -52,7 +58,8 @@ impl<K, L: Backend> RateLimitLayer<K, L> {
         self.setting(|settings| settings.observers.on_shadow_denied = Some(Arc::new(hook)))
     }
 
-    /// Counts what becomes of requests by the [`metrics`](::metrics) facade, under the limiter's [name](crate::RateLimiterBuilder::name):
+    /// Counts what becomes of requests by the [`metrics`](::metrics) facade, under the limiter's
+    /// [name](crate::RateLimiterBuilder::name). (Needs the feature `metrics`.)
     ///
     /// | counter | labels | counts requests |
     /// |---|---|---|
@@ -62,11 +69,10 @@ impl<K, L: Backend> RateLimitLayer<K, L> {
     /// | `tollgate_near_limit_total` | `limiter`, `quota` | allowed that left more than four fifths of this quota's limit spent |
     /// | `tollgate_errors_total` | `limiter` | that had no key |
     ///
-    /// What was looked at is the sum of allowed, denied, shadow-denied and errors. There are no other labels, so there
+    /// The requests looked at are the sum of allowed, denied, shadow-denied and errors. There are no other labels. So there
     /// are as many series as the configuration has limiters and quotas, whatever clients send.
     ///
-    /// The counters are found when this is called: install the recorder before that. Without a recorder
-    /// nothing is counted.
+    /// Install the recorder before you call this. Without a recorder nothing is counted.
     ///
     /// ```
     /// use tollgate::RateLimitLayer;
