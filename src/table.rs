@@ -239,6 +239,7 @@ impl Table {
     }
 
     /// Who stands in a slot.
+    #[inline]
     pub(crate) fn owner(&self, slot: Slot) -> Owner {
         Owner::from_bits(self.cells[slot.0].load(Acquire))
     }

@@ -44,7 +44,8 @@ impl Attempt<'_> {
     fn check_new<R: Granted>(&self) -> Option<Result<R, Denied>> {
         // What not even a key never seen is granted asks for no place, and so for no lock: else whoever asks for too much, by many
         // keys or one, would stand in the way of others' first checks.
-        if self.decide(&Words::default()).is_err() {
+        let granted = |quota: &Prepared| matches!(quota.counter.decide(0, self.now, self.cost), Verdict::Allow(_));
+        if !self.quotas.iter().all(granted) {
             if let Err(denied) = self.decide(&self.words_now()?) {
                 return Some(Err(denied));
             }
@@ -277,16 +278,18 @@ impl Attempt<'_> {
                 }
             }
         }
-        denied.map_or(Ok(after), |denied| Err(self.all_at_once(denied, words)))
+        let Some(mut denied) = denied else { return Ok(after) };
+        if self.quotas.iter().any(|quota| !quota.counter.only_gains_room()) {
+            self.wait_for_all(&mut denied, words);
+        }
+        Err(denied)
     }
 
-    /// A denial by the quota that waits longest, with the wait until all of them have room at one time. That is the same
-    /// but where another may by then have less room than now.
-    fn all_at_once(&self, denied: Denied, words: &Words) -> Denied {
-        let Some(mut wait) = denied.retry_after_nanos else { return denied };
-        if self.quotas.len() == 1 || self.quotas.iter().all(|quota| quota.counter.only_gains_room()) {
-            return denied;
-        }
+    /// Has a denial wait until all quotas have room at one time, where another than the one that waits longest may by then have
+    /// less room than now.
+    #[cold]
+    fn wait_for_all(&self, denied: &mut Denied, words: &Words) {
+        let Some(mut wait) = denied.retry_after_nanos else { return };
         // Every quota said the earliest time at which it has room. At the latest of these, some may have none, and say the next: so
         // no time at which all have room is passed over, and each has at most two such times more, in this window and the next.
         let until = |quota: &Prepared, word: u64, wait: u64| match quota.counter.decide(
@@ -301,7 +304,7 @@ impl Attempt<'_> {
         while let Some(longer) = later(wait).filter(|&longer| longer > wait) {
             wait = longer;
         }
-        Denied { retry_after_nanos: Some(wait), ..denied }
+        denied.retry_after_nanos = Some(wait);
     }
 
     /// The quota that has least left.
