@@ -1,20 +1,37 @@
-//! The Tower door: [`RateLimitLayer`] around any service that answers with [`http::Response`].
+//! The Tower layer's parts: what requests are counted by, and what clients and operators are told.
+//!
+//! [`RateLimitLayer`] stands around any service that answers with an `http::Response`.
+//!
+//! | | |
+//! |---|---|
+//! | What a request is counted by | [`ClientIp`], [`ExtensionKey`], [`BearerToken`], [`HeaderKey`], [`CookieKey`], [`HostKey`], [`GlobalKey`], closures, pairs and triples: see [`KeyExtractor`] |
+#![cfg_attr(feature = "axum", doc = "| The same, as axum knows it | [`RouteKey`], [`MethodRouteKey`], [`PathParam`] |")]
+//! | Putting keys together | [`first_of`], [`AnyKey`] |
+//! | A request without a key | [`NoKey`], [`WhenNoKey`] |
+//! | What a client is told | [`Headers`], [`DenialBody`] |
+//! | Counting and introducing limits | [`Counters`], [`Rollout`] |
+//! | The response's body | [`AnswerBody`], [`ResponseBody`] |
 //!
 //! # gRPC
 //!
-//! A request whose content type is `application/grpc` (or gRPC-Web) is answered the gRPC way when it is over the limit:
+//! A `POST` whose content type is `application/grpc` (or gRPC-Web) is answered in gRPC's way when it is over the limit:
 //! HTTP 200 and, in the only header block, `grpc-status: 8` (RESOURCE_EXHAUSTED), a message, and
-//! `grpc-retry-pushback-ms`. A bare 429 would reach gRPC clients as UNAVAILABLE. A client without a retry policy of its own
-//! (as tonic's is) finds the pushback in the status's metadata.
+//! `grpc-retry-pushback-ms`. A bare 429 would reach gRPC clients as UNAVAILABLE. A client without a retry policy of its own,
+//! as tonic's, finds the pushback in the status's metadata.
+//!
+//! A client chooses its content type, and so this form. It carries `Cache-Control: no-store`, so nobody else receives it.
+//! Where no gRPC is served, switch it off by [`RateLimitLayer::without_grpc`].
 //!
 //! # Watching
 //!
-//! [`Counters`] count what became of requests, hooks are told of denials, and the feature `metrics` counts by the facade
-//! of that name; see [`RateLimitLayer`](RateLimitLayer#watching). At most once a second, each limiter logs how many
-//! requests it denied (`tracing`, target `tollgate`, level `INFO`).
+//! [`Counters`] count what became of requests. Hooks are told of denials. The feature `metrics` counts by the facade of that
+//! name. See [`RateLimitLayer`](RateLimitLayer#watching).
 //!
-//! The limiter's answer carries the [`Denied`](crate::Denied) in its extensions, so that a metrics layer outside can tell
-//! it from the application's own responses and leave it out of what an autoscaler reads.
+//! Each limiter logs its denials by `tracing` (target `tollgate`, level `INFO`): in each second the 1st, the 10th, the 100th
+//! and so on. Each line says how many there were since the last one. No key is ever logged.
+//!
+//! A denial carries the [`Denied`](crate::Denied) in its extensions. So a metrics layer outside can tell it from the
+//! application's own responses, and leave it out of what an autoscaler reads.
 
 mod any_body;
 mod body;
