@@ -5,39 +5,30 @@ use std::task::{Context, Poll, ready};
 
 use http::{Request, Response};
 use pin_project_lite::pin_project;
-use tower_layer::Layer;
 use tower_service::Service;
 
 use super::body::ResponseBody;
 
-/// Wraps response bodies in [`ResponseBody`]. Part of what [`RateLimitLayer::any_body`](super::RateLimitLayer::any_body)
-/// gives.
-#[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
-pub struct AnyBodyLayer;
-
-impl<S> Layer<S> for AnyBodyLayer {
-    type Service = AnyBody<S>;
-
-    fn layer(&self, inner: S) -> AnyBody<S> {
-        AnyBody { inner }
-    }
-}
-
-/// A service whose response bodies are wrapped in [`ResponseBody`]. Made by [`AnyBodyLayer`].
+/// A layer or a service that takes any response body, which it wraps in a [`ResponseBody`].
+///
+/// [`RateLimitLayer::any_body`](super::RateLimitLayer::any_body) makes one of the layer, which puts one around each service.
 #[derive(Clone, Copy, Debug)]
-pub struct AnyBody<S> {
-    inner: S,
+pub struct AnyBody<T> {
+    inner: T,
 }
 
-impl<S> AnyBody<S> {
-    /// The service behind this one.
-    pub fn get_ref(&self) -> &S {
+impl<T> AnyBody<T> {
+    pub(super) fn new(inner: T) -> Self {
+        Self { inner }
+    }
+
+    /// The layer, or the service, that this was made of.
+    pub fn get_ref(&self) -> &T {
         &self.inner
     }
 
-    /// The service behind this one.
-    pub fn into_inner(self) -> S {
+    /// The layer, or the service, that this was made of.
+    pub fn into_inner(self) -> T {
         self.inner
     }
 }

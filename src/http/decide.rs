@@ -166,6 +166,7 @@ impl<L: Backend> Settings<L> {
     /// What becomes of a request that has no key.
     #[cold]
     pub(super) fn without_key(self: &Arc<Self>, no_key: &NoKey, cost: u64, head: &mut Parts) -> Decision<L> {
+        log_no_key(no_key, self.limiter.limiter());
         match self.when_no_key {
             WhenNoKey::Share => {
                 let said = self.ask(&SharedKey, cost, head);
@@ -173,7 +174,6 @@ impl<L: Backend> Settings<L> {
             }
             WhenNoKey::Allow => self.observers.no_key(),
             WhenNoKey::Refuse => {
-                log_no_key(no_key, self.limiter.limiter());
                 self.observers.no_key();
                 if self.acts() {
                     return Decision::Answer(self.denials.without_key(no_key, head));

@@ -39,20 +39,12 @@ pub enum Headers {
     /// the request would pass (on a denial) or the limit is whole again; a denial that no wait helps has none.
     Draft,
     /// `X-RateLimit-Limit`, `X-RateLimit-Remaining` and `X-RateLimit-Reset`: what may pass at once, what remains, and
-    /// when the limit is whole again (left out of a denial that no wait helps). Whether that is a point in time or a
-    /// span differs between services, so say it.
-    XRateLimit(ResetFormat),
-}
-
-/// What `X-RateLimit-Reset` holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ResetFormat {
-    /// Seconds since the Unix epoch, as GitHub and Flask-Limiter have it. By the wall clock when the limiter was made plus
-    /// the time since; later corrections of the wall clock are not followed.
-    Epoch,
-    /// Seconds from now, as Envoy has it.
-    Delta,
+    /// when the limit is whole again (left out of a denial that no wait helps), in seconds from now, as Envoy has it.
+    /// Services differ in what the last one means, so say it to your clients.
+    XRateLimitDelta,
+    /// The same, with `X-RateLimit-Reset` in seconds since the Unix epoch, as GitHub and Flask-Limiter have it. By the wall
+    /// clock when the limiter was made plus the time since; later corrections of the wall clock are not followed.
+    XRateLimitEpoch,
 }
 
 /// In which headers a layer tells where a client stands, and when.
@@ -111,19 +103,19 @@ impl Telling {
             Headers::Draft => {
                 vec![(RATELIMIT_POLICY, self.policies.of(limiter, plan)), (RATELIMIT, draft_state(status, wait))]
             }
-            Headers::XRateLimit(format) => {
-                let nanos = match format {
-                    ResetFormat::Delta => status.reset_after_nanos,
-                    ResetFormat::Epoch => status.reset_after_nanos.saturating_add(limiter.clock().unix_nanos()),
-                };
-                let reset = wait.map(|_| (X_RESET, nanos.div_ceil(NANOS_PER_SECOND).into()));
-                [(X_LIMIT, status.limit().into()), (X_REMAINING, status.remaining().into())]
-                    .into_iter()
-                    .chain(reset)
-                    .collect()
+            Headers::XRateLimitDelta => x_rate_limit(status, wait.map(|_| status.reset_after_nanos)),
+            Headers::XRateLimitEpoch => {
+                let reset_at = || status.reset_after_nanos.saturating_add(limiter.clock().unix_nanos());
+                x_rate_limit(status, wait.map(|_| reset_at()))
             }
         })
     }
+}
+
+fn x_rate_limit(status: &Status, reset_nanos: Option<u64>) -> Vec<(HeaderName, HeaderValue)> {
+    let mut told = vec![(X_LIMIT, status.limit().into()), (X_REMAINING, status.remaining().into())];
+    told.extend(reset_nanos.map(|nanos| (X_RESET, nanos.div_ceil(NANOS_PER_SECOND).into())));
+    told
 }
 
 fn draft_state(status: &Status, wait: Option<u64>) -> HeaderValue {

@@ -53,21 +53,23 @@ mod outcome;
 mod rollout;
 mod scope;
 mod service;
+mod setting_error;
 mod settings;
 
 pub use key::{
     AnyKey, BearerToken, ClientIp, CookieKey, Decoded, ExtensionKey, GlobalKey, HeaderKey, HostKey, PeerAddr,
 };
-pub use key::{ExtractorError, KeyExtractor, NoKey, Reason, first_of};
+pub use key::{KeyExtractor, NoKey, first_of};
 #[cfg(feature = "axum")]
 pub use key::{MethodRouteKey, PathParam, RouteKey};
 
-pub use any_body::{AnyBody, AnyBodyFuture, AnyBodyLayer};
+pub use any_body::AnyBody;
 pub use body::{AnswerBody, ResponseBody};
 pub use counters::{Counters, LimiterCounts, QuotaCounts};
 pub use denials::{DenialBody, WhenNoKey};
 pub use future::ResponseFuture;
-pub use headers::{Headers, ResetFormat};
+pub use headers::Headers;
 pub use layer::RateLimitLayer;
-pub use rollout::{PercentError, Rollout};
+pub use rollout::Rollout;
 pub use service::RateLimit;
+pub use setting_error::SettingError;

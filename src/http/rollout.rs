@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use super::setting_error::SettingError;
+
 /// The percentages of requests that a limit looks at and acts on, which can be changed while it runs.
 ///
 /// As Envoy's `filter_enabled` and `filter_enforced`, except that both are 100 unless set, where Envoy's are 0:
@@ -24,7 +26,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 /// // Later, wherever the program's switches are:
 /// rollout.set_enforced_percent(12.5)?;
 /// # let _ = layer;
-/// # Ok::<(), tollgate::http::PercentError>(())
+/// # Ok::<(), tollgate::http::SettingError>(())
 /// ```
 ///
 /// Cheap to clone; clones share everything, and one rollout can steer several layers.
@@ -56,7 +58,7 @@ impl Rollout {
     /// # Errors
     ///
     /// When it is not from 0 to 100. Nothing was changed then.
-    pub fn set_enabled_percent(&self, percent: impl Into<f64>) -> Result<(), PercentError> {
+    pub fn set_enabled_percent(&self, percent: impl Into<f64>) -> Result<(), SettingError> {
         self.inner.enabled.set(percent.into())
     }
 
@@ -66,7 +68,7 @@ impl Rollout {
     /// # Errors
     ///
     /// When it is not from 0 to 100. Nothing was changed then.
-    pub fn set_enforced_percent(&self, percent: impl Into<f64>) -> Result<(), PercentError> {
+    pub fn set_enforced_percent(&self, percent: impl Into<f64>) -> Result<(), SettingError> {
         self.inner.enforced.set(percent.into())
     }
 
@@ -121,9 +123,9 @@ const WHOLE: u64 = 1 << 32;
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl Share {
-    fn set(&self, percent: f64) -> Result<(), PercentError> {
+    fn set(&self, percent: f64) -> Result<(), SettingError> {
         if !(0.0..=100.0).contains(&percent) {
-            return Err(PercentError { percent });
+            return Err(SettingError::new(format!("{percent} is not a percentage from 0 to 100")));
         }
         // What is not 0 takes some, and what is not 100 leaves some.
         let parts = match (percent / 100.0 * WHOLE as f64).round() as u64 {
@@ -155,24 +157,3 @@ impl Default for Share {
         Self { parts: AtomicU64::new(WHOLE), seen: AtomicU64::new(1) }
     }
 }
-
-/// The error of a percentage that is none.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct PercentError {
-    percent: f64,
-}
-
-impl PercentError {
-    /// What was given.
-    pub fn percent(&self) -> f64 {
-        self.percent
-    }
-}
-
-impl fmt::Display for PercentError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} is not a percentage from 0 to 100", self.percent)
-    }
-}
-
-impl std::error::Error for PercentError {}

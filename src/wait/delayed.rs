@@ -11,65 +11,20 @@ use crate::backend::{Answer, Backend, Grant, Question, Wanted, seal};
 use crate::decision::Denied;
 use crate::key::Key;
 use crate::limiter::RateLimiter;
-use crate::queue::Bounds;
 use crate::reservation::Reservation;
-
-/// How long requests may be delayed, and how many.
-///
-/// ```
-/// use std::time::Duration;
-/// use tollgate::wait::Delay;
-///
-/// let delay = Delay::up_to(Duration::from_millis(500)).waiters(1000);
-/// # let _ = delay;
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub struct Delay {
-    bound: Duration,
-    waiters: usize,
-    waiters_per_key: usize,
-}
-
-impl Delay {
-    /// A request may be delayed so long, and is denied at once if it would take longer.
-    pub fn up_to(bound: Duration) -> Self {
-        Self { bound, waiters: usize::MAX, waiters_per_key: usize::MAX }
-    }
-
-    /// A request is denied at once where so many wait already for the same limiter, for all keys together.
-    ///
-    /// The limiter's own [bound](crate::RateLimiterBuilder::waiters) holds in any case, and is the only one unless this
-    /// is lower.
-    pub fn waiters(self, waiters: usize) -> Self {
-        Self { waiters, ..self }
-    }
-
-    /// A request is denied at once where so many wait already for the same key.
-    ///
-    /// The limiter's own [bound](crate::RateLimiterBuilder::waiters_per_key) holds in any case. Nor do more wait for a key
-    /// than can pass within the time that they may be delayed.
-    pub fn waiters_per_key(self, waiters: usize) -> Self {
-        Self { waiters_per_key: waiters, ..self }
-    }
-
-    fn bounds(&self, limiter: &RateLimiter) -> Bounds {
-        let Bounds { all, per_key } = limiter.queues().bounds();
-        Bounds { all: all.min(self.waiters), per_key: per_key.min(self.waiters_per_key) }
-    }
-}
 
 /// A [`RateLimiter`] that delays before it denies: what a [`RateLimitLayer`](crate::RateLimitLayer) has after
 /// `.delay(..)`.
 #[derive(Clone, Debug)]
 pub struct Delayed {
     limiter: RateLimiter,
-    delay: Delay,
+    /// How long a request may be delayed.
+    bound: Duration,
 }
 
 impl Delayed {
-    pub(crate) fn new(limiter: RateLimiter, delay: Delay) -> Self {
-        Self { limiter, delay }
+    pub(crate) fn new(limiter: RateLimiter, bound: Duration) -> Self {
+        Self { limiter, bound }
     }
 
     /// The limiter that is charged.
@@ -114,8 +69,8 @@ impl Backend for Delayed {
     ) -> Answer<Reservation, Queued> {
         let Question { key, plan, cost, wanted } = *question;
         let limiter = self.limiter.on_own(plan);
-        let (fingerprint, bounds) = (limiter.fingerprint(key), self.delay.bounds(&limiter));
-        match (Ask { limiter, fingerprint, cost }).arrive(Some(self.delay.bound), bounds) {
+        let (fingerprint, bounds) = (limiter.fingerprint(key), limiter.queues().bounds());
+        match (Ask { limiter, fingerprint, cost }).arrive(Some(self.bound), bounds) {
             Ok(Arrival::Passed(reservation)) => Answer::Granted(Grant::new(reservation, wanted)),
             Ok(Arrival::Waits(line, _)) if may_wait() => Answer::Later(Queued { line, wanted }),
             // It gives its place back.

@@ -87,7 +87,7 @@ use crate::limiter::RateLimiter;
 use line::Ask;
 
 #[cfg(feature = "tower")]
-pub use delayed::{Delay, Delayed};
+pub use delayed::Delayed;
 
 pub use not_ready::{NotReady, NotReadyKind};
 pub use until_ready::UntilReady;

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body::Body as _;
-use tollgate::http::{DenialBody, GlobalKey, Headers, KeyExtractor, ResetFormat};
+use tollgate::http::{DenialBody, GlobalKey, Headers, KeyExtractor};
 use tollgate::{Clock, Denied, ManualClock, Policy, RateLimitLayer, RateLimiter};
 use tower::{Layer, Service};
 
@@ -192,7 +192,7 @@ fn a_denial_that_never_ends_promises_nothing() {
         format!("{never}\nratelimit: \"0/second\";r=0\nratelimit-policy: \"0/second\";q=0;w=1\n\ntoo many requests");
     check(limit("0/second").0.headers(Headers::Draft), App, &[("GET /", &draft)]);
     let x = format!("{never}\nx-ratelimit-limit: 0\nx-ratelimit-remaining: 0\n\ntoo many requests");
-    check(limit("0/second").0.headers(Headers::XRateLimit(ResetFormat::Delta)), App, &[("GET /", &x)]);
+    check(limit("0/second").0.headers(Headers::XRateLimitDelta), App, &[("GET /", &x)]);
     // A cost above all that is ever granted is denied by a limit that has all of it left.
     let costly = limit("5/minute").0.cost(|_| 6).headers(Headers::Draft).denial_body(DenialBody::ProblemJson);
     let response = answer(&mut costly.any_body().layer(App), "GET /");
@@ -245,12 +245,12 @@ fn in_the_drafts_headers() {
 
 #[test]
 fn in_x_ratelimit_headers() {
-    for (reset, allowed, denied) in [
-        (ResetFormat::Epoch, "1000000060", "1000000060"), // a window that opened at 10⁹
-        (ResetFormat::Delta, "60", "58"),
+    for (headers, allowed, denied) in [
+        (Headers::XRateLimitEpoch, "1000000060", "1000000060"), // a window that opened at 10⁹
+        (Headers::XRateLimitDelta, "60", "58"),
     ] {
         let (layer, clock) = limit("2/minute fixed");
-        let layer = layer.headers(Headers::XRateLimit(reset)).headers_on_every_response();
+        let layer = layer.headers(headers).headers_on_every_response();
         let state = |remaining: u8, reset: &str| {
             format!("x-ratelimit-limit: 2\nx-ratelimit-remaining: {remaining}\nx-ratelimit-reset: {reset}\n")
         };

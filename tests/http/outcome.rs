@@ -417,12 +417,10 @@ fn threads_give_back_what_they_took() {
 #[cfg(feature = "tokio")]
 #[tokio::test(start_paused = true)]
 async fn a_layer_that_delays_settles_too() {
-    use tollgate::wait::Delay;
-
     let clock = Clock::tokio();
     let limiter = RateLimiter::builder("2/second".parse::<Policy>().unwrap()).capacity(64).clock(clock.clone()).build();
     let layer = RateLimitLayer::sharing(&limiter).key(GlobalKey).charge_when(|response| response.status.is_success());
-    let layer = layer.headers(Headers::Draft).headers_on_every_response().delay(Delay::up_to(Duration::from_secs(1)));
+    let layer = layer.headers(Headers::Draft).headers_on_every_response().delay(Duration::from_secs(1));
     let ask = async |request: &str| {
         let request = Request::builder().uri(request).body(()).unwrap();
         let response = layer.clone().any_body().layer(service_fn(app)).oneshot(request).await.unwrap();
@@ -443,12 +441,10 @@ async fn a_layer_that_delays_settles_too() {
 #[cfg(feature = "tokio")]
 #[tokio::test(start_paused = true)]
 async fn what_is_given_back_wakes_who_waits_for_it() {
-    use tollgate::wait::Delay;
-
     let clock = Clock::tokio();
     let limiter = RateLimiter::builder("1/hour".parse::<Policy>().unwrap()).capacity(64).clock(clock.clone()).build();
     let layer = RateLimitLayer::sharing(&limiter).key(GlobalKey).charge_when(|_| false);
-    let layer = layer.delay(Delay::up_to(Duration::from_secs(7200)));
+    let layer = layer.delay(Duration::from_secs(7200));
     let slow = service_fn(async |_: Request<()>| {
         tokio::time::sleep(Duration::from_secs(10)).await;
         Ok::<_, Infallible>(Response::new(String::new()))

@@ -180,7 +180,6 @@ fn what_is_no_percentage() {
     for percent in [-0.1, 100.1, 101.0, -1.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::MAX] {
         let errors = [rollout.set_enabled_percent(percent), rollout.set_enforced_percent(percent)];
         for error in errors.into_iter().map(Result::unwrap_err) {
-            assert_eq!(error.percent().to_bits(), percent.to_bits());
             assert_eq!(error.to_string(), format!("{percent} is not a percentage from 0 to 100"));
         }
     }

@@ -17,7 +17,6 @@ use http::request::Parts;
 use http::{Request, Response};
 use tokio::task::yield_now;
 use tollgate::http::GlobalKey;
-use tollgate::wait::Delay;
 use tollgate::{Clock, Denied, NotReadyKind, Policy, Quota, RateLimitLayer, RateLimiter};
 use tower::limit::ConcurrencyLimit;
 use tower::{Layer, Service};
@@ -140,7 +139,7 @@ async fn budget(limit: &str, mut exact: Vec<Exact>, drops: usize) {
     let layer = RateLimitLayer::sharing(&limiter).key(|_: &Parts| Some(7_u64)).cost(cost);
     let slow = Slow::default();
     let plain = layer.clone().any_body().layer(ConcurrencyLimit::new(slow.clone(), SLOTS));
-    let delay = Delay::up_to(Duration::from_millis(150));
+    let delay = Duration::from_millis(150);
     let delayed = layer.delay(delay).any_body().layer(ConcurrencyLimit::new(slow.clone(), SLOTS));
 
     let mut random = Random(0x2545_F491_4F6C_DD1D);
@@ -230,7 +229,7 @@ fn the_books_balance_when_many_threads_go_away() {
     let limiter = RateLimiter::builder(policy).capacity(64).build();
     let layer = RateLimitLayer::sharing(&limiter).key(GlobalKey);
     let slow = Slow::default();
-    let delayed = layer.delay(Delay::up_to(Duration::from_secs(3600))).any_body().layer(slow.clone());
+    let delayed = layer.delay(Duration::from_secs(3600)).any_body().layer(slow.clone());
     let key = ();
     let passed = Arc::new(AtomicU64::new(0));
     runtime.block_on(async {

@@ -15,8 +15,8 @@ use http::header::RETRY_AFTER;
 use http::{Request, Response, StatusCode};
 use tokio::task::yield_now;
 use tokio::time::sleep;
-use tollgate::http::{AnyBody, Counters, GlobalKey, HeaderKey, Headers, ResetFormat, Rollout};
-use tollgate::wait::{Delay, Delayed};
+use tollgate::http::{AnyBody, Counters, GlobalKey, HeaderKey, Headers, Rollout};
+use tollgate::wait::Delayed;
 use tollgate::{Clock, Denied, Policy, RateLimit, RateLimitLayer, RateLimiter};
 use tower::limit::ConcurrencyLimit;
 use tower::{Layer, Service};
@@ -129,7 +129,7 @@ fn denied<B>(response: &Response<B>) -> bool {
 type Delaying = RateLimit<AnyBody<Strict>, GlobalKey, Delayed>;
 
 fn delayed(layer: RateLimitLayer<GlobalKey>, bound: Duration, inner: &Strict) -> Delaying {
-    layer.delay(Delay::up_to(bound)).any_body().layer(inner.clone())
+    layer.delay(bound).any_body().layer(inner.clone())
 }
 
 #[tokio::test(start_paused = true)]
@@ -189,7 +189,7 @@ async fn keys_wait_for_themselves_alone_and_share_their_queue_with_other_doors()
     let (limiter, _) = limit("1/second");
     let layer = RateLimitLayer::sharing(&limiter).key(HeaderKey::new("user").unwrap());
     let inner = Strict::new(&limiter);
-    let mut service = layer.delay(Delay::up_to(ms(10_000))).any_body().layer(inner.clone());
+    let mut service = layer.delay(ms(10_000)).any_body().layer(inner.clone());
     let mut by = |user: &'static str, id: usize| {
         assert!(is_ready(&mut service));
         service.call(Request::builder().header("user", user).body(id).unwrap())
@@ -207,11 +207,8 @@ async fn keys_wait_for_themselves_alone_and_share_their_queue_with_other_doors()
     // A direct wait, and a request: one queue.
     let (limiter, layer) = limit("1/second");
     let inner = Strict::new(&limiter);
-    let mut service = layer
-        .key(|_: &http::request::Parts| Some(7_u64))
-        .delay(Delay::up_to(ms(10_000)))
-        .any_body()
-        .layer(inner.clone());
+    let mut service =
+        layer.key(|_: &http::request::Parts| Some(7_u64)).delay(ms(10_000)).any_body().layer(inner.clone());
     limiter.check(&7_u64).unwrap();
     let first = tokio::spawn(limiter.until_ready(&7_u64));
     yield_now().await;
@@ -227,9 +224,11 @@ async fn keys_wait_for_themselves_alone_and_share_their_queue_with_other_doors()
 
 #[tokio::test(start_paused = true)]
 async fn the_number_of_waiters_is_bounded() {
-    let (limiter, layer) = limit("1/second");
+    let policy: Policy = "1/second".parse().unwrap();
+    let limiter = RateLimiter::builder(policy).capacity(64).clock(Clock::tokio()).waiters(2).build();
+    let layer = RateLimitLayer::sharing(&limiter).key(GlobalKey);
     let inner = Strict::new(&limiter);
-    let mut service = layer.delay(Delay::up_to(ms(60_000)).waiters(2)).any_body().layer(inner.clone());
+    let mut service = layer.delay(ms(60_000)).any_body().layer(inner.clone());
     let mut answers: Vec<_> = (0..5).map(|id| Some(Box::pin(send(&mut service, id)))).collect();
     assert_eq!(limiter.stats().waiters, 2);
     for id in [3, 4] {
@@ -242,15 +241,6 @@ async fn the_number_of_waiters_is_bounded() {
         assert!(!denied(&answer.await.unwrap()));
     }
     assert_eq!(inner.log(), [(0, ms(0)), (2, ms(1000)), (5, ms(2000))]);
-
-    // The limiter's own bound holds too.
-    let policy: Policy = "1/second".parse().unwrap();
-    let limiter = RateLimiter::builder(policy).capacity(64).clock(Clock::tokio()).waiters(1).build();
-    let layer = RateLimitLayer::sharing(&limiter).key(GlobalKey);
-    let mut service = layer.delay(Delay::up_to(ms(60_000)).waiters(5)).any_body().layer(Strict::new(&limiter));
-    let answers: Vec<_> = (0..4).map(|id| Box::pin(send(&mut service, id))).collect();
-    assert_eq!(limiter.stats().waiters, 1);
-    drop(answers);
 }
 
 #[tokio::test(start_paused = true)]
@@ -272,7 +262,7 @@ async fn the_instance_that_was_ready_is_the_one_that_is_called() {
 async fn readiness_is_kept_while_waiting_and_released_by_who_gives_up_or_is_denied() {
     let (limiter, layer) = limit("1/second");
     let inner = Strict::new(&limiter);
-    let mut service = layer.delay(Delay::up_to(ms(2000))).any_body().layer(ConcurrencyLimit::new(inner.clone(), 2));
+    let mut service = layer.delay(ms(2000)).any_body().layer(ConcurrencyLimit::new(inner.clone(), 2));
     drop(send(&mut service, 0).await);
     let (first, second) = (Box::pin(send(&mut service, 1)), Box::pin(send(&mut service, 2)));
     // Both slots are held by requests that wait.
@@ -296,7 +286,7 @@ async fn readiness_is_kept_while_waiting_and_released_by_who_gives_up_or_is_deni
     assert_eq!(limiter.stats().waiters, 0);
 
     let (_, layer) = limit("1/hour");
-    let mut service = layer.delay(Delay::up_to(ms(2000))).any_body().layer(ConcurrencyLimit::new(inner.clone(), 1));
+    let mut service = layer.delay(ms(2000)).any_body().layer(ConcurrencyLimit::new(inner.clone(), 1));
     drop(send(&mut service, 0).await);
     for id in 1..5 {
         // The answer is kept, and the slot is free all the same.
@@ -313,8 +303,8 @@ async fn who_is_overtaken_by_direct_checks_is_denied_when_the_time_is_over() {
     let layer = RateLimitLayer::sharing(&limiter).key(|_: &http::request::Parts| Some(7_u64)).count_into(&counters);
     let inner = Strict::new(&limiter);
     let mut service = layer
-        .headers(Headers::XRateLimit(ResetFormat::Delta))
-        .delay(Delay::up_to(ms(1500)))
+        .headers(Headers::XRateLimitDelta)
+        .delay(ms(1500))
         .any_body()
         .layer(ConcurrencyLimit::new(inner.clone(), 1));
     limiter.check(&7_u64).unwrap();
@@ -356,7 +346,7 @@ async fn costs_exemptions_headers_and_errors_are_as_without_delay() {
     let layer = layer
         .cost(|head| head.headers.get("cost").map_or(1, |cost| cost.to_str().unwrap().parse().unwrap()))
         .exempt(|head| head.uri.path() == "/health")
-        .headers(Headers::XRateLimit(ResetFormat::Delta))
+        .headers(Headers::XRateLimitDelta)
         .headers_on_every_response();
     let mut service = delayed(layer, ms(1000), &inner);
     let mut ask = |cost: &str, path: &str, id: usize| {
@@ -384,8 +374,7 @@ async fn costs_exemptions_headers_and_errors_are_as_without_delay() {
 #[test]
 fn what_it_takes_need_not_be_send_and_the_future_is_if_it_may_be() {
     fn is_send<T: Send>(_: &T) {}
-    let layer: RateLimitLayer<GlobalKey, Delayed> =
-        RateLimitLayer::per_second(2).key(GlobalKey).delay(Delay::up_to(ms(1)));
+    let layer: RateLimitLayer<GlobalKey, Delayed> = RateLimitLayer::per_second(2).key(GlobalKey).delay(ms(1));
     let mut service = layer.clone().any_body().layer(Strict::new(layer.limiter().limiter()));
     is_send(&send(&mut service, 1));
 

@@ -8,11 +8,11 @@ use http::header::FORWARDED;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName};
 
-use super::error::ExtractorError;
 use super::forwarded::{HOPS_MAX, List, X_FORWARDED_FOR, lone_address};
 use super::no_key::NoKey;
 use super::trusted::Trusted;
 use super::{KeyExtractor, peer};
+use crate::http::setting_error::SettingError;
 
 /// How many requests are looked at for signs of a proxy that was not declared.
 const WATCHED_REQUESTS: u32 = 1000;
@@ -34,7 +34,7 @@ const IPV6_PREFIX: u8 = 64;
 /// let layer = RateLimitLayer::per_second(28)
 ///     .key(ClientIp::behind(["10.0.0.0/8"])?);
 /// # let _ = (layer, the_same);
-/// # Ok::<(), tollgate::http::ExtractorError>(())
+/// # Ok::<(), tollgate::http::SettingError>(())
 /// ```
 ///
 /// The key is an [`IpAddr`], see [`key_of`](Self::key_of). Every spelling of an address is one key: an IPv4-mapped `::ffff:192.0.2.7` is `192.0.2.7`, and
@@ -77,7 +77,7 @@ const IPV6_PREFIX: u8 = 64;
 /// let networks = ["173.245.48.0/20", "2400:cb00::/32"];
 /// let key = ClientIp::behind(networks)?.header("CF-Connecting-IP")?;
 /// # let _ = key;
-/// # Ok::<(), tollgate::http::ExtractorError>(())
+/// # Ok::<(), tollgate::http::SettingError>(())
 /// ```
 ///
 /// If the peer is not one of these, the peer is the client, whatever headers it sends. If it is, the header is read from its
@@ -165,14 +165,14 @@ impl ClientIp {
     /// # Errors
     ///
     /// If one of them is neither (the error shows which), or there is none at all: that would be [`ClientIp::peer`].
-    pub fn behind<I>(trusted: I) -> Result<Self, ExtractorError>
+    pub fn behind<I>(trusted: I) -> Result<Self, SettingError>
     where
         I: IntoIterator,
         I::Item: AsRef<str>,
     {
         let trusted = Trusted::new(trusted)?;
         if trusted.is_empty() {
-            return Err(ExtractorError::new("no trusted proxy is given; without proxies, use ClientIp::peer()"));
+            return Err(SettingError::new("no trusted proxy is given; without proxies, use ClientIp::peer()"));
         }
         if trusted.is_everyone() {
             tracing::warn!(
@@ -204,12 +204,12 @@ impl ClientIp {
     /// # Errors
     ///
     /// If the number is 0, which would be [`ClientIp::peer`], or above 32.
-    pub fn behind_hops(proxies: usize) -> Result<Self, ExtractorError> {
+    pub fn behind_hops(proxies: usize) -> Result<Self, SettingError> {
         if proxies == 0 {
-            return Err(ExtractorError::new("0 is not a number of proxies; without proxies, use ClientIp::peer()"));
+            return Err(SettingError::new("0 is not a number of proxies; without proxies, use ClientIp::peer()"));
         }
         if proxies > HOPS_MAX {
-            return Err(ExtractorError::new(format!("{proxies} proxies are more than the {HOPS_MAX} that are read")));
+            return Err(SettingError::new(format!("{proxies} proxies are more than the {HOPS_MAX} that are read")));
         }
         Ok(Self::told_by(Teller::Hops { proxies, list: List::XForwardedFor, chain: Arc::default() }))
     }
@@ -223,11 +223,11 @@ impl ClientIp {
     /// # Errors
     ///
     /// Without proxies ([`peer`](Self::peer)), since anybody can send the header; or if a [`header`](Self::header) is set.
-    pub fn forwarded(mut self) -> Result<Self, ExtractorError> {
+    pub fn forwarded(mut self) -> Result<Self, SettingError> {
         match &mut self.teller {
-            Teller::Peer(_) => return Err(ExtractorError::new(format!("`.forwarded()` {ONLY_BEHIND}"))),
+            Teller::Peer(_) => return Err(SettingError::new(format!("`.forwarded()` {ONLY_BEHIND}"))),
             Teller::Proxies { source: ToldIn::Header(name), .. } => {
-                return Err(ExtractorError::new(format!(
+                return Err(SettingError::new(format!(
                     "`.forwarded()` and `.header({name:?})` are two headers and one is read: leave out either"
                 )));
             }
@@ -247,20 +247,19 @@ impl ClientIp {
     ///
     /// If this is not the name of a header, or the name of one that holds a list; if another one is set; or without
     /// proxies that are known by their address ([`behind`](Self::behind)), since anybody can send the header.
-    pub fn header(mut self, name: impl AsRef<str>) -> Result<Self, ExtractorError> {
+    pub fn header(mut self, name: impl AsRef<str>) -> Result<Self, SettingError> {
         let given = name.as_ref();
-        let name: HeaderName =
-            given.parse().map_err(|_| ExtractorError::about(given, "is not the name of a header"))?;
+        let name: HeaderName = given.parse().map_err(|_| SettingError::about(given, "is not the name of a header"))?;
         if name == X_FORWARDED_FOR {
-            return Err(ExtractorError::about(given, "holds a list and is read by default; leave out `.header(..)`"));
+            return Err(SettingError::about(given, "holds a list and is read by default; leave out `.header(..)`"));
         }
         if name == FORWARDED {
-            return Err(ExtractorError::about(given, "holds a list; use `.forwarded()` instead of `.header(..)`"));
+            return Err(SettingError::about(given, "holds a list; use `.forwarded()` instead of `.header(..)`"));
         }
         match &mut self.teller {
-            Teller::Peer(_) => return Err(ExtractorError::about(given, &format!("as `.header(..)` {ONLY_BEHIND}"))),
+            Teller::Peer(_) => return Err(SettingError::about(given, &format!("as `.header(..)` {ONLY_BEHIND}"))),
             Teller::Hops { .. } => {
-                return Err(ExtractorError::about(
+                return Err(SettingError::about(
                     given,
                     "holds one address, of which no hops can be counted, and anybody can send it: \
                      say by address who may, as in ClientIp::behind([\"10.0.0.0/8\"])",
@@ -269,7 +268,7 @@ impl ClientIp {
             Teller::Proxies { source, .. } => {
                 let new = ToldIn::Header(name);
                 if ![&ToldIn::List(List::XForwardedFor), &new].contains(&&*source) {
-                    return Err(ExtractorError::about(
+                    return Err(SettingError::about(
                         given,
                         "would be a second header, and one is read: leave out either",
                     ));
@@ -285,7 +284,7 @@ impl ClientIp {
     /// # Errors
     ///
     /// If it is less or more.
-    pub fn ipv6_prefix(self, bits: u8) -> Result<Self, ExtractorError> {
+    pub fn ipv6_prefix(self, bits: u8) -> Result<Self, SettingError> {
         Ok(Self { prefix: Ipv6Prefix::new(bits)?, ..self })
     }
 
@@ -428,10 +427,10 @@ impl Default for Ipv6Prefix {
 }
 
 impl Ipv6Prefix {
-    fn new(bits: u8) -> Result<Self, ExtractorError> {
+    fn new(bits: u8) -> Result<Self, SettingError> {
         match bits {
             32..=128 => Ok(Self(bits)),
-            _ => Err(ExtractorError::new(format!("{bits} is not a prefix of IPv6 clients: give 32 to 128 bits"))),
+            _ => Err(SettingError::new(format!("{bits} is not a prefix of IPv6 clients: give 32 to 128 bits"))),
         }
     }
 

@@ -2,11 +2,12 @@
 
 use http::header::{COOKIE, HeaderValue};
 use http::request::Parts;
+use std::borrow::Cow;
 
 use super::decoded::Decoded;
-use super::error::ExtractorError;
-use super::no_key::{NoKey, Reason};
+use super::no_key::NoKey;
 use super::{KeyExtractor, SEVERAL};
+use crate::http::setting_error::SettingError;
 
 /// The most bytes of cookies that are read: 16 KiB. Servers commonly refuse requests with more than 8 KiB.
 const BYTES_MAX: usize = 16 * 1024;
@@ -28,7 +29,7 @@ const BYTES_MAX: usize = 16 * 1024;
 ///     // Whatever sessions it makes up, an address has this much.
 ///     .layer(RateLimitLayer::per_minute(1200));
 /// # let _ = app;
-/// # Ok::<(), tollgate::http::ExtractorError>(())
+/// # Ok::<(), tollgate::http::SettingError>(())
 /// ```
 ///
 /// Names are told apart by case (RFC 6265). Quotes around a value are left out and both name and value are
@@ -41,7 +42,7 @@ const BYTES_MAX: usize = 16 * 1024;
 #[derive(Clone, Debug)]
 pub struct CookieKey {
     name: Box<str>,
-    absent: Reason,
+    absent: Cow<'static, str>,
 }
 
 impl CookieKey {
@@ -50,11 +51,11 @@ impl CookieKey {
     /// # Errors
     ///
     /// If this is not the name of a cookie: letters, digits and ``!#$%&'*+-.^_`|~`` (RFC 6265, section 4.1.1).
-    pub fn new(name: impl AsRef<str>) -> Result<Self, ExtractorError> {
+    pub fn new(name: impl AsRef<str>) -> Result<Self, SettingError> {
         let name = name.as_ref();
         let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
         if name.is_empty() || !name.chars().all(is_token) {
-            return Err(ExtractorError::about(name, "is not the name of a cookie"));
+            return Err(SettingError::about(name, "is not the name of a cookie"));
         }
         Ok(Self { name: name.into(), absent: format!("the cookie {name}").into() })
     }

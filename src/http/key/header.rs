@@ -2,11 +2,12 @@
 
 use http::HeaderName;
 use http::request::Parts;
+use std::borrow::Cow;
 
 use super::decoded::Decoded;
-use super::error::ExtractorError;
-use super::no_key::{NoKey, Reason};
+use super::no_key::NoKey;
 use super::{KeyExtractor, SEVERAL};
+use crate::http::setting_error::SettingError;
 
 /// Counts by the value of a header, as for API keys.
 ///
@@ -25,7 +26,7 @@ use super::{KeyExtractor, SEVERAL};
 ///     // Whatever keys it makes up, an address has this much.
 ///     .layer(RateLimitLayer::per_minute(1200));
 /// # let _ = app;
-/// # Ok::<(), tollgate::http::ExtractorError>(())
+/// # Ok::<(), tollgate::http::SettingError>(())
 /// ```
 ///
 /// The value counts byte for byte, at any length: only its fingerprint is remembered. It counts as the string that it is, see
@@ -35,7 +36,7 @@ use super::{KeyExtractor, SEVERAL};
 #[derive(Clone, Debug)]
 pub struct HeaderKey {
     name: HeaderName,
-    absent: Reason,
+    absent: Cow<'static, str>,
 }
 
 impl HeaderKey {
@@ -44,10 +45,9 @@ impl HeaderKey {
     /// # Errors
     ///
     /// If this is not the name of a header (RFC 9110, section 5.1).
-    pub fn new(name: impl AsRef<str>) -> Result<Self, ExtractorError> {
+    pub fn new(name: impl AsRef<str>) -> Result<Self, SettingError> {
         let given = name.as_ref();
-        let name: HeaderName =
-            given.parse().map_err(|_| ExtractorError::about(given, "is not the name of a header"))?;
+        let name: HeaderName = given.parse().map_err(|_| SettingError::about(given, "is not the name of a header"))?;
         Ok(Self { absent: format!("the header {name}").into(), name })
     }
 }

@@ -6,8 +6,8 @@ use http::header::{HOST, HeaderValue};
 use http::request::Parts;
 
 use super::KeyExtractor;
-use super::error::ExtractorError;
 use super::no_key::NoKey;
+use crate::http::setting_error::SettingError;
 
 /// Counts by the host that a request is for, of those that are listed: one limit for each site or tenant.
 ///
@@ -20,7 +20,7 @@ use super::no_key::NoKey;
 /// let layer = RateLimitLayer::per_second(28)
 ///     .key((sites, ClientIp::peer()));
 /// # let _ = layer;
-/// # Ok::<(), tollgate::http::ExtractorError>(())
+/// # Ok::<(), tollgate::http::SettingError>(())
 /// ```
 ///
 /// A client writes any host it likes into a request. Therefore only those listed are keys, and there are no wildcards: any
@@ -48,7 +48,7 @@ impl HostKey {
     /// # Errors
     ///
     /// If one of them is not a host, or there is none.
-    pub fn among<I>(hosts: I) -> Result<Self, ExtractorError>
+    pub fn among<I>(hosts: I) -> Result<Self, SettingError>
     where
         I: IntoIterator,
         I::Item: AsRef<str>,
@@ -59,7 +59,7 @@ impl HostKey {
                 Some(name) if name.len() == host.trim_end_matches('.').len() => {
                     Ok(host.trim_end_matches('.').to_ascii_lowercase().into())
                 }
-                _ => Err(ExtractorError::about(
+                _ => Err(SettingError::about(
                     host,
                     "is not a host: write its name alone, as in \"example.com\", without a scheme, a port or a path, \
                      and in Punycode (\"xn--...\") where it is not ASCII",
@@ -68,7 +68,7 @@ impl HostKey {
         };
         let mut hosts = hosts.into_iter().map(lower).collect::<Result<Vec<Box<str>>, _>>()?;
         if hosts.is_empty() {
-            return Err(ExtractorError::new("no host is given, so no request would have a key"));
+            return Err(SettingError::new("no host is given, so no request would have a key"));
         }
         hosts.sort_unstable();
         hosts.dedup();

@@ -2,10 +2,11 @@
 
 use axum::extract::{MatchedPath, OriginalUri};
 use http::request::Parts;
+use std::borrow::Cow;
 
 use super::KeyExtractor;
 use super::decoded::Decoded;
-use super::no_key::{NoKey, Reason};
+use super::no_key::NoKey;
 use super::route::NO_ROUTER;
 
 /// Counts by a parameter of the path: with the route `/users/{id}`, `PathParam::new("id")` counts `/users/7` by `7`.
@@ -37,8 +38,8 @@ use super::route::NO_ROUTER;
 #[derive(Clone, Debug)]
 pub struct PathParam {
     name: Box<str>,
-    absent: Reason,
-    unknown: Reason,
+    absent: Cow<'static, str>,
+    unknown: Cow<'static, str>,
 }
 
 impl PathParam {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::error::ExtractorError;
+use crate::http::setting_error::SettingError;
 
 /// What an address range is to look like.
 const EXPECTED: &str = "is not an address range: \
@@ -24,7 +24,7 @@ pub(super) struct Trusted {
 }
 
 impl Trusted {
-    pub(super) fn new<I>(ranges: I) -> Result<Self, ExtractorError>
+    pub(super) fn new<I>(ranges: I) -> Result<Self, SettingError>
     where
         I: IntoIterator,
         I::Item: AsRef<str>,
@@ -32,7 +32,7 @@ impl Trusted {
         let (mut v4, mut v6) = (Vec::new(), Vec::new());
         for range in ranges {
             let range = range.as_ref();
-            match network(range.trim()).ok_or_else(|| ExtractorError::about(range, EXPECTED))? {
+            match network(range.trim()).ok_or_else(|| SettingError::about(range, EXPECTED))? {
                 IpNet::V4(net) => v4.push(net),
                 IpNet::V6(net) => v6.push(net),
             }

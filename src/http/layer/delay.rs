@@ -1,11 +1,12 @@
 //! Waiting on the layer.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::RateLimitLayer;
 use crate::http::gate::Gate;
 use crate::limiter::RateLimiter;
-use crate::wait::{Delay, Delayed};
+use crate::wait::Delayed;
 
 /// # Delay
 impl<K> RateLimitLayer<K, RateLimiter> {
@@ -15,7 +16,6 @@ impl<K> RateLimitLayer<K, RateLimiter> {
     /// ```
     /// use std::time::Duration;
     /// use axum::{Router, routing::get};
-    /// use tollgate::wait::Delay;
     /// use tollgate::{Quota, RateLimitLayer};
     ///
     /// // 10 at once, and then 10 per second in an even flow. Within half a
@@ -23,7 +23,7 @@ impl<K> RateLimitLayer<K, RateLimiter> {
     /// let limit = RateLimitLayer::new(Quota::per_second(10));
     /// let app: Router = Router::new()
     ///     .route("/search", get(|| async { "results" }))
-    ///     .layer(limit.delay(Delay::up_to(Duration::from_millis(500))));
+    ///     .layer(limit.delay(Duration::from_millis(500)));
     /// # let _ = app;
     /// ```
     ///
@@ -40,10 +40,10 @@ impl<K> RateLimitLayer<K, RateLimiter> {
     /// It holds its place until it passes, until its time is over, or until the server drops it because its client has
     /// gone. A server does not always notice that. hyper reads no further while a request's body has not been read. So a
     /// `POST` whose client has gone keeps its place for as long as it may be delayed, and is charged when its turn comes.
-    /// Keep the delay short, and the [places for each key](Delay::waiters_per_key) few, where strangers can send bodies.
-    pub fn delay(self, delay: Delay) -> RateLimitLayer<K, Delayed> {
+    /// Keep the delay short, and the [places for each key](crate::RateLimiterBuilder::waiters_per_key) few, where strangers can send bodies.
+    pub fn delay(self, up_to: Duration) -> RateLimitLayer<K, Delayed> {
         let Gate { key, scope, settings } = &*self.gate;
-        let settings = settings.over(Delayed::new(settings.limiter.clone(), delay));
+        let settings = settings.over(Delayed::new(settings.limiter.clone(), up_to));
         RateLimitLayer { gate: Arc::new(Gate { key: key.clone(), scope: scope.over(), settings: Arc::new(settings) }) }
     }
 }

@@ -5,9 +5,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use tower_layer::{Layer, Stack};
+use tower_layer::Layer;
 
-use super::any_body::AnyBodyLayer;
+use super::any_body::AnyBody;
 use super::gate::Gate;
 use super::key::ClientIp;
 use super::scope::Scope;
@@ -65,8 +65,9 @@ impl<K, L: Backend> RateLimitLayer<K, L> {
     ///     .service(service_fn(hello));
     /// # let _ = service;
     /// ```
-    pub fn any_body(self) -> Stack<AnyBodyLayer, Self> {
-        Stack::new(AnyBodyLayer, self)
+    #[must_use]
+    pub fn any_body(self) -> AnyBody<Self> {
+        AnyBody::new(self)
     }
 
     /// Changes what is set beside scope and key.
@@ -93,6 +94,14 @@ impl<K: fmt::Debug, L: fmt::Debug> fmt::Debug for RateLimitLayer<K, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Gate { key, scope, settings } = &*self.gate;
         f.debug_struct("RateLimitLayer").field("key", key).field("scope", scope).field("settings", settings).finish()
+    }
+}
+
+impl<S, K, L> Layer<S> for AnyBody<RateLimitLayer<K, L>> {
+    type Service = RateLimit<AnyBody<S>, K, L>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        self.get_ref().layer(AnyBody::new(inner))
     }
 }
 

@@ -1,9 +1,9 @@
-//! [`ExtractorError`]: an extractor that cannot be built.
+//! [`SettingError`]: something that cannot be set.
 
 use std::fmt;
 
-/// The error of an extractor that cannot be built: a bad address range, prefix, hop count or name. Its text names what was
-/// given, and says what would do.
+/// The error of something that cannot be set on a layer: a bad address range, prefix, hop count or name of an extractor, or a
+/// percentage that is none. Its text names what was given, and says what would do.
 ///
 /// ```
 /// use tollgate::http::ClientIp;
@@ -13,11 +13,11 @@ use std::fmt;
 /// assert!(text.starts_with("\"10.0.0.0/33\" is not an address range"));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ExtractorError {
+pub struct SettingError {
     text: String,
 }
 
-impl ExtractorError {
+impl SettingError {
     pub(super) fn new(text: impl Into<String>) -> Self {
         Self { text: text.into() }
     }
@@ -33,10 +33,10 @@ impl ExtractorError {
     }
 }
 
-impl fmt::Display for ExtractorError {
+impl fmt::Display for SettingError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
 }
 
-impl std::error::Error for ExtractorError {}
+impl std::error::Error for SettingError {}
