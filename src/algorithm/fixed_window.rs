@@ -6,7 +6,9 @@
 //! law 6 allows (windows of more than about 10^6 per second), the tick is finer and the time lasts fewer years: at
 //! 10^9 per second, four. When it has run out, time stands still and the window denies.
 
-use super::{Cells, HORIZON_NANOS, Verdict, byte, first_cell, loss_nanos_max};
+use super::cells::{Cells, byte, first_cell};
+use super::horizon::{HORIZON_NANOS, loss_nanos_max};
+use super::verdict::Verdict;
 
 /// The tick in which the clock stands at 0: so many ends of windows lie before time.
 const ORIGIN: u64 = 1 << 8;

@@ -12,26 +12,20 @@
 //! compare-and-swap that the word has moved. A word as of *now* would not do. A thread that was put aside may hold an older reading
 //! of the clock, by which a window that ends now is open, and closes at once.
 
+mod cells;
 mod fixed_window;
+mod horizon;
 mod sliding_window;
 mod strict_window;
 mod token_bucket;
+mod verdict;
 
+pub(crate) use cells::Cells;
 pub(crate) use fixed_window::FixedWindow;
 pub(crate) use sliding_window::SlidingWindow;
 pub(crate) use strict_window::StrictWindow;
 pub(crate) use token_bucket::TokenBucket;
-
-/// What an algorithm says to a cost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// It passes, and this is the word then.
-    Allow(u64),
-    /// It would pass at this time, in nanoseconds of the limiter's clock, and not one earlier.
-    Wait(u64),
-    /// It can never pass: the cost is above the limit.
-    Never,
-}
+pub(crate) use verdict::Verdict;
 
 /// A quota, prepared for deciding: the numbers that a check multiplies and shifts by.
 #[derive(Clone, Copy, Debug)]
@@ -151,37 +145,9 @@ impl Counter {
     }
 }
 
-/// A counter as plain numbers. The first holds the algorithm in its low byte, then the small numbers, a byte each.
-pub(crate) type Cells = [u64; 5];
-
-/// The first of a counter's cells.
-fn first_cell(algorithm: u64, bytes: [u32; 3]) -> u64 {
-    bytes.iter().rev().fold(0, |cell, byte| (cell | u64::from(*byte)) << 8) | algorithm
-}
-
-/// A small number from the first of a counter's cells.
-#[inline]
-fn byte(cells: &Cells, index: u32) -> u32 {
-    (cells[0] >> (8 * (index + 1))) as u32 & 0xff
-}
-
-/// How far ahead of the limiter's start any algorithm can tell time: about 36 years. Later, time stands still
-/// for it, which denies (law 5). Windows of more than a million per second reach less far; see each.
-pub(crate) const HORIZON_NANOS: u64 = 1 << 60;
-
-/// By how much the long-run rate of a window may stay below the configured one (law 6): `10^-6` up to `10^4` per
-/// second, `10^-4` up to `10^6`, 2 % at `10^9`. Given as the nanoseconds of a period that may be lost.
-fn loss_nanos_max(amount: u64, period_nanos: u64) -> u64 {
-    let per_second = u128::from(amount) * 1_000_000_000 / u128::from(period_nanos);
-    match per_second {
-        0..=10_000 => period_nanos / 1_000_000,
-        10_001..=1_000_000 => period_nanos / 10_000,
-        _ => period_nanos / 50,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::horizon::HORIZON_NANOS;
     use super::*;
 
     const SECOND: u64 = 1_000_000_000;

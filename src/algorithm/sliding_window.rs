@@ -10,7 +10,9 @@
 //! second. Beyond, the previous count is kept with fewer bits, rounded up, and beyond 10^6 per second the windows
 //! are numbered for fewer years: at 10^9 per second, four. After them time stands still and the window denies.
 
-use super::{Cells, HORIZON_NANOS, Verdict, byte, first_cell, loss_nanos_max};
+use super::cells::{Cells, byte, first_cell};
+use super::horizon::{HORIZON_NANOS, loss_nanos_max};
+use super::verdict::Verdict;
 
 /// The number of the window in which the clock stands at 0. Those before the one before it lie before time.
 const FIRST: u64 = 3;

@@ -58,7 +58,9 @@
 //! of the amount. That is above 86 % for amounts up to 100 per second, minute, hour or day; the table is at `Algorithm::StrictWindow`.
 //! More cannot be had from sub-windows of equal length in this many bits but for the two or three that strokes waste.
 
-use super::{Cells, HORIZON_NANOS, Verdict, byte, first_cell};
+use super::cells::{Cells, byte, first_cell};
+use super::horizon::HORIZON_NANOS;
+use super::verdict::Verdict;
 
 /// How far ahead windows of more than a million per second can tell time: about four and a half years.
 const FAST_HORIZON_NANOS: u64 = 1 << 57;

@@ -13,7 +13,9 @@
 //! bucket fit the word: for a bucket that fills within a year a unit lasts between 1/16 and 1/8 ns, and it is never
 //! longer than the clock's own nanosecond.
 
-use super::{Cells, HORIZON_NANOS, Verdict, byte, first_cell};
+use super::cells::{Cells, byte, first_cell};
+use super::horizon::HORIZON_NANOS;
+use super::verdict::Verdict;
 
 /// The clock in units when it stands at 0: as many words lie before time. At most so many nanoseconds of the horizon.
 const ORIGIN: u64 = 1 << 16;

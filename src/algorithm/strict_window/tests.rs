@@ -82,8 +82,10 @@ impl Key {
         prop_assert!(reset_at <= self.now || !self.window.is_fresh(word, reset_at - 1));
         // Without another admission there is only ever more room.
         let StrictWindow { sub_nanos, period_nanos, .. } = self.window;
+        let mut times = [0, 1, sub_nanos / 2, sub_nanos, 3 * sub_nanos, period_nanos, period_nanos + 2 * sub_nanos];
+        times.sort_unstable(); // in the shortest windows they lie otherwise
         let mut remaining = 0;
-        for later in [0, 1, sub_nanos / 2, sub_nanos, 3 * sub_nanos, period_nanos, period_nanos + 2 * sub_nanos] {
+        for later in times {
             let then = self.window.remaining(word, self.now + later);
             prop_assert!(then >= remaining, "{} and then {}", remaining, then);
             remaining = then;
