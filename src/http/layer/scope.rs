@@ -21,15 +21,15 @@ use crate::http::key::KeyExtractor;
 /// | the whole application, or the routes of one router | `router.layer(limit)`, after the routes that it covers |
 /// | one route | `get(fib).layer(limit)` |
 /// | several routes together | clones of one layer: `get(a).layer(limit.clone())`, `get(b).layer(limit)` |
-/// | each route by itself | one layer on the router, with [`RouteKey`](crate::http::RouteKey) in its key |
-/// | all routes but some | [`exempt_route`](Self::exempt_route), [`exempt`](Self::exempt), or add those routes after `.layer(limit)` |
-/// | all routes, and another for some | [`for_route`](Self::for_route), [`when`](Self::when), or add those routes after `.layer(limit)` |
+/// | each route by itself | one layer on the router, with `RouteKey` in its key |
+/// | all routes but some | [`exempt_route`](#method.exempt_route), [`exempt`](Self::exempt), or add those routes after `.layer(limit)` |
+/// | all routes, and another for some | [`for_route`](#method.for_route), [`when`](Self::when), or add those routes after `.layer(limit)` |
 /// | some methods | `post(create).layer(limit)` inside a `MethodRouter`, or [`methods`](Self::methods) |
 ///
 /// (Those that name routes need the feature `axum`.) A layer on a route and a layer on its router both count. The outer one
 /// decides first, and cannot know what it will find inside. So a route with a limit of its own *instead* of the
 /// application's must not stand under the application's. Give its limit to the application's layer by
-/// [`for_route`](Self::for_route), or add the route to the router after the layer. In axum, a layer covers the routes that
+/// [`for_route`](#method.for_route), or add the route to the router after the layer. In axum, a layer covers the routes that
 /// were added before it:
 ///
 /// ```
@@ -76,7 +76,7 @@ impl<K, L: Backend> RateLimitLayer<K, L> {
     /// ```
     ///
     /// A closure that a client can make true at will, as by a header that nobody checks, lets it escape the limit. To exempt
-    /// a route, use [`exempt_route`](Self::exempt_route), which asks the router: a path can be spelled in many ways.
+    /// a route, use [`exempt_route`](#method.exempt_route), which asks the router: a path can be spelled in many ways.
     #[must_use]
     pub fn exempt<F>(self, is_exempt: F) -> Self
     where
