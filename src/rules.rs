@@ -10,6 +10,21 @@
 //! `v` read one of those numbers, its fence (Acquire) after the copy pairs with the writer's fence (Release) before the
 //! store, so its second look at the version sees at least `v + 1`, and the copy is thrown away. That the numbers of
 //! version `v` are complete is what the first look (Acquire) gets from the version's store (Release).
+//!
+//! The *other* bank, of version `v - 1`, is written by the change to `v + 1` while the version is still `v`. Who copies
+//! from there looks at `writing` as well, which was moved on before the first number, by the same two fences.
+//!
+//! # How words are read
+//!
+//! A word means something only to the rules that it was written under: one and the same number is another debt under
+//! another quota. So every entry of the table stands under a [`Tag`] that tells the generation and the plan, and who
+//! changes either rewrites the entry's words. Two things keep a thread that stood still meanwhile from
+//! mistaking them (the engine's proof, in `engine/attempt.rs`, uses both):
+//!
+//! - *Tags.* Version 0 has a generation of its own, which never comes back. Later versions take turns with the others.
+//! - *Seals.* The table holds a word XORed with a number that differs for each version and plan and cannot be foreseen.
+//!   Where a word of one quota and a word of another are by chance the same number, they do not stand in the table as the same.
+//!   The first plan's seal in version 0 is 0.
 
 use crate::algorithm::{Cells, Counter, Verdict};
 use crate::decision::{Denied, Permit, Status};
@@ -20,19 +35,20 @@ use crate::quota::WINDOW_AMOUNT_MAX;
 use sync::{AtomicU64, Mutex, Ordering::Acquire, Ordering::Relaxed, Ordering::Release, fence};
 
 /// The numbers of one prepared quota: its counter, its limit, its name.
-const CELLS: usize = 5 + 1 + 4;
-
-/// How many generations of rules can be told apart: the current one and the one before, whose keys are being
-/// carried over.
-const GENERATIONS: u64 = 4;
+const CELLS: usize = 5 + 1 + 1 + 4;
 
 /// The low bits of a tag tell the generation, the others the plan.
-const GENERATION_BITS: u32 = GENERATIONS.trailing_zeros();
+const GENERATION_BITS: u32 = 2;
+
+/// How many generations take turns once the rules have been replaced: at least the current one and the one before, whose
+/// keys are being carried over. The model checker sees the fewest, so that they come round soonest.
+const TURNS: u64 = if cfg!(tollgate_loom) { 2 } else { (1 << GENERATION_BITS) - 1 };
 
 /// A quota, prepared for answering.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Prepared {
     pub(crate) counter: Counter,
+    seal: u64,
     limit: u64,
     name: Name,
 }
@@ -49,6 +65,8 @@ pub(crate) struct Charged {
 /// The rules of all plans, each with as many quotas.
 pub(crate) struct Rules {
     version: AtomicU64,
+    /// The version of the numbers that were written last, or are being written.
+    writing: AtomicU64,
     /// The quotas of version 0, plan by plan: most limiters never see another, and need not copy these.
     initial: Box<[Prepared]>,
     /// Bank, plan, quota, number.
@@ -57,7 +75,11 @@ pub(crate) struct Rules {
     width: usize,
     /// The wall clock when the limiter's clock stood at zero, for aligned windows.
     unix_nanos_at_zero: u64,
-    /// What the rules were made from; the lock is held by whoever changes them.
+    /// What seals are made from.
+    secret: u64,
+    /// Held by whoever changes the rules, until nothing of the generation before is left.
+    changing: Mutex<()>,
+    /// What the rules were made from. Who changes them holds this only as long as it takes to write them down.
     given: Mutex<Given>,
 }
 
@@ -88,16 +110,29 @@ pub(crate) struct Snapshot {
 
 impl Rules {
     /// Rules of these plans, which have equally many quotas.
-    pub(crate) fn new(policies: Vec<Policy>, unix_nanos_at_zero: u64) -> Self {
+    pub(crate) fn new(policies: Vec<Policy>, unix_nanos_at_zero: u64, secret: u64) -> Self {
         let (plans, width) = (policies.len(), policies[0].quotas().len());
         let cells = (0..2 * plans * width * CELLS).map(|_| AtomicU64::new(0)).collect();
         let mut given = Given { policies: Vec::new(), largest: vec![0; width] };
         policies.iter().for_each(|policy| given.notice(policy));
-        let initial = policies.iter().flat_map(|policy| prepared(policy, &given.largest, unix_nanos_at_zero)).collect();
         given.policies = policies;
-        let version = AtomicU64::new(0);
-        let rules = Self { version, initial, cells, plans, width, unix_nanos_at_zero, given: Mutex::new(given) };
-        rules.write(0, &rules.given.lock());
+        let mut rules = Self {
+            version: AtomicU64::new(0),
+            writing: AtomicU64::new(0),
+            initial: Box::default(),
+            cells,
+            plans,
+            width,
+            unix_nanos_at_zero,
+            secret,
+            changing: Mutex::new(()),
+            given: Mutex::new(given),
+        };
+        rules.initial = {
+            let given = rules.given.lock();
+            rules.write(0, &given);
+            (0..plans).flat_map(|plan| rules.prepared(0, plan, &given)).collect()
+        };
         rules
     }
 
@@ -119,7 +154,13 @@ impl Rules {
     /// The tag of words that are read by a plan's quotas of a version.
     #[inline]
     pub(crate) fn tag(version: u64, plan: usize) -> Tag {
-        Tag::new((version % GENERATIONS) | ((plan as u64) << GENERATION_BITS))
+        Tag::new(generation(version) | ((plan as u64) << GENERATION_BITS))
+    }
+
+    /// What words under a tag of that version are sealed with. No two versions and plans have the same.
+    fn seal(&self, version: u64, plan: usize) -> u64 {
+        let number = version.wrapping_mul(1 << 8) + plan as u64; // there are at most 16 plans
+        scattered(number.wrapping_mul(self.secret | 1))
     }
 
     /// The plan that a tag tells.
@@ -135,20 +176,37 @@ impl Rules {
     /// Replaces the policy of a plan, and lets `after` see to it, before the next change, that nothing of the generation
     /// before is left.
     pub(crate) fn replace(&self, plan: usize, policy: Policy, after: impl FnOnce()) {
-        let mut given = self.given.lock();
-        given.notice(&policy);
-        given.policies[plan] = policy;
-        let next = self.version.load(Relaxed) + 1;
-        // Pairs with the fence in `read`; see the proof.
-        fence(Release);
-        self.write(next, &given);
-        self.version.store(next, Release);
+        let _changing = self.changing.lock();
+        {
+            let mut given = self.given.lock();
+            given.notice(&policy);
+            given.policies[plan] = policy;
+            let next = self.version.load(Relaxed) + 1;
+            self.writing.store(next, Relaxed);
+            // Pairs with the fence in `read`; see the proof.
+            fence(Release);
+            self.write(next, &given);
+            self.version.store(next, Release);
+        }
         after();
     }
 
+    /// A plan's quotas in a version.
+    fn prepared<'a>(&self, version: u64, plan: usize, given: &'a Given) -> impl Iterator<Item = Prepared> + use<'a> {
+        let (policy, seal, unix_nanos_at_zero) =
+            (&given.policies[plan], self.seal(version, plan), self.unix_nanos_at_zero);
+        let each = policy.quotas().zip(policy.names()).zip(&given.largest);
+        each.map(move |(((_, quota), name), largest)| Prepared {
+            counter: quota.counter(unix_nanos_at_zero, *largest),
+            seal,
+            limit: quota.limit(),
+            name,
+        })
+    }
+
     fn write(&self, version: u64, given: &Given) {
-        for (plan, policy) in given.policies.iter().enumerate() {
-            for (index, prepared) in prepared(policy, &given.largest, self.unix_nanos_at_zero).enumerate() {
+        for plan in 0..self.plans {
+            for (index, prepared) in self.prepared(version, plan, given).enumerate() {
                 for (cell, number) in self.quota(version, plan, index).iter().zip(prepared.to_cells()) {
                     cell.store(number, Relaxed);
                 }
@@ -216,24 +274,34 @@ impl Rules {
     }
 
     /// A quota by which words under a tag are to be read; `None` if the tag's generation is neither the current one nor the
-    /// one before.
+    /// one before, or the next change has begun, so that nothing of the one before is left.
     pub(crate) fn of(&self, tag: Tag, index: usize) -> Option<Prepared> {
-        let (generation, plan) = (tag.bits() % GENERATIONS, Self::plan(tag));
-        let (_, numbers) = self.read(|version| {
-            let age = version.wrapping_sub(generation) % GENERATIONS;
-            let known = plan < self.plans && age <= 1.min(version);
-            known.then(|| self.numbers(version - age, plan, index))
+        let (generation_of_tag, plan) = (tag.bits() % (1 << GENERATION_BITS), Self::plan(tag));
+        let (version, found) = self.read(|version| {
+            let of = (version.saturating_sub(1)..=version).rev().find(|of| generation(*of) == generation_of_tag)?;
+            (plan < self.plans).then(|| (of, self.numbers(of, plan, index)))
         });
-        numbers.map(|numbers| Prepared::from_cells(&numbers))
+        let (of, numbers) = found?;
+        // After the fence in `read`; see the proof.
+        let overwritten = of != version && self.writing.load(Relaxed) != version;
+        (!overwritten).then(|| Prepared::from_cells(&numbers))
     }
 }
 
-fn prepared(policy: &Policy, largest: &[u64], unix_nanos_at_zero: u64) -> impl Iterator<Item = Prepared> {
-    policy.quotas().zip(policy.names()).zip(largest).map(move |(((_, quota), name), largest)| Prepared {
-        counter: quota.counter(unix_nanos_at_zero, *largest),
-        limit: quota.limit(),
-        name,
-    })
+/// The generation of a version, as a tag tells it.
+#[inline]
+fn generation(version: u64) -> u64 {
+    match version {
+        0 => 0,
+        _ => 1 + (version - 1) % TURNS,
+    }
+}
+
+/// Another number for every number, without any likeness, but 0 for 0: the finalizer of MurmurHash3 (Appleby 2011).
+fn scattered(mut number: u64) -> u64 {
+    number = (number ^ (number >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    number = (number ^ (number >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    number ^ (number >> 33)
 }
 
 impl std::fmt::Debug for Rules {
@@ -249,19 +317,35 @@ impl Snapshot {
 }
 
 impl Prepared {
+    /// A word as it stands in the table.
+    #[inline]
+    pub(crate) fn sealed(&self, word: u64) -> u64 {
+        let sealed = word ^ self.seal;
+        // Never 0, which is an empty slot's word, nor the highest number, which is a claimed one's. No algorithm makes these, so
+        // it is the seal that did, by a chance of 1 in 2^63, and then one more or less has been spent.
+        if self.seal != 0 && (sealed == 0 || sealed == u64::MAX) { sealed ^ 1 } else { sealed }
+    }
+
+    /// The word that stands in the table as this.
+    #[inline]
+    pub(crate) fn unsealed(&self, sealed: u64) -> u64 {
+        sealed ^ self.seal
+    }
+
     fn to_cells(self) -> [u64; CELLS] {
         let mut cells = [0; CELLS];
         cells[..5].copy_from_slice(&self.counter.to_cells());
-        cells[5] = self.limit;
-        cells[6..].copy_from_slice(&self.name.to_cells());
+        cells[5] = self.seal;
+        cells[6] = self.limit;
+        cells[7..].copy_from_slice(&self.name.to_cells());
         cells
     }
 
     #[inline]
     fn from_cells(cells: &[u64; CELLS]) -> Self {
-        let [a, b, c, d, e, limit, f, g, h, i] = *cells;
+        let [a, b, c, d, e, seal, limit, f, g, h, i] = *cells;
         let counter: Cells = [a, b, c, d, e];
-        Self { counter: Counter::from_cells(&counter), limit, name: Name::from_cells([f, g, h, i]) }
+        Self { counter: Counter::from_cells(&counter), seal, limit, name: Name::from_cells([f, g, h, i]) }
     }
 
     pub(crate) fn status(&self, index: usize, word: u64, now: u64) -> Status {
@@ -310,7 +394,18 @@ mod sync {
 #[cfg(tollgate_loom)]
 mod sync {
     pub(super) use loom::sync::atomic::{AtomicU64, Ordering, fence};
-    pub(super) use parking_lot::Mutex;
+
+    pub(super) struct Mutex<T>(loom::sync::Mutex<T>);
+
+    impl<T> Mutex<T> {
+        pub(super) fn new(value: T) -> Self {
+            Self(loom::sync::Mutex::new(value))
+        }
+
+        pub(super) fn lock(&self) -> loom::sync::MutexGuard<'_, T> {
+            self.0.lock().expect("no test panics under a lock")
+        }
+    }
 }
 
 #[cfg(all(test, tollgate_loom))]

@@ -137,6 +137,9 @@ pub(crate) trait Judge {
     /// `None` if it is as good as never seen.
     fn debt(&self, owner: Owner, words: &Words) -> Option<(u64, u64)>;
 
+    /// The words of a key never seen.
+    fn fresh(&self) -> Words;
+
     /// What the key's words become, if they are these now.
     fn decide(&self, words: &Words) -> Result<Words, Self::Refusal>;
 
@@ -214,7 +217,7 @@ impl Table {
     }
 
     /// Where a key stands under its tag, at a glance: a slot that is being claimed may be named, and `word` then says so.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find(&self, owner: Owner) -> Option<Slot> {
         self.homes(owner.key(self.tag_mask)).into_iter().find_map(|home| {
             let line = &self.cells[home..home + WAYS];
@@ -275,7 +278,7 @@ impl Table {
             Ok(candidate) => candidate,
         };
         let before = match self.when_full {
-            WhenFull::EvictLeastIndebted => [0; WORDS_MAX],
+            WhenFull::EvictLeastIndebted => judge.fresh(),
             WhenFull::Share => {
                 // A change of rules may not have come here yet, and the asker be of the new ones.
                 let (owner, words) = stripe.shared;

@@ -1,4 +1,26 @@
 //! [`Attempt`]: one question to one key, by rules that were current when it was asked.
+//!
+//! # Proof: a word is read and written by the rules it was written under
+//!
+//! Rules may be replaced, and a key change its plan, any number of times between any two steps of an attempt. Say it
+//! goes by version `v` and plan `p`, so by the tag `t`.
+//!
+//! *It reads no other words than those of `v` and `p`.* [`Table::word`](crate::table::Table::word) loads the word
+//! and then sees that its owner is the key under `t`. Whoever had put the key under another tag had stored that tag before the
+//! word (Release, and the load of the word is Acquire), so the word was written under `t`. In version 0 that is all: no
+//! later version has the generation of version 0. Later generations take turns, so the word could be of a version
+//! `v + n` with the same tag. It was written by a thread that knew that version, so after the word (Acquire) this thread cannot
+//! see an older one: [`Attempt::word`] looks at the version again, finds that it is not `v`, and the attempt begins anew.
+//! It cannot be of a version before `v`: the change to `v` began after all words of those before were carried over.
+//!
+//! *It writes to no other words.* Every write is a compare-and-swap of a word that was read so. Suppose that the cell meanwhile
+//! belongs to other rules, and holds the same number. It stands there sealed, by a number that differs for every version and plan
+//! and is as good as random, so for any word that the other rules can have brought there the odds are 1 in 2^63
+//! that the two are one number: rarer than two keys of one fingerprint, and it takes a thread that stood still in the
+//! few instructions between two steps while a change went over its key. The same version and plan after
+//! others (a key that went to another plan and came back) has the same seal, and then an equal number is an equal debt.
+//!
+//! The model checker runs all this in `engine/loom_tests.rs`, with the fewest generations.
 
 use super::{Charge, Engine};
 use crate::algorithm::{Counter, Verdict};
@@ -54,7 +76,7 @@ impl Attempt<'_> {
             match self.engine.table.insert(self.owner, self) {
                 Err(denied) => return Some(Err(denied)),
                 Ok(Insertion::Stale) => return None,
-                Ok(Insertion::Done(after)) => return Some(Ok(self.receipt(&after))),
+                Ok(Insertion::Done(after)) => return Some(Ok(self.receipt(&self.unsealed(&after)))),
                 Ok(Insertion::Present(slot)) => {
                     if let Some(answer) = self.check_at(slot) {
                         return Some(answer);
@@ -103,12 +125,13 @@ impl Attempt<'_> {
     /// The verdict on a key's only word, and the word after it.
     #[inline(always)]
     fn charge(&self, slot: Slot, decide: impl Fn(u64) -> Verdict) -> Option<(Verdict, u64)> {
-        let table = &self.engine.table;
+        let (table, quota) = (&self.engine.table, &self.quotas[0]);
         loop {
-            let word = table.word(slot, self.owner, 0)?;
+            let sealed = self.word(slot, 0)?;
+            let word = quota.unsealed(sealed);
             let verdict = decide(word);
             match verdict {
-                Verdict::Allow(next) if next == word || table.replace(slot, 0, word, next) => {
+                Verdict::Allow(next) if next == word || table.replace(slot, 0, sealed, quota.sealed(next)) => {
                     return Some((verdict, next));
                 }
                 Verdict::Allow(_) => {}
@@ -122,19 +145,23 @@ impl Attempt<'_> {
     fn check_all_at<R: Granted>(&self, slot: Slot) -> Option<Result<R, Denied>> {
         let table = &self.engine.table;
         'look: loop {
-            let mut words = self.words(slot)?;
-            let mut after = match self.decide(&words) {
+            let mut sealed = self.sealed_words(slot)?;
+            let mut after = match self.decide(&self.unsealed(&sealed)) {
                 Ok(after) => after,
                 Err(denied) => return Some(Err(denied)),
             };
             for (index, quota) in self.quotas.iter().enumerate() {
-                while after[index] != words[index] && !table.replace(slot, index, words[index], after[index]) {
-                    let Some(word) = table.word(slot, self.owner, index) else {
+                loop {
+                    let next = quota.sealed(after[index]);
+                    if next == sealed[index] || table.replace(slot, index, sealed[index], next) {
+                        break;
+                    }
+                    let Some(moved) = self.word(slot, index) else {
                         self.abandon(slot, index);
                         return None;
                     };
-                    words[index] = word;
-                    match quota.counter.decide(words[index], self.now, self.cost) {
+                    sealed[index] = moved;
+                    match quota.counter.decide(quota.unsealed(moved), self.now, self.cost) {
                         Verdict::Allow(next) => after[index] = next,
                         Verdict::Wait(_) | Verdict::Never => {
                             self.take_back(slot, &after, index)?;
@@ -177,11 +204,12 @@ impl Attempt<'_> {
 
     /// Changes a word, whoever else does; `None` if the slot has been taken from the key.
     fn change_word(&self, slot: Slot, index: usize, change: impl Fn(u64) -> u64) -> Option<()> {
-        let table = &self.engine.table;
+        let (table, quota) = (&self.engine.table, &self.quotas[index]);
         loop {
-            let word = table.word(slot, self.owner, index)?;
+            let sealed = self.word(slot, index)?;
+            let word = quota.unsealed(sealed);
             let next = change(word);
-            if next == word || table.replace(slot, index, word, next) {
+            if next == word || table.replace(slot, index, sealed, quota.sealed(next)) {
                 return Some(());
             }
         }
@@ -213,12 +241,41 @@ impl Attempt<'_> {
         table.find(self.owner).or_else(|| table.bring(self.owner, self))
     }
 
-    fn words(&self, slot: Slot) -> Option<Words> {
+    /// A key's word as it stands in the table; `None` if the slot is no longer the key's under this tag, or the tag no longer
+    /// means these rules.
+    #[inline]
+    fn word(&self, slot: Slot, index: usize) -> Option<u64> {
+        let word = self.engine.table.word(slot, self.owner, index)?;
+        // See the proof: version 0 has its tag for itself.
+        (self.version == 0 || self.is_current()).then_some(word)
+    }
+
+    fn sealed_words(&self, slot: Slot) -> Option<Words> {
         let mut words = [0; WORDS_MAX];
         for (index, word) in words[..self.quotas.len()].iter_mut().enumerate() {
-            *word = self.engine.table.word(slot, self.owner, index)?;
+            *word = self.word(slot, index)?;
         }
         Some(words)
+    }
+
+    fn words(&self, slot: Slot) -> Option<Words> {
+        Some(self.unsealed(&self.sealed_words(slot)?))
+    }
+
+    fn unsealed(&self, sealed: &Words) -> Words {
+        self.each_quotas_word(sealed, Prepared::unsealed)
+    }
+
+    fn sealed(&self, words: &Words) -> Words {
+        self.each_quotas_word(words, Prepared::sealed)
+    }
+
+    fn each_quotas_word(&self, words: &Words, change: impl Fn(&Prepared, u64) -> u64) -> Words {
+        let mut changed = *words;
+        for (word, quota) in changed.iter_mut().zip(self.quotas) {
+            *word = change(quota, *word);
+        }
+        changed
     }
 
     /// The key's words, or those of a key never seen; `None` if it was missed because the rules have been replaced, or
@@ -228,6 +285,13 @@ impl Attempt<'_> {
             Some(slot) => self.words(slot),
             None => self.is_current().then(Words::default),
         }
+    }
+
+    /// What the key owes in each quota.
+    #[cfg(all(test, tollgate_loom))]
+    pub(super) fn owed(&self) -> Option<Vec<u64>> {
+        let words = self.words_now()?;
+        Some(self.quotas.iter().zip(words).map(|(quota, word)| quota.counter.debt(word, self.now)).collect())
     }
 
     fn receipt<R: Granted>(&self, after: &Words) -> R {
@@ -327,24 +391,29 @@ impl Judge for &Attempt<'_> {
     /// charges them all. `None` if nothing would. And when the key came, which its first word tells: a bucket's and a window's is
     /// the higher, the later it was first charged, if as much is owed.
     fn debt(&self, owner: Owner, words: &Words) -> Option<(u64, u64)> {
-        let owed = |quota: &Prepared, word: u64| {
+        let owed = |quota: &Prepared, sealed: u64| {
+            let word = quota.unsealed(sealed);
             (!quota.counter.is_fresh(word, self.now)).then(|| quota.counter.debt(word, self.now))
         };
         let mask = self.engine.tag_mask;
-        let debt = if owner.tag(mask) == self.owner.tag(mask) {
-            self.quotas.iter().zip(words).filter_map(|(quota, word)| owed(quota, *word)).max()
-        } else {
-            let others = (0..self.quotas.len()).filter_map(|index| {
-                let quota = self.engine.quota_of(owner, index)?;
-                owed(&quota, words[index])
-            });
-            others.max()
-        };
-        debt.map(|debt| (debt, words[0]))
+        if owner.tag(mask) == self.owner.tag(mask) {
+            let debt = self.quotas.iter().zip(words).filter_map(|(quota, word)| owed(quota, *word)).max();
+            return debt.map(|debt| (debt, self.quotas[0].unsealed(words[0])));
+        }
+        let others = (0..self.quotas.len()).filter_map(|index| {
+            let quota = self.engine.quota_of(owner, index)?;
+            owed(&quota, words[index])
+        });
+        // Words of other rules are not compared.
+        others.max().map(|debt| (debt, 0))
     }
 
-    fn decide(&self, words: &Words) -> Result<Words, Denied> {
-        Attempt::decide(self, words)
+    fn fresh(&self) -> Words {
+        self.sealed(&[0; WORDS_MAX])
+    }
+
+    fn decide(&self, sealed: &Words) -> Result<Words, Denied> {
+        Attempt::decide(self, &self.unsealed(sealed)).map(|after| self.sealed(&after))
     }
 
     fn carry(&self, owner: Owner, index: usize, word: u64) -> u64 {

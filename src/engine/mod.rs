@@ -4,12 +4,13 @@ mod attempt;
 
 use std::hash::{BuildHasher, Hash};
 
+use crate::algorithm::{Counter, Verdict};
 use crate::clock::Clock;
 use crate::decision::{Denied, Permit, Standing, Status};
 use crate::fingerprint::{Fingerprint, Owner, TagMask};
 use crate::policy::{Policy, QUOTAS_MAX};
 use crate::queue::{Bounds, Queues};
-use crate::rules::{Prepared, Rules};
+use crate::rules::{Charged, Prepared, Rules};
 use crate::table::{Table, WORDS_MAX, WhenFull, Words};
 use crate::throttle::Reports;
 use attempt::Attempt;
@@ -64,13 +65,25 @@ impl Engine {
         waiters: Bounds,
         names: Names,
     ) -> Self {
-        let rules = Rules::new(policies, clock.unix_nanos_at_zero());
+        // The standard library seeds this from the operating system. Outputs of its keyed SipHash make the secrets.
+        let entropy = std::hash::RandomState::new();
+        let secrets = [0_u64, 1, 2, 3, 4].map(|n| entropy.hash_one(n));
+        Self::with_secrets(secrets, policies, capacity, when_full, clock, waiters, names)
+    }
+
+    fn with_secrets(
+        [a, b, c, d, secret]: [u64; 5],
+        policies: Vec<Policy>,
+        capacity: usize,
+        when_full: WhenFull,
+        clock: Clock,
+        waiters: Bounds,
+        names: Names,
+    ) -> Self {
+        let hasher = ahash::RandomState::with_seeds(a, b, c, d);
+        let rules = Rules::new(policies, clock.unix_nanos_at_zero(), secret);
         let tag_mask = rules.tag_mask();
         let table = Table::new(capacity, rules.width(), when_full, tag_mask);
-        // The standard library seeds this from the operating system. Four outputs of its keyed SipHash make the secret.
-        let entropy = std::hash::RandomState::new();
-        let [a, b, c, d] = [0_u64, 1, 2, 3].map(|n| entropy.hash_one(n));
-        let hasher = ahash::RandomState::with_seeds(a, b, c, d);
         let (queues, reports) = (Queues::new(waiters), Reports::default());
         Self { hasher, rules, clock, table, tag_mask, queues, names, reports }
     }
@@ -157,21 +170,50 @@ impl Engine {
 
     #[inline]
     pub(crate) fn check(&self, key: Fingerprint, plan: usize, cost: u64) -> Result<Permit, Denied> {
-        // A known key under one quota, which is what `ask` would find too. It is written out here so that the verdict stays
-        // in registers and the answer is built once, where it is returned: to move one costs more than to decide it.
+        // A known key under one token bucket, as long as rules have not been replaced: what `check_any` would find too. Here the
+        // verdict stays in registers, and the answer is built once, where it is returned.
+        if let Some([quota]) = self.rules.initial(plan) {
+            if let (Counter::TokenBucket(bucket), 1..) = (quota.counter, cost) {
+                let now = self.clock.now();
+                let owner = key.under(Rules::tag(0, plan));
+                if let Some(slot) = self.table.find(owner) {
+                    while let Some(sealed) = self.table.word(slot, owner, 0) {
+                        let word = quota.unsealed(sealed);
+                        let verdict = bucket.decide(word, now, cost);
+                        let after = match verdict {
+                            Verdict::Allow(next) if !self.table.replace(slot, 0, sealed, quota.sealed(next)) => {
+                                continue;
+                            }
+                            Verdict::Allow(next) => next,
+                            Verdict::Wait(_) | Verdict::Never => word,
+                        };
+                        let (remaining, reset_after_nanos) =
+                            (bucket.remaining(after, now), bucket.reset_after(after, now));
+                        return quota.answer(Charged { verdict, word: after, remaining, reset_after_nanos }, now);
+                    }
+                }
+            }
+        }
+        self.check_any(key, plan, cost)
+    }
+
+    /// Out of the way of [`check`](Self::check).
+    #[inline(never)]
+    fn check_any(&self, key: Fingerprint, plan: usize, cost: u64) -> Result<Permit, Denied> {
+        // What `ask` would find too, for a known key under one quota; written out for the same reason.
         if cost > 0 && self.rules.width() == 1 {
             let copy;
-            let (version, quotas) = match self.rules.initial(plan) {
-                Some(quotas) => (0, quotas),
+            let (version, quota) = match self.rules.initial(plan) {
+                Some(quotas) => (0, &quotas[0]),
                 None => {
-                    let (version, quota) = self.rules.first(plan);
-                    copy = [quota];
-                    (version, copy.as_slice())
+                    let version;
+                    (version, copy) = self.rules.first(plan);
+                    (version, &copy)
                 }
             };
-            let attempt = self.attempt(key, plan, cost, self.clock.now(), version, quotas);
+            let attempt = self.attempt(key, plan, cost, self.clock.now(), version, std::slice::from_ref(quota));
             if let Some(charged) = self.table.find(attempt.owner).and_then(|slot| attempt.charge_at(slot)) {
-                return quotas[0].answer(charged, attempt.now);
+                return quota.answer(charged, attempt.now);
             }
         }
         self.ask(key, plan, cost, |attempt| attempt.check())
@@ -240,11 +282,16 @@ impl Engine {
     }
 
     /// A word as it is to be read under another tag.
+    ///
+    /// Both tags' rules are known: the caller holds the key's stripe, so the walk of the last change cannot have passed the key
+    /// before its tag was read, and the next change waits for that walk.
     fn carry(&self, from: Owner, to: Owner, index: usize, word: u64, now: u64) -> u64 {
         match (self.quota_of(from, index), self.quota_of(to, index)) {
-            (Some(from), Some(to)) => to.counter.carry(&from.counter, word, now),
-            (None, Some(to)) => to.counter.fresh(word),
-            _ => 0,
+            (Some(from), Some(to)) => to.sealed(to.counter.carry(&from.counter, from.unsealed(word), now)),
+            _ => unreachable!("the rules of a key under its lock are known"),
         }
     }
 }
+
+#[cfg(all(test, tollgate_loom))]
+mod loom_tests;

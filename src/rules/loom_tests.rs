@@ -17,7 +17,7 @@ fn loom_a_copy_is_of_one_policy() {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = builder.preemption_bound.or(Some(3));
     builder.check(|| {
-        let rules = Arc::new(Rules::new(vec![policy(1)], 0));
+        let rules = Arc::new(Rules::new(vec![policy(1)], 0, 7));
         let writer = {
             let rules = rules.clone();
             thread::spawn(move || {
@@ -30,5 +30,40 @@ fn loom_a_copy_is_of_one_policy() {
         assert_eq!(quota.name.as_str(), format!("{}/second", version + 1));
         writer.join().unwrap();
         assert_eq!(rules.version(), 2);
+    });
+}
+
+/// The quotas of the version before are asked for while their bank is written anew. What comes is wholly theirs, or nothing.
+///
+/// Without the look at `writing`, numbers of version 2 came as those of version 0.
+#[test]
+fn loom_a_copy_of_the_version_before_is_whole() {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = builder.preemption_bound.or(Some(3));
+    builder.check(|| {
+        let rules = Arc::new(Rules::new(vec![policy(1)], 0, 7));
+        let writer = {
+            let rules = rules.clone();
+            thread::spawn(move || {
+                rules.replace(0, policy(2), || {});
+                rules.replace(0, policy(3), || {});
+            })
+        };
+        if let Some(quota) = rules.of(Rules::tag(0, 0), 0) {
+            assert_eq!((quota.limit, quota.seal, quota.name.as_str()), (1, 0, "1/second"));
+        }
+        writer.join().unwrap();
+        assert!(rules.of(Rules::tag(0, 0), 0).is_none());
+    });
+}
+
+/// While the table is walked after a change, which takes as long as the table is large, the policy can be read.
+///
+/// When one lock stood for both, this stood still.
+#[test]
+fn loom_the_policy_can_be_read_during_the_walk() {
+    loom::model(|| {
+        let rules = Rules::new(vec![policy(1)], 0, 7);
+        rules.replace(0, policy(2), || assert_eq!(rules.policy(0), policy(2)));
     });
 }

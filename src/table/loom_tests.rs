@@ -72,6 +72,10 @@ impl Judge for Asker {
         words.iter().max().filter(|&&word| word > self.now).map(|word| (word - self.now, words[0]))
     }
 
+    fn fresh(&self) -> Words {
+        [0; WORDS_MAX]
+    }
+
     fn decide(&self, words: &Words) -> Result<Words, ()> {
         let next = charge(words[0], self.now, self.cost).ok_or(())?;
         Ok([next, next, 0, 0, 0, 0, 0, 0])
