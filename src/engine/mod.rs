@@ -14,6 +14,10 @@ use crate::rules::{Charged, Prepared, Rules};
 use crate::table::{Table, WORDS_MAX, WhenFull, Words};
 use crate::throttle::Reports;
 use attempt::Attempt;
+#[cfg(tollgate_loom)]
+use loom::thread::yield_now;
+#[cfg(not(tollgate_loom))]
+use std::thread::yield_now;
 
 // One word for each quota.
 const _: () = assert!(QUOTAS_MAX == WORDS_MAX);
@@ -132,6 +136,8 @@ impl Engine {
             if let Some(answered) = answered {
                 return answered;
             }
+            // The rules were replaced, or the key's place is changing hands, and who sees to that may have been put aside.
+            yield_now();
         }
     }
 
