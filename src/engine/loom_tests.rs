@@ -130,7 +130,7 @@ fn loom_a_lost_race_is_taken_back() {
 /// Seen to fail with an `abandon` that does nothing: the first quota was charged twice.
 #[test]
 fn loom_a_charge_half_made_is_given_up() {
-    check_up_to(1, || {
+    check(|| {
         let engine = engine(&["10/hour; 30/day"]);
         assert!(passes(&engine, 0, 1));
         let checker = {
