@@ -29,7 +29,8 @@ fn engine(plans: &[&str]) -> Arc<Engine> {
     clock.advance(std::time::Duration::from_secs(36_000));
     let policies = plans.iter().map(|plan| policy(plan)).collect();
     let secrets = [1, 2, 3, 4, 5];
-    Arc::new(Engine::with_secrets(secrets, policies, 1, WhenFull::default(), clock, Bounds::default()))
+    let names = Names::new(None, Vec::new());
+    Arc::new(Engine::with_secrets(secrets, policies, 1, WhenFull::default(), clock.into(), Bounds::default(), names))
 }
 
 fn key(engine: &Engine) -> Fingerprint {
