@@ -37,8 +37,7 @@ pub enum WhenNoKey {
 
 /// The body of a denial.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum DenialBody {
+pub(super) enum DenialBody {
     /// This text, as `text/plain`.
     Text(Bytes),
     /// A problem document (RFC 9457) of the type `quota-exceeded`, naming the quota that denied.

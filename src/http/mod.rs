@@ -8,7 +8,7 @@
 #![cfg_attr(feature = "axum", doc = "| The same, as axum knows it | [`RouteKey`], [`MethodRouteKey`], [`PathParam`] |")]
 //! | Putting keys together | [`first_of`], [`AnyKey`] |
 //! | A request without a key | [`NoKey`], [`WhenNoKey`] |
-//! | What a client is told | [`Headers`], [`DenialBody`] |
+//! | What a client is told | [`Headers`], [`denial_text`](RateLimitLayer::denial_text), [`denial_problem`](RateLimitLayer::denial_problem) |
 //! | Counting and introducing limits | [`Counters`], [`Rollout`] |
 //! | The response's body | [`AnswerBody`], [`ResponseBody`] |
 //!
@@ -59,14 +59,14 @@ mod settings;
 pub use key::{
     AnyKey, BearerToken, ClientIp, CookieKey, Decoded, ExtensionKey, GlobalKey, HeaderKey, HostKey, PeerAddr,
 };
-pub use key::{KeyExtractor, NoKey, first_of};
+pub use key::{KeyExtractor, NoKey, Reason, first_of};
 #[cfg(feature = "axum")]
 pub use key::{MethodRouteKey, PathParam, RouteKey};
 
 pub use any_body::AnyBody;
 pub use body::{AnswerBody, ResponseBody};
 pub use counters::{Counters, LimiterCounts, QuotaCounts};
-pub use denials::{DenialBody, WhenNoKey};
+pub use denials::WhenNoKey;
 pub use future::ResponseFuture;
 pub use headers::Headers;
 pub use layer::RateLimitLayer;

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body::Body as _;
-use tollgate::http::{DenialBody, GlobalKey, Headers, KeyExtractor};
+use tollgate::http::{GlobalKey, Headers, KeyExtractor};
 use tollgate::{Clock, Denied, ManualClock, Policy, RateLimitLayer, RateLimiter};
 use tower::{Layer, Service};
 
@@ -194,7 +194,7 @@ fn a_denial_that_never_ends_promises_nothing() {
     let x = format!("{never}\nx-ratelimit-limit: 0\nx-ratelimit-remaining: 0\n\ntoo many requests");
     check(limit("0/second").0.headers(Headers::XRateLimitDelta), App, &[("GET /", &x)]);
     // A cost above all that is ever granted is denied by a limit that has all of it left.
-    let costly = limit("5/minute").0.cost(|_| 6).headers(Headers::Draft).denial_body(DenialBody::ProblemJson);
+    let costly = limit("5/minute").0.cost(|_| 6).headers(Headers::Draft).denial_problem();
     let response = answer(&mut costly.any_body().layer(App), "GET /");
     assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
     assert!(!response.headers().contains_key(RETRY_AFTER));
@@ -272,7 +272,7 @@ fn in_x_ratelimit_headers() {
 
 #[test]
 fn as_envoy_does() {
-    let layer = limit("1/minute").0.denial_body(DenialBody::Text("local_rate_limited".into()));
+    let layer = limit("1/minute").0.denial_text("local_rate_limited");
     let layer = layer.denial_header(HeaderName::from_static("x-local-rate-limit"), HeaderValue::from_static("true"));
     let denial = "429 Too Many Requests
         cache-control: no-store
@@ -304,7 +304,7 @@ fn fixed_headers_are_as_many_as_were_given_and_replace_their_namesakes() {
 #[test]
 fn as_a_problem_document() {
     let (layer, _) = limit("1/minute fixed; login: 100/day");
-    let mut service = layer.denial_body(DenialBody::ProblemJson).any_body().layer(App);
+    let mut service = layer.denial_problem().any_body().layer(App);
     assert_eq!(answer(&mut service, "GET /").status(), StatusCode::OK);
     let response = answer(&mut service, "GET /");
     assert_eq!(response.headers()[CONTENT_TYPE], "application/problem+json");
@@ -319,7 +319,7 @@ fn as_a_problem_document() {
 
     // The quota that denied is the one that is named.
     let (layer, _) = limit("5/second; login: 1/day");
-    let mut service = layer.denial_body(DenialBody::ProblemJson).any_body().layer(App);
+    let mut service = layer.denial_problem().any_body().layer(App);
     let second = (0..2).map(|_| answer(&mut service, "GET /")).last().unwrap();
     let document: serde_json::Value = serde_json::from_slice(second.body()).unwrap();
     assert_eq!(document["violated-policies"], serde_json::json!(["login"]));
@@ -359,8 +359,8 @@ fn head_has_no_body() {
     let closure = |_: &Denied, _: &http::request::Parts| Response::new("slow down".into());
     let layers = [
         limit("1/minute").0,
-        limit("1/minute").0.denial_body(DenialBody::Text("local_rate_limited".into())),
-        limit("1/minute").0.denial_body(DenialBody::ProblemJson).headers(Headers::Draft),
+        limit("1/minute").0.denial_text("local_rate_limited"),
+        limit("1/minute").0.denial_problem().headers(Headers::Draft),
         limit("1/minute").0.denial_response(closure),
     ];
     for layer in layers {
@@ -401,7 +401,7 @@ fn grpc_is_told_in_trailers_only() {
         ("application/grpc-web-text+proto", "application/grpc-web-text"),
     ] {
         // Neither the dialect nor the body is for gRPC.
-        let layer = limit("1/minute").0.headers(Headers::Draft).denial_body(DenialBody::ProblemJson);
+        let layer = limit("1/minute").0.headers(Headers::Draft).denial_problem();
         let request = format!("POST /a.B/C\ncontent-type: {asked}");
         check(layer.clone(), App, &[(&request, HELLO), (&request, &grpc(answered, "60000"))]);
         let denial = answer(&mut layer.clone().any_body().layer(App), &request);

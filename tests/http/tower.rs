@@ -471,7 +471,7 @@ fn bodies_pass_through_whatever_they_are() {
 #[test]
 fn an_empty_answer_is_at_its_end_from_the_start() {
     let (layer, _) = limit(0);
-    let mut service = layer.denial_body(tollgate::http::DenialBody::Text("".into())).any_body().layer(Echo);
+    let mut service = layer.denial_text("").any_body().layer(Echo);
     let mut body = pin!(now(service.call(Request::new(Strange::new(1)))).unwrap().unwrap().into_body());
     assert!(body.is_end_stream());
     assert_eq!(body.size_hint().exact(), Some(0));

@@ -2,10 +2,9 @@
 
 use http::header::{COOKIE, HeaderValue};
 use http::request::Parts;
-use std::borrow::Cow;
 
 use super::decoded::Decoded;
-use super::no_key::NoKey;
+use super::no_key::{NoKey, Reason};
 use super::{KeyExtractor, SEVERAL};
 use crate::http::setting_error::SettingError;
 
@@ -42,7 +41,7 @@ const BYTES_MAX: usize = 16 * 1024;
 #[derive(Clone, Debug)]
 pub struct CookieKey {
     name: Box<str>,
-    absent: Cow<'static, str>,
+    absent: Reason,
 }
 
 impl CookieKey {

@@ -1,14 +1,13 @@
 //! [`ExtensionKey`]: what an earlier layer put into the request's extensions.
 
 use std::any::{Any, type_name};
-use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
 use http::request::Parts;
 
 use super::KeyExtractor;
-use super::no_key::NoKey;
+use super::no_key::{NoKey, Reason};
 use crate::key::Key;
 
 /// Counts by something that a layer outside of this one has put into the request's extensions. The authenticated user is
@@ -50,7 +49,7 @@ use crate::key::Key;
 /// To count clients who are not logged in by their address, use [`first_of`](super::first_of).
 pub struct ExtensionKey<T, F = ()> {
     key: F,
-    not_inserted: Cow<'static, str>,
+    not_inserted: Reason,
     of: PhantomData<fn(&T)>,
 }
 

@@ -2,10 +2,9 @@
 
 use http::HeaderName;
 use http::request::Parts;
-use std::borrow::Cow;
 
 use super::decoded::Decoded;
-use super::no_key::NoKey;
+use super::no_key::{NoKey, Reason};
 use super::{KeyExtractor, SEVERAL};
 use crate::http::setting_error::SettingError;
 
@@ -36,7 +35,7 @@ use crate::http::setting_error::SettingError;
 #[derive(Clone, Debug)]
 pub struct HeaderKey {
     name: HeaderName,
-    absent: Cow<'static, str>,
+    absent: Reason,
 }
 
 impl HeaderKey {

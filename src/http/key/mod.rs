@@ -33,7 +33,7 @@ pub use extension::ExtensionKey;
 pub use first_of::first_of;
 pub use header::HeaderKey;
 pub use host::HostKey;
-pub use no_key::NoKey;
+pub use no_key::{NoKey, Reason};
 #[cfg(feature = "axum")]
 pub use path_param::PathParam;
 pub use peer::PeerAddr;

@@ -1,7 +1,8 @@
-//! [`NoKey`]: why a request has no key.
+//! [`NoKey`]: why a request has no key, and [`Reason`], its text.
 
-use std::borrow::Cow;
 use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
 
 /// Why a request has no key.
 ///
@@ -16,13 +17,13 @@ use std::fmt;
 #[non_exhaustive]
 pub enum NoKey {
     /// The client left it out. Says what, as in `the header x-api-key`. The client is told.
-    Absent(Cow<'static, str>),
+    Absent(Reason),
     /// Nothing outside of the limit has put it into the request. That is usual for a client who is not logged in, and a
     /// mistake where layers stand in the wrong order. Says what to do in that case, for the log; the client is not
     /// told.
-    NotInserted(Cow<'static, str>),
+    NotInserted(Reason),
     /// The server is not set up to know it. Says what to add to the program, to whoever reads the answer or the log.
-    Misconfigured(Cow<'static, str>),
+    Misconfigured(Reason),
 }
 
 /// What a client lacks that the server does not know.
@@ -61,3 +62,68 @@ impl fmt::Display for NoKey {
 }
 
 impl std::error::Error for NoKey {}
+
+/// A text that costs nothing to make and to clone, once an extractor has it: requests without a key may be many, and
+/// may be let pass.
+///
+/// ```
+/// use tollgate::http::{NoKey, Reason};
+///
+/// let no_key = NoKey::Absent("the tenant".into());
+/// assert_eq!(no_key.to_string(), "the request lacks the tenant");
+///
+/// // Made when the extractor is built, cloned for each request.
+/// let reason = Reason::from(format!("the header {}", "x-tenant"));
+/// assert_eq!(&*reason.clone(), "the header x-tenant");
+/// ```
+#[derive(Clone)]
+pub struct Reason(Text);
+
+#[derive(Clone)]
+enum Text {
+    Static(&'static str),
+    Shared(Arc<str>),
+}
+
+impl From<&'static str> for Reason {
+    fn from(text: &'static str) -> Self {
+        Self(Text::Static(text))
+    }
+}
+
+impl From<String> for Reason {
+    fn from(text: String) -> Self {
+        Self(Text::Shared(text.into()))
+    }
+}
+
+impl Deref for Reason {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        match &self.0 {
+            Text::Static(text) => text,
+            Text::Shared(text) => text,
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self)
+    }
+}
+
+impl fmt::Debug for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&**self, f)
+    }
+}
+
+impl PartialEq for Reason {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Reason {}

@@ -2,11 +2,10 @@
 
 use axum::extract::{MatchedPath, OriginalUri};
 use http::request::Parts;
-use std::borrow::Cow;
 
 use super::KeyExtractor;
 use super::decoded::Decoded;
-use super::no_key::NoKey;
+use super::no_key::{NoKey, Reason};
 use super::route::NO_ROUTER;
 
 /// Counts by a parameter of the path: with the route `/users/{id}`, `PathParam::new("id")` counts `/users/7` by `7`.
@@ -38,8 +37,8 @@ use super::route::NO_ROUTER;
 #[derive(Clone, Debug)]
 pub struct PathParam {
     name: Box<str>,
-    absent: Cow<'static, str>,
-    unknown: Cow<'static, str>,
+    absent: Reason,
+    unknown: Reason,
 }
 
 impl PathParam {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Response};
 
@@ -52,11 +53,27 @@ impl<K, L: Backend> RateLimitLayer<K, L> {
         self.setting(|settings| settings.denials.extra.push((name, value)))
     }
 
-    /// The body of denials over plain HTTP. Without this, it is a line of text. If [`denial_response`](Self::denial_response)
-    /// is set too, that counts.
+    /// Answers denials over plain HTTP with this text, as `text/plain`; `too many requests` and a line's end unless set. A
+    /// [`denial_response`](Self::denial_response) goes before it.
+    ///
+    /// ```
+    /// use tollgate::RateLimitLayer;
+    ///
+    /// // As Envoy's local_ratelimit answers.
+    /// let layer = RateLimitLayer::per_second(29).denial_text("local_rate_limited");
+    /// # let _ = layer;
+    /// ```
     #[must_use]
-    pub fn denial_body(self, body: DenialBody) -> Self {
-        self.setting(|settings| settings.denials.body = body)
+    pub fn denial_text(self, text: impl Into<Bytes>) -> Self {
+        let text = text.into();
+        self.setting(|settings| settings.denials.body = DenialBody::Text(text))
+    }
+
+    /// Answers denials over plain HTTP with a problem document (`application/problem+json`, RFC 9457) of the type
+    /// `quota-exceeded`, which names the quota that denied. A [`denial_response`](Self::denial_response) goes before it.
+    #[must_use]
+    pub fn denial_problem(self) -> Self {
+        self.setting(|settings| settings.denials.body = DenialBody::ProblemJson)
     }
 
     /// Builds denials by a closure. The status becomes 429 and the limiter's headers are set after it, so the closure
