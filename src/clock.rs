@@ -14,7 +14,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// use tollgate::{Clock, Quota, RateLimiter};
 ///
 /// let clock = Clock::manual();
-/// let limiter = RateLimiter::builder(Quota::per_second(1)).clock(clock.clone()).build();
+/// let limiter =
+///     RateLimiter::builder(Quota::per_second(1)).clock(clock.clone()).build();
 /// assert!(limiter.check("key").is_ok());
 /// assert!(limiter.check("key").is_err());
 /// clock.advance(Duration::from_secs(1));

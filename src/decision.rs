@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::name::Name;
 
-/// Where a key stands, as seen by one check: the quota that has least left or, in a denial, the one that denied
-/// (the one with the longest wait, if several did).
+/// Where a key stands with one quota: the one that has least left or, in a denial, the one that denied. (If several denied,
+/// the one with the longest wait.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Status {
     pub(crate) quota: Name,
@@ -19,8 +19,7 @@ pub struct Status {
 }
 
 impl Status {
-    /// The name of the quota that this is about. One without a given name goes by its amount and period,
-    /// as in `5/minute`.
+    /// The name of this quota. A quota without a given name is called by its amount and period, as in `5/minute`.
     pub fn quota(&self) -> &str {
         self.quota.as_str()
     }
@@ -40,7 +39,7 @@ impl Status {
         self.remaining
     }
 
-    /// How long until, left alone, the key has its whole limit again. Rounded up by a few nanoseconds at most.
+    /// How long until the key has its whole limit again, if it is left alone. Rounded up by a few nanoseconds at most.
     pub fn reset_after(&self) -> Duration {
         Duration::from_nanos(self.reset_after_nanos)
     }
@@ -98,8 +97,8 @@ impl Permit {
 
 /// The limit was reached: nothing was charged, to any quota.
 ///
-/// An ordinary answer rather than a fault; being an error, it cannot be overlooked, and `?` works. With the
-/// feature `axum` it turns itself into a 429 response when a handler returns it.
+/// This is an ordinary answer, not a fault. It is an error, so that it cannot be overlooked and `?` works. With the
+/// feature `axum` it is a 429 response when a handler returns it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Denied {
     pub(crate) status: Status,
@@ -112,8 +111,8 @@ impl Denied {
         &self.status
     }
 
-    /// How long to wait until the same request passes, all quotas considered, if nobody else charges the key
-    /// meanwhile. Exact to the nanosecond: one earlier, it would be denied.
+    /// How long to wait until the same request passes every quota, if nobody else charges the key
+    /// in the meantime. Exact to the nanosecond: one earlier, it would be denied.
     ///
     /// `None` when it can never pass, because its cost is above what the quota grants at most.
     pub fn retry_after(&self) -> Option<Duration> {

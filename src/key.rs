@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 /// Something requests can be counted by, in process and beyond it.
 ///
-/// [`RateLimiter::check`](crate::RateLimiter::check) takes any [`Hash`]. A key that comes from an extractor must also
-/// have a text of its own, so that the same extractor serves a limiter that machines share: hashes
-/// are not the same everywhere, text is. Two keys of one type have the same text if and only if they are equal.
+/// [`RateLimiter::check`](crate::RateLimiter::check) takes any [`Hash`]. A key that comes from an extractor must also have a text
+/// of its own. A limiter that machines share needs it: hashes are not the same on every machine, and text is. Two keys of one
+/// type have the same text if and only if they are equal.
 ///
 /// Implemented for strings, integers, addresses, and pairs and triples of keys. For a type of your own:
 ///

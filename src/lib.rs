@@ -77,6 +77,7 @@ mod engine;
 mod error;
 mod fingerprint;
 #[cfg(all(any(doc, doctest), feature = "axum", feature = "serde", feature = "tokio"))]
+#[cfg_attr(docsrs, doc(auto_cfg = false))] // the recipes are there for everybody who reads
 pub mod guide;
 #[cfg(feature = "tower")]
 pub mod http;

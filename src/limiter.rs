@@ -23,9 +23,9 @@ const CAPACITY_DEFAULT: usize = 1 << 20;
 
 /// Limits how often each key may pass.
 ///
-/// Cheap to clone; clones share everything. A key is anything that is [`Hash`], borrowed or owned, and different types
-/// can be used side by side: equal hashes share a limit, as `"a"` and `String::from("a")` do. Nothing is allocated per
-/// key or per check.
+/// It is cheap to clone, and clones share everything. A key is anything that is [`Hash`], borrowed or owned. Keys of different
+/// types can be used side by side. Equal hashes share a limit, as `"a"` and `String::from("a")` do. No check and no key
+/// allocates.
 ///
 /// ```
 /// use tollgate::{Quota, RateLimiter};
@@ -39,19 +39,21 @@ const CAPACITY_DEFAULT: usize = 1 << 20;
 ///
 /// # Memory
 ///
-/// The table of keys has a fixed capacity, set when the limiter is built. For each key it takes 8 bytes and 8 for each
-/// quota, plus an eighth of slack: 18 bytes a key with one quota, 27 with two. The memory is reserved at once, becomes
-/// resident as it is used, page by page, and never grows. Keys are scattered over it, so the first keys touch a page (4 kB) each:
-/// a thousand in a table of the default size make 4 MB resident, of the 18 at most. Where you expect few, set a smaller capacity: for a
-/// thousand keys the whole table is 18 kB. A key's place is free for others as soon as it could not be told from a key
-/// never seen, so there is nothing to sweep. Choose a capacity above the number of keys active within the longest period;
-/// [`stats`](Self::stats) tells if it was too small, and [`WhenFull`] what happens then.
+/// The table of keys has a fixed capacity, set when the limiter is built. Each key takes 8 bytes, 8 more for each
+/// quota, and an eighth of slack: 18 bytes with one quota, 27 with two. The memory is reserved at once and never grows. It becomes
+/// resident page by page, as it is used. Keys are scattered over it, so each of the first keys touches a page (4 kB) of its own:
+/// a thousand keys in a table of the default size make 4 MB resident, of 18 at most. If you expect few keys, set a smaller
+/// capacity: for a thousand keys the whole table is 18 kB.
+///
+/// A key's place is free for others as soon as the key has its whole limit again. So there is nothing to sweep. Choose a capacity
+/// above the number of keys that are active within the longest period. [`stats`](Self::stats) tells if it was too small, and
+/// [`WhenFull`] says what happens then.
 ///
 /// # Two keys, one fingerprint
 ///
-/// Keys are remembered by a 62-bit fingerprint that nobody outside the limiter can predict. With n live keys the odds
-/// that any two share one are n²/2^63 (one in 8 million at a million keys; each doubling of the number of plans
-/// doubles them), and two such keys share one limit.
+/// Keys are remembered by a 62-bit fingerprint that nobody outside the limiter can predict. Two keys with the same
+/// fingerprint share one limit. With n live keys, the odds that there are two such keys are n²/2^63: one in 8 million at a
+/// million keys. Each doubling of the number of plans doubles the odds.
 #[derive(Clone)]
 pub struct RateLimiter {
     engine: Arc<Engine>,
@@ -66,7 +68,7 @@ impl RateLimiter {
         Self::builder(policy).build()
     }
 
-    /// Starts building a limiter with another capacity, clock, or way of being full.
+    /// Starts building a limiter with a name, plans, a capacity or a clock of its own.
     pub fn builder(policy: impl IntoPolicy) -> RateLimiterBuilder {
         RateLimiterBuilder {
             policy: policy.into(),
@@ -121,8 +123,8 @@ impl RateLimiter {
         self.reserve_on(self.plan, self.engine.fingerprint(key), cost)
     }
 
-    /// Gives back up to `cost` of what a key has spent, in every quota. It never gets more than its whole limit, but what
-    /// is given back need not be what the caller had charged: to undo one charge exactly, [`reserve`](Self::reserve) it.
+    /// Gives back up to `cost` of what a key has spent, in every quota. The key never gets more than its whole limit. But this
+    /// may give back what somebody else had charged. To undo one charge exactly, [`reserve`](Self::reserve) it.
     pub fn refund<K: Hash + ?Sized>(&self, key: &K, cost: u64) {
         if let Some(plan) = self.plan.index() {
             let key = self.engine.fingerprint(key);
@@ -131,7 +133,7 @@ impl RateLimiter {
         }
     }
 
-    /// Where a key stands, without charging it: the quota that has least left. [`standing`](Self::standing) has them all.
+    /// Where a key stands with the quota that has least left, without charging it. [`standing`](Self::standing) has all quotas.
     pub fn peek<K: Hash + ?Sized>(&self, key: &K) -> Status {
         match self.plan.index() {
             Some(plan) => self.engine.peek(self.engine.fingerprint(key), plan),
@@ -160,7 +162,7 @@ impl RateLimiter {
 
     /// Forgets what a key has spent, in every quota. A check at the same moment may be forgotten or not.
     ///
-    /// Under [`WhenFull::Share`], what a key spent from a shared entry is not its alone, and stays.
+    /// Under [`WhenFull::Share`], a key can have spent from an entry that others share. That stays.
     pub fn reset<K: Hash + ?Sized>(&self, key: &K) {
         if let Some(plan) = self.plan.index() {
             let key = self.engine.fingerprint(key);
@@ -181,7 +183,7 @@ impl RateLimiter {
         Some(Plan::of_limiter(names.id, index + 1))
     }
 
-    /// The same limiter, on a plan: what it checks is judged by that plan's policy.
+    /// The same limiter, on a plan: it judges by that plan's policy.
     ///
     /// A key has one account, whatever its plan: what it spent on one counts on the next. Keep the handle, or make one
     /// per request; it is as cheap as a clone.
@@ -189,7 +191,9 @@ impl RateLimiter {
     /// ```
     /// use tollgate::{Plan, Quota, RateLimiter};
     ///
-    /// let limiter = RateLimiter::builder(Quota::per_minute(10)).plan("pro", Quota::per_minute(1000))?.build();
+    /// let limiter = RateLimiter::builder(Quota::per_minute(10))
+    ///     .plan("pro", Quota::per_minute(1000))?
+    ///     .build();
     /// let pro = limiter.plan("pro").expect("built with it");
     /// limiter.check("alice")?;
     /// limiter.on(pro)?.check_n("bob", 500)?;
@@ -339,7 +343,7 @@ impl fmt::Debug for RateLimiter {
     }
 }
 
-/// Builds a [`RateLimiter`] with other than default settings.
+/// Builds a [`RateLimiter`] with settings of your own.
 ///
 /// ```
 /// use tollgate::{Quota, RateLimiter, WhenFull};
@@ -409,15 +413,15 @@ impl RateLimiterBuilder {
         self
     }
 
-    /// Where to take the time from; [`Clock::system`] unless said. In tests, a
+    /// Where to take the time from; the default is [`Clock::system`]. In tests, a
     /// [`ManualClock`](crate::ManualClock).
     pub fn clock(mut self, clock: impl Into<Clock>) -> Self {
         self.clock = Some(clock.into());
         self
     }
 
-    /// How many may wait at once, for all keys together; 16,384 unless said. One more is told
-    /// [`TooManyWaiters`](crate::NotReadyKind::TooManyWaiters). With 0, nobody waits.
+    /// How many may wait at once, for all keys together. The default is 16,384. One more is told
+    /// [`TooManyWaiters`](crate::NotReadyKind::TooManyWaiters). With 0, nobody waits. (Needs the feature `tokio`.)
     ///
     /// ```
     /// use tollgate::{Quota, RateLimiter};
@@ -431,8 +435,8 @@ impl RateLimiterBuilder {
         self
     }
 
-    /// How many may wait at once for one key, so that the waiters of one leave places to those of others; 1024 unless said.
-    /// One more is told [`TooManyWaiters`](crate::NotReadyKind::TooManyWaiters).
+    /// How many may wait at once for one key, so that one key does not take all places. The default is 1024. One more is
+    /// told [`TooManyWaiters`](crate::NotReadyKind::TooManyWaiters). (Needs the feature `tokio`.)
     #[cfg(feature = "tokio")]
     pub fn waiters_per_key(mut self, waiters: usize) -> Self {
         self.waiters.per_key = waiters;
@@ -478,15 +482,15 @@ impl RateLimiterBuilder {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Places taken, counting keys that have expired and whose place nobody has needed yet.
+    /// Places taken. They include those of keys that have expired, until another key needs the place.
     pub len: usize,
-    /// Places there are. At least what was asked for; an eighth more, because keys do not spread evenly.
+    /// All places: what was asked for and at least an eighth more, because keys do not spread evenly.
     pub capacity: usize,
-    /// Live keys whose place was taken by another, and whose spending was so forgiven
+    /// How many live keys lost their place to another, and with it the memory of what they had spent
     /// ([`WhenFull::EvictLeastIndebted`]).
     pub evicted: u64,
     /// Checks that passed by charging a shared entry ([`WhenFull::Share`]).
     pub shared: u64,
-    /// How many wait for their turn, for all keys together. Only the feature `tokio` lets anybody wait.
+    /// How many wait for their turn, for all keys together. Always 0 without the feature `tokio`.
     pub waiters: usize,
 }

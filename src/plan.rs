@@ -4,8 +4,8 @@ use std::fmt;
 
 use crate::policy::Policy;
 
-/// Which of a limiter's policies a check is judged by: the default one, one added when it was built
-/// ([`RateLimiterBuilder::plan`](crate::RateLimiterBuilder::plan)), or none at all.
+/// Which of a limiter's policies a check is judged by: the default one, one that was
+/// [added](crate::RateLimiterBuilder::plan) when the limiter was built, or none at all.
 ///
 /// A plan that was added belongs to its limiter, and [`RateLimiter::on`](crate::RateLimiter::on) refuses it from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -58,7 +58,8 @@ pub struct PlanError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PlanErrorKind {
-    /// A key's account has a place for each quota, so all policies of a limiter have equally many.
+    /// The policy has another number of quotas. A key's account has a place for each quota, so all policies of a limiter have
+    /// the same number.
     Shape {
         /// How many quotas the limiter has.
         expected: usize,

@@ -17,7 +17,10 @@ pub(crate) const QUOTAS_MAX: usize = 8;
 /// use tollgate::{Policy, Quota};
 ///
 /// let logins: Policy = "5/minute; 100/day".parse()?;
-/// let api = Policy::new([("burst", Quota::per_second(10)), ("daily", Quota::per_day(1000))])?;
+/// let api = Policy::new([
+///     ("burst", Quota::per_second(10)),
+///     ("daily", Quota::per_day(1000)),
+/// ])?;
 /// assert_eq!(api.to_string(), "burst: 10/second; daily: 1000/day");
 /// # let _ = logins;
 /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -33,7 +33,8 @@ pub(crate) const WINDOW_AMOUNT_MAX: u64 = 1 << 40;
 /// let api = Quota::per_second(28);
 /// let search = Quota::per_second(10).burst(30);
 /// let logins = Quota::per_minute(5).sliding_window();
-/// let reports = Quota::new(100, Duration::from_secs(7 * 24 * 60 * 60))?.fixed_window();
+/// let week = Duration::from_secs(7 * 24 * 60 * 60);
+/// let reports = Quota::new(100, week)?.fixed_window();
 /// let from_a_file: Quota = "5 per 10 minutes burst 7".parse()?;
 /// # let _ = (api, search, logins, reports, from_a_file);
 /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -15,11 +15,13 @@ use crate::plan::Plan;
 /// [Settle](Self::settle) it with the actual cost, and the rest is given back. Settling takes the reservation, so it
 /// cannot happen twice; dropping it unsettled leaves it charged, so that a request that was cancelled cannot go uncounted.
 ///
-/// It never gives back more than was charged, nor more than the key still owes. What has been forgotten meanwhile is not
-/// given back again: the part of the estimate that a token bucket has already refilled (it refills the oldest charge
-/// first), or that was counted in a window which is over. Neither is what was charged under a policy that has been
-/// [replaced](crate::RateLimiter::replace_policy) since. A reservation cannot tell, though, that an *older* one was given back before
-/// it, or that the key was [reset](crate::RateLimiter::reset): then what it gives back can be of a later charge.
+/// It never gives back more than was charged, nor more than the key still owes. What time has already given back is not given
+/// back again: the part of the charge that a token bucket has refilled (it refills the oldest charge
+/// first), or that was counted in a window which is over. A charge under a policy that has been
+/// [replaced](crate::RateLimiter::replace_policy) since is not given back either.
+///
+/// A reservation does not know whether an *older* one was given back before it, or whether the key was
+/// [reset](crate::RateLimiter::reset). In these cases it can give back a later charge.
 #[must_use = "a reservation that is dropped stays charged; settle it with the actual cost"]
 pub struct Reservation {
     engine: Arc<Engine>,

@@ -56,7 +56,7 @@ pub(crate) struct Prepared {
     name: Name,
 }
 
-/// What an only quota said, and where the key then stands.
+/// What a policy of one quota answered, and where the key then stands.
 #[derive(Clone, Copy)]
 pub(crate) struct Charged {
     pub(crate) verdict: Verdict,
@@ -363,7 +363,7 @@ impl Prepared {
         }
     }
 
-    /// The answer of an only quota.
+    /// The answer of a policy with one quota.
     #[inline]
     pub(crate) fn answer(&self, charged: Charged, now: u64) -> Result<Permit, Denied> {
         let Charged { verdict, remaining, reset_after_nanos, .. } = charged;

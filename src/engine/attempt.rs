@@ -99,7 +99,7 @@ impl Attempt<'_> {
         }))
     }
 
-    /// Decides by the only quota, and charges it.
+    /// Decides where there is one quota, and charges it.
     #[inline]
     pub(super) fn charge_at(&self, slot: Slot) -> Option<Charged> {
         let Self { now, cost, .. } = *self;

@@ -22,13 +22,14 @@ use crate::policy::Policy;
 /// let logins = RateLimitLayer::per_minute(5).count_into(&counters);
 /// // ... `.layer(api)`, `.layer(logins)`, and some time later:
 /// for limiter in counters.snapshot() {
-///     println!("{}: {} of {} denied", limiter.name, limiter.denied(), limiter.looked_at());
+///     let (denied, all) = (limiter.denied(), limiter.looked_at());
+///     println!("{}: {denied} of {all} denied", limiter.name);
 /// }
 /// # let _ = (api, logins);
 /// ```
 ///
-/// Cheap to clone; clones share everything. A request costs one addition, to a number that all threads share. Limiters
-/// of the same name and with the same quotas are counted as one. A quota that comes later, by a new policy, is added.
+/// They are cheap to clone, and clones share everything. A request costs one addition, to a number that all threads share.
+/// Limiters of the same name and with the same quotas are counted as one. A quota that a new policy brings is added.
 #[derive(Clone, Default)]
 pub struct Counters {
     rows: Arc<Mutex<Vec<Arc<Row>>>>,
@@ -76,8 +77,8 @@ pub struct QuotaCounts {
     /// Requests that it would have denied, but for [shadow mode](super::RateLimitLayer::shadow) or a
     /// [rollout](super::RateLimitLayer::rollout).
     pub shadow_denied: u64,
-    /// Requests allowed that left their key with more than four fifths of the quota's limit spent, as
-    /// envoyproxy/ratelimit's `near_limit`. Of several quotas, the one that has least left is looked at.
+    /// Requests that were allowed and left more than four fifths of the quota's limit spent, as envoyproxy/ratelimit's
+    /// `near_limit` counts them. If there are several quotas, the one that has least left is looked at.
     pub near_limit: u64,
 }
 

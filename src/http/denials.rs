@@ -25,8 +25,8 @@ const HEADERS_EXPECTED: usize = 3;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum WhenNoKey {
-    /// It is not served. What the client left out is answered `403 Forbidden`; what the server is not set up to know,
-    /// `500 Internal Server Error` with a body and a log line that say what to add to the program.
+    /// It is refused. If the client left the key out, the answer is `403 Forbidden`. If the server is not set up to know the
+    /// key, it is `500 Internal Server Error`, and the body and a line in the log say what to add to the program.
     #[default]
     Refuse,
     /// It passes, uncounted.

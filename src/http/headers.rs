@@ -23,8 +23,8 @@ const NANOS_PER_SECOND: u64 = 1_000_000_000;
 /// The largest Integer of Structured Fields (RFC 9651, section 3.3.1). A number beyond it is sent as this.
 const INTEGER_MAX: u64 = 999_999_999_999_999;
 
-/// Which headers tell a client where it stands. All numbers are integers; of several quotas, the one is told that denied
-/// or has least left.
+/// Which headers tell a client where it stands. All numbers are integers. If there are several quotas, the headers tell of the
+/// one that denied, or of the one that has least left.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Headers {
@@ -34,16 +34,16 @@ pub enum Headers {
     /// `RateLimit-Policy: "burst";q=100;w=60, "daily";q=1000;w=86400` and `RateLimit: "burst";r=0;t=5`
     /// (draft-ietf-httpapi-ratelimit-headers-11, as Structured Fields, RFC 9651).
     ///
-    /// `q` and `w` are the quota's amount and its period in seconds (`w` is left out unless that is a whole number of
-    /// them), `r` is what remains, which for a token bucket with a burst can be above `q`, and `t` is the seconds until
-    /// the request would pass (on a denial) or the limit is whole again; a denial that no wait helps has none.
+    /// `q` is the quota's amount and `w` its period in seconds, which is left out unless it is a whole number. `r` is what
+    /// remains; for a token bucket with a burst it can be above `q`. `t` is the seconds until the request would pass
+    /// (on a denial) or the limit is whole again. A denial that no wait helps has no `t`.
     Draft,
     /// `X-RateLimit-Limit`, `X-RateLimit-Remaining` and `X-RateLimit-Reset`: what may pass at once, what remains, and
-    /// when the limit is whole again (left out of a denial that no wait helps), in seconds from now, as Envoy has it.
-    /// Services differ in what the last one means, so say it to your clients.
+    /// when the limit is whole again, in seconds from now, as Envoy has it. (A denial that no wait helps has no
+    /// `X-RateLimit-Reset`.) Services differ in what the last one means, so say it to your clients.
     XRateLimitDelta,
-    /// The same, with `X-RateLimit-Reset` in seconds since the Unix epoch, as GitHub and Flask-Limiter have it. By the wall
-    /// clock when the limiter was made plus the time since; later corrections of the wall clock are not followed.
+    /// The same, with `X-RateLimit-Reset` in seconds since the Unix epoch, as GitHub and Flask-Limiter have it. This is the wall
+    /// clock of when the limiter was made, plus the time since. Later corrections of the wall clock are not followed.
     XRateLimitEpoch,
 }
 

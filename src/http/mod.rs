@@ -2,7 +2,7 @@
 //!
 //! [`RateLimitLayer`] stands around any service that answers with an `http::Response`.
 //!
-//! | | |
+//! | about | items |
 //! |---|---|
 //! | What a request is counted by | [`ClientIp`], [`ExtensionKey`], [`BearerToken`], [`HeaderKey`], [`CookieKey`], [`HostKey`], [`GlobalKey`], closures, pairs and triples: see [`KeyExtractor`] |
 #![cfg_attr(feature = "axum", doc = "| The same, as axum knows it | [`RouteKey`], [`MethodRouteKey`], [`PathParam`] |")]

@@ -10,9 +10,9 @@ use super::setting_error::SettingError;
 ///
 /// As Envoy's `filter_enabled` and `filter_enforced`, except that both are 100 unless set, where Envoy's are 0:
 ///
-/// - Of the requests in its scope, a layer looks at so many percent. The others pass as if it were not there.
-/// - Of the requests it would deny, it denies so many percent. The others pass, are counted and reported as
-///   shadow-denied, and are charged as any denied request is: not at all.
+/// - `enabled`: of the requests in its scope, a layer looks at this percentage. The others pass as if it were not there.
+/// - `enforced`: of the requests that it would deny, it denies this percentage. The others pass, and are counted and reported
+///   as shadow-denied. They are charged nothing, as any denied request.
 ///
 /// ```
 /// use tollgate::RateLimitLayer;
@@ -33,9 +33,9 @@ use super::setting_error::SettingError;
 ///
 /// # Which requests
 ///
-/// They are spread as evenly as a percentage can be, by multiples of the golden ratio rather than by chance: of any n in
-/// a row, the number taken is off its share by a few at most, and no pattern in the traffic lines up with it. They are
-/// not chosen by client: each client meets the limit on some of its requests.
+/// They are spread evenly, by multiples of the golden ratio and not by chance. Of any n in a row, the number taken is off its
+/// share by a few at most, and no pattern in the traffic lines up with it. They are not chosen by client: each client meets
+/// the limit on some of its requests.
 #[derive(Clone)]
 pub struct Rollout {
     inner: Arc<Inner>,

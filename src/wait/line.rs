@@ -66,7 +66,7 @@ impl Ask {
     pub(crate) fn arrive(self, bound: Option<Duration>, bounds: Bounds) -> Result<Arrival, NotReady> {
         let Self { limiter, fingerprint, cost } = &self;
         let queues = limiter.queues();
-        // Nobody waits, for any key: no lock is needed. And what nobody has to wait for, waits for nobody.
+        // Nobody waits, for any key: no lock is needed. An arrival that does not have to wait overtakes nobody then.
         if *cost == 0 || limiter.is_unlimited() || queues.waiters() == 0 {
             let settled = self.judge(limiter.reserve_fingerprint(*fingerprint, *cost), bound);
             if let ControlFlow::Break(settled) = settled {

@@ -51,7 +51,8 @@ impl UntilReady {
     /// # async fn main() {
     /// let limiter = RateLimiter::new(Quota::per_minute(2));
     /// limiter.until_ready_n("key", 2).await.unwrap();
-    /// let refused = limiter.until_ready("key").within(Duration::from_secs(10)).await.unwrap_err();
+    /// let turn = limiter.until_ready("key").within(Duration::from_secs(10));
+    /// let refused = turn.await.unwrap_err();
     /// assert_eq!(refused.kind(), NotReadyKind::TooLong);
     /// assert!(refused.denied().retry_after().unwrap() > Duration::from_secs(29));
     /// # }

@@ -53,8 +53,8 @@ impl<K, L: Backend> RateLimitLayer<K, L> {
         self.setting(|settings| settings.denials.extra.push((name, value)))
     }
 
-    /// Answers denials over plain HTTP with this text, as `text/plain`; `too many requests` and a line's end unless set. A
-    /// [`denial_response`](Self::denial_response) goes before it.
+    /// Answers denials over plain HTTP with this text, as `text/plain`. Without this, the text is `too many requests` and a
+    /// line's end. If [`denial_response`](Self::denial_response) is set too, that counts.
     ///
     /// ```
     /// use tollgate::RateLimitLayer;
@@ -70,7 +70,8 @@ impl<K, L: Backend> RateLimitLayer<K, L> {
     }
 
     /// Answers denials over plain HTTP with a problem document (`application/problem+json`, RFC 9457) of the type
-    /// `quota-exceeded`, which names the quota that denied. A [`denial_response`](Self::denial_response) goes before it.
+    /// `quota-exceeded`, which names the quota that denied. If [`denial_response`](Self::denial_response) is set too, that
+    /// counts.
     #[must_use]
     pub fn denial_problem(self) -> Self {
         self.setting(|settings| settings.denials.body = DenialBody::ProblemJson)

@@ -40,7 +40,8 @@ impl<K> RateLimitLayer<K, RateLimiter> {
     /// It holds its place until it passes, until its time is over, or until the server drops it because its client has
     /// gone. A server does not always notice that. hyper reads no further while a request's body has not been read. So a
     /// `POST` whose client has gone keeps its place for as long as it may be delayed, and is charged when its turn comes.
-    /// Keep the delay short, and the [places for each key](crate::RateLimiterBuilder::waiters_per_key) few, where strangers can send bodies.
+    /// Keep the delay short, and the [places for each key](crate::RateLimiterBuilder::waiters_per_key) few, where strangers
+    /// can send bodies.
     pub fn delay(self, up_to: Duration) -> RateLimitLayer<K, Delayed> {
         let Gate { key, scope, settings } = &*self.gate;
         let settings = settings.over(Delayed::new(settings.limiter.clone(), up_to));
