@@ -1,4 +1,4 @@
-//! Counting by what the application knows: an API key with a limit of its own for those who have none.
+//! Counting by what the application knows: each customer by an API key, and all who have none together.
 //!
 //! ```text
 //! cargo run --example custom_key -- --listen 127.0.0.1:5000
@@ -25,10 +25,14 @@ impl Key for Customer {
     }
 }
 
-/// Finds the customer of a request; a real program would look the key up, or verify a token.
+/// The API keys that were given out, and whose they are. A real program would keep hashes of them in a database.
+const API_KEYS: [(&str, Customer); 2] = [("secret-of-customer-1", Customer(1)), ("secret-of-customer-2", Customer(2))];
+
+/// Finds the customer of a request. A key that was not given out is nobody's: otherwise a client that makes up keys would have
+/// a new limit for each.
 fn customer(head: &Parts) -> Option<Customer> {
-    let key = head.headers.get("x-api-key")?.to_str().ok()?;
-    key.strip_prefix("customer-")?.parse().ok().map(Customer)
+    let given = head.headers.get("x-api-key")?;
+    API_KEYS.into_iter().find(|(key, _)| given == *key).map(|(_, customer)| customer)
 }
 
 #[tokio::main]
@@ -46,24 +50,18 @@ async fn main() -> ExitCode {
 async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let listen = arguments()?;
 
-    // Two layers on one route: five a minute for each customer, one shared limit for all who show no valid key; and, outside
-    // it, a generous limit for each address, so that guessing keys is limited too.
+    // Two layers on one route. The inner one allows five a minute for each customer, and five for all together who show no
+    // valid key. The outer one is a generous limit for each address, so that guessing keys is limited too.
     let per_customer = RateLimitLayer::new(Quota::per_minute(5)).key(customer).when_no_key(WhenNoKey::Share);
     let per_address = RateLimitLayer::new(Quota::per_minute(60)).key(ClientIp::default());
 
-    let app = Router::new()
-        .route(
-            "/data",
-            get(|head: axum::http::HeaderMap| async move { format!("data for {:?}\n", head.get("x-api-key")) }),
-        )
-        .layer(per_customer)
-        .layer(per_address);
+    let app = Router::new().route("/data", get(|| async { "data\n" })).layer(per_customer).layer(per_address);
 
     let listener = TcpListener::bind(&listen).await.map_err(|error| format!("cannot listen on {listen}: {error}"))?;
     let address = listener.local_addr()?;
     println!("listening on http://{address}; try:");
-    println!("  for i in 1 2 3 4 5 6; do curl -s -H 'x-api-key: customer-1' http://{address}/data; done");
-    println!("  curl -s -H 'x-api-key: customer-2' http://{address}/data");
+    println!("  for i in 1 2 3 4 5 6; do curl -s -H 'x-api-key: secret-of-customer-1' http://{address}/data; done");
+    println!("  curl -s -H 'x-api-key: secret-of-customer-2' http://{address}/data");
     axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await?;
     Ok(())
 }
