@@ -15,7 +15,9 @@ use crate::limiter::RateLimiter;
 use crate::plan::Plan;
 use crate::reservation::Reservation;
 
-/// What a layer can ask: a [`RateLimiter`], or one that answers in another way. Sealed.
+/// A limiter that a layer can ask: a [`RateLimiter`], or one that answers in another way.
+///
+/// This trait is sealed: it cannot be implemented for other types.
 ///
 /// | limiter | answers |
 /// |---|---|

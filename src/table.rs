@@ -71,24 +71,24 @@ pub(crate) type Words = [u64; WORDS_MAX];
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum WhenFull {
-    /// Take the place of the entry, of the sixteen where the key could live, that owes least; of those that owe the same,
-    /// the youngest. Count it in [`Stats::evicted`](crate::Stats::evicted).
+    /// A key can live in sixteen places. Take the place of the entry there that owes least, or of the youngest of those that owe
+    /// the same. Count it in [`Stats::evicted`](crate::Stats::evicted).
     ///
     /// What the evicted key had spent is forgiven. A flood of keys that each come once evicts its own keys: not a client that
     /// has spent more, and not one that was there before, even at a limit of 1. To forgive a debt, an attacker
     /// must bring the fifteen other keys deeper into debt.
     ///
     /// A client that *comes* while the table is full of live keys, and has spent no more than they, cannot be told from
-    /// the flood. It is the youngest, so it is forgotten when the next new key comes to its sixteen places, and may then spend
-    /// its limit again: each time costs the flood one request that passes. Its second request, where the limit is
-    /// 2 or more, puts it above the flood. Where that is not enough, take [`Share`](Self::Share), or a capacity above the
-    /// number of keys that a flood can bring within the period.
+    /// the flood. It is the youngest, so it is forgotten when the next new key comes to its sixteen places, and can then spend
+    /// its limit again. Each time costs the flood one request that passes. Where the limit is 2 or more, its second request puts
+    /// it above the flood. If that is not enough, take [`Share`](Self::Share), or a capacity above the number of keys that a
+    /// flood can bring within the period.
     ///
     /// Windows that begin together do not tell which key came first, so there the place decides: places are given out in
     /// order, and the last is lost first. A key that was among the first seven of its eight places stays.
     #[default]
     EvictLeastIndebted,
-    /// Let new keys share one of 128 entries set aside, and count each such check in
+    /// Let new keys share one of 128 entries that are set aside. Count each such check in
     /// [`Stats::shared`](crate::Stats::shared).
     ///
     /// Nothing is ever forgiven: a key that gets a place later starts with what its shared entry owes. While the

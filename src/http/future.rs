@@ -20,8 +20,8 @@ use crate::limiter::RateLimiter;
 pin_project! {
     /// The response of a [`RateLimit`](super::RateLimit).
     ///
-    /// Dropped while its request waits, it gives the request's place and the service's readiness back, and nothing has
-    /// been charged.
+    /// If it is dropped while its request waits, the request's place and the service's readiness are given back, and nothing
+    /// was charged.
     pub struct ResponseFuture<S, B, L = RateLimiter>
     where
         S: Service<Request<B>>,

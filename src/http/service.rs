@@ -19,18 +19,18 @@ use crate::limiter::RateLimiter;
 ///
 /// # Tower's contract
 ///
-/// Readiness is the inner service's. A request over the limit is answered without calling it, and a clone of it
-/// takes its place, so that whatever readiness it had reserved (a concurrency permit, a slot in a buffer) is released
-/// with the original; this is why the inner service must be [`Clone`]. Its errors pass through untouched.
+/// Readiness is the inner service's. A request over the limit is answered without calling the inner service. A clone takes
+/// the place of the instance that was ready, which is dropped. So what it had reserved is released, such as a concurrency
+/// permit or a slot in a buffer. This is why the inner service must be [`Clone`]. Its errors pass through untouched.
 ///
-/// Where the layer delays, the instance that was ready when a request came waits with it and is the one that is called; a
-/// clone takes its place. So a request that waits holds on to what that readiness has reserved, as a slot of a concurrency
-/// limit inside this layer. Where the reserved is scarce, put it outside.
+/// Where the layer delays, the instance that was ready when a request came waits with the request, and is called in the end.
+/// So a request that waits holds what that instance has reserved, such as a slot of a concurrency limit inside this layer.
+/// Where slots are scarce, put the concurrency limit outside.
 ///
 /// # Panics
 ///
-/// Where the layer delays: [`call`](Service::call) panics if a request has to wait outside a tokio runtime that has its
-/// timers enabled.
+/// Where the layer delays, [`call`](Service::call) panics if a request has to wait outside a tokio runtime whose timers are
+/// enabled.
 #[derive(Debug)]
 pub struct RateLimit<S, K = ClientIp, L = RateLimiter> {
     inner: S,

@@ -11,21 +11,20 @@ pub struct NotReady {
     pub(crate) denied: Denied,
 }
 
-/// What was wrong with waiting.
+/// Why waiting was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum NotReadyKind {
     /// It can never pass: its cost is above what a quota can ever grant.
     Never,
-    /// It would take longer than it was allowed to: known from the start, or found out while waiting because others
-    /// asked directly.
+    /// It would take longer than allowed. That was known from the start, or turned out later, because others asked directly.
     TooLong,
-    /// As many wait already as the limiter, or the layer, lets wait.
+    /// As many wait already as the limiter lets wait, for this key or for all together.
     TooManyWaiters,
 }
 
 impl NotReady {
-    /// What was wrong.
+    /// Why it was refused.
     pub fn kind(&self) -> NotReadyKind {
         self.kind
     }

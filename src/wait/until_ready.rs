@@ -37,10 +37,10 @@ impl UntilReady {
         Self { state: State::Arriving { ask: Some(ask), bound: None } }
     }
 
-    /// Waits at most so long, counted from the first poll; a millisecond or two more, as tokio's timers have it.
+    /// Waits no longer than this, counted from the first poll. tokio's timers can add a millisecond or two.
     ///
-    /// What would take longer is refused at once, as far as can be known, with the denial that says how long; see
-    /// [`wait`](crate::wait#what-this-does-not-do). At the end of the time it is refused in any case. A bound of zero is a
+    /// A wait that would take longer is refused at once, as far as that [can be known](crate::wait#what-this-does-not-do). The
+    /// denial says how long it would take. At the end of the time the wait is refused in any case. A bound of zero is a
     /// check that does not overtake those who wait.
     ///
     /// ```

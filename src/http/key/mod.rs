@@ -124,7 +124,8 @@ pub trait KeyExtractor {
     ///
     /// # Errors
     ///
-    /// [`NoKey`] says who would have to supply it; the layer's policy says what happens then.
+    /// [`NoKey`] says why there is no key. What happens then is up to the layer's
+    /// [`when_no_key`](super::RateLimitLayer::when_no_key).
     fn extract<'a>(&'a self, parts: &'a Parts) -> Result<Self::Key<'a>, NoKey>;
 }
 

@@ -28,7 +28,7 @@ use crate::limiter::RateLimiter;
 /// # let _ = app;
 /// ```
 ///
-/// Each client has 28 per second here, over all routes together. Without more said, a client is the address at the other
+/// Each client has 28 per second here, over all routes together. By default, a client is the address at the other
 /// end of the connection ([`ClientIp`]). In axum, serve with `app.into_make_service_with_connect_info::<SocketAddr>()`, so
 /// that this address is known. A request over the limit is answered `429 Too Many Requests` with `Retry-After` and a line of
 /// text. gRPC requests get [gRPC's form](crate::http#grpc) of that answer.
