@@ -72,10 +72,7 @@ impl<L: Backend> Settings<L> {
     /// Asks about a request. The head is needed to know its plan.
     #[inline]
     pub(super) fn ask<K: Key + ?Sized>(&self, key: &K, cost: u64, head: &Parts) -> Said<L> {
-        let plan = match &self.plan {
-            None => self.limiter.limiter().current_plan(),
-            Some(plan) => self.own_plan(plan(head)),
-        };
+        let plan = self.plan_of(head);
         let wanted = Wanted { receipt: self.outcome.is_some(), standing: self.tells_handler };
         let instead_of_denial = Cell::new(false);
         let may_wait = || {
@@ -84,6 +81,15 @@ impl<L: Backend> Settings<L> {
         };
         let answer = self.limiter.ask(&Question { key, plan, cost, wanted }, may_wait);
         Said { answer, plan, instead_of_denial: instead_of_denial.get() }
+    }
+
+    /// The plan that a request is judged by.
+    #[inline]
+    pub(super) fn plan_of(&self, head: &Parts) -> Plan {
+        match &self.plan {
+            None => self.limiter.limiter().current_plan(),
+            Some(plan) => self.own_plan(plan(head)),
+        }
     }
 
     /// A plan of another limiter is not judged by: it says nothing about this one.
@@ -137,7 +143,7 @@ impl<L: Backend> Settings<L> {
         }
         match self.telling.when_passed(status, self.limiter.limiter(), plan) {
             None => Decision::PASS,
-            Some(headers) => Decision::Pass(After::Tell(headers)),
+            Some(headers) => Decision::Pass(After::Tell(Box::new(headers))),
         }
     }
 

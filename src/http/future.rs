@@ -87,7 +87,7 @@ where
                     let response = ready!(future.poll(cx))?;
                     let (mut response, told) = match std::mem::replace(after, After::Nothing) {
                         After::Nothing => return Poll::Ready(Ok(response)),
-                        After::Tell(told) => (response, Some(told)),
+                        After::Tell(told) => (response, Some(*told)),
                         After::Settle(settlement) => settlement.settle(response),
                     };
                     // A denial from further inside keeps its own headers: they say where the client stands with the

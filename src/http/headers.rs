@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use http::HeaderMap;
-use http::header::{HeaderName, HeaderValue};
+use http::header::{HeaderName, HeaderValue, RETRY_AFTER};
 use parking_lot::RwLock;
 
 use crate::decision::{Denied, Status};
@@ -47,6 +47,27 @@ pub enum Headers {
     XRateLimitEpoch,
 }
 
+impl Headers {
+    /// The names of all headers by which a denial tells a client where it stands, for `CorsLayer::expose_headers`; see
+    /// [CORS](super::RateLimitLayer#cors).
+    ///
+    /// ```
+    /// use tollgate::http::Headers;
+    ///
+    /// assert_eq!(
+    ///     Headers::Draft.names(),
+    ///     ["retry-after", "ratelimit-policy", "ratelimit"]
+    /// );
+    /// ```
+    pub fn names(self) -> Vec<HeaderName> {
+        match self {
+            Self::None => vec![RETRY_AFTER],
+            Self::Draft => vec![RETRY_AFTER, RATELIMIT_POLICY, RATELIMIT],
+            Self::XRateLimitDelta | Self::XRateLimitEpoch => vec![RETRY_AFTER, X_LIMIT, X_REMAINING, X_RESET],
+        }
+    }
+}
+
 /// In which headers a layer tells where a client stands, and when.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Telling {
@@ -55,14 +76,14 @@ pub(super) struct Telling {
     policies: PolicyHeaders,
 }
 
-/// Headers to add to a response.
+/// Headers to add to a response: no more than three, so that they need no allocation, or one where they wait.
 #[derive(Debug)]
-pub(super) struct Told(Vec<(HeaderName, HeaderValue)>);
+pub(super) struct Told([Option<(HeaderName, HeaderValue)>; 3]);
 
 impl Told {
     /// In place of those of the same name.
     pub(super) fn insert_into(self, headers: &mut HeaderMap) {
-        for (name, value) in self.0 {
+        for (name, value) in self.0.into_iter().flatten() {
             headers.insert(name, value);
         }
     }
@@ -99,10 +120,12 @@ impl Telling {
     /// What is told of a status. `wait` is `t` in seconds; there is none for what no wait helps.
     fn tell(&self, status: &Status, wait: Option<u64>, limiter: &RateLimiter, plan: Plan) -> Told {
         Told(match self.headers {
-            Headers::None => Vec::new(),
-            Headers::Draft => {
-                vec![(RATELIMIT_POLICY, self.policies.of(limiter, plan)), (RATELIMIT, draft_state(status, wait))]
-            }
+            Headers::None => [None, None, None],
+            Headers::Draft => [
+                Some((RATELIMIT_POLICY, self.policies.of(limiter, plan))),
+                Some((RATELIMIT, draft_state(status, wait))),
+                None,
+            ],
             Headers::XRateLimitDelta => x_rate_limit(status, wait.map(|_| status.reset_after_nanos)),
             Headers::XRateLimitEpoch => {
                 let reset_at = || status.reset_after_nanos.saturating_add(limiter.clock().unix_nanos());
@@ -112,10 +135,9 @@ impl Telling {
     }
 }
 
-fn x_rate_limit(status: &Status, reset_nanos: Option<u64>) -> Vec<(HeaderName, HeaderValue)> {
-    let mut told = vec![(X_LIMIT, status.limit().into()), (X_REMAINING, status.remaining().into())];
-    told.extend(reset_nanos.map(|nanos| (X_RESET, nanos.div_ceil(NANOS_PER_SECOND).into())));
-    told
+fn x_rate_limit(status: &Status, reset_nanos: Option<u64>) -> [Option<(HeaderName, HeaderValue)>; 3] {
+    let reset = reset_nanos.map(|nanos| (X_RESET, nanos.div_ceil(NANOS_PER_SECOND).into()));
+    [Some((X_LIMIT, status.limit().into())), Some((X_REMAINING, status.remaining().into())), reset]
 }
 
 fn draft_state(status: &Status, wait: Option<u64>) -> HeaderValue {

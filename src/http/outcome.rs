@@ -20,11 +20,11 @@ pub(super) struct Outcome {
     pub(super) by_body: Option<Arc<ByBody>>,
 }
 
-/// What is still to be done when the response is there.
+/// What is still to be done when the response is there. Small, since it is a part of every request's future.
 #[derive(Debug)]
 pub(super) enum After<R> {
     Nothing,
-    Tell(Told),
+    Tell(Box<Told>),
     Settle(Box<Settlement<R>>),
 }
 

@@ -5,6 +5,10 @@ mod answers;
 mod client_ip;
 #[cfg(feature = "axum")]
 mod documented;
+#[cfg(feature = "axum")]
+mod every_answer;
+mod found_again;
+mod future_size;
 mod fuzz_corpus;
 mod keys;
 mod layer_plans;

@@ -4,16 +4,21 @@ use http::request::Parts;
 
 use super::RateLimitLayer;
 use crate::decision::Standing;
+use crate::http::denials::WhenNoKey;
 use crate::http::key::{KeyExtractor, NoKey};
+use crate::key::SharedKey;
 use crate::limiter::RateLimiter;
+use crate::plan::Plan;
 
 /// # Administration
 ///
 /// These find the client by the layer's own key, so they find what the layer counted. To do the same without a request, give
 /// the key to the limiter's [`peek`](RateLimiter::peek) and [`reset`](RateLimiter::reset). Each extractor says what its
 /// key is.
+///
+/// Requests that [`when`](Self::when) leaves to another layer are that layer's to find.
 impl<K: KeyExtractor> RateLimitLayer<K, RateLimiter> {
-    /// Where a request's client stands, without charging it, with all quotas of the policy that this layer's limiter is on.
+    /// Where a request's client stands, without charging it, with all quotas of the policy that judges it.
     ///
     /// ```
     /// use std::net::SocketAddr;
@@ -32,18 +37,33 @@ impl<K: KeyExtractor> RateLimitLayer<K, RateLimiter> {
     ///
     /// # Errors
     ///
-    /// When the request has no key.
+    /// When the request has no key, unless such requests are counted [together](WhenNoKey::Share).
     pub fn peek(&self, head: &Parts) -> Result<Standing, NoKey> {
-        Ok(self.limiter().standing(&self.gate.key.extract(head)?))
+        let limiter = self.limiter().on_own(self.gate.settings.plan_of(head));
+        match self.gate.key.extract(head) {
+            Ok(key) => Ok(limiter.standing(&key)),
+            Err(_) if self.shares_without_key() => Ok(limiter.standing(&SharedKey)),
+            Err(no_key) => Err(no_key),
+        }
     }
 
-    /// Forgets what a request's client has spent.
+    /// Forgets what a request's client has spent, on whatever plan.
     ///
     /// # Errors
     ///
-    /// When the request has no key.
+    /// As [`peek`](Self::peek).
     pub fn reset(&self, head: &Parts) -> Result<(), NoKey> {
-        self.limiter().reset(&self.gate.key.extract(head)?);
+        let limiter = self.limiter().on_own(Plan::DEFAULT);
+        match self.gate.key.extract(head) {
+            Ok(key) => limiter.reset(&key),
+            Err(_) if self.shares_without_key() => limiter.reset(&SharedKey),
+            Err(no_key) => return Err(no_key),
+        }
         Ok(())
+    }
+
+    /// Whether requests without a key are counted together.
+    fn shares_without_key(&self) -> bool {
+        self.gate.settings.when_no_key == WhenNoKey::Share
     }
 }
