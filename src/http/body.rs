@@ -115,9 +115,10 @@ impl<B> ResponseBody<B> {
     }
 }
 
-impl<B: Default> Default for ResponseBody<B> {
+impl<B> Default for ResponseBody<B> {
+    /// An empty body. Layers outside of the limit want one that answer by themselves, as tower-http's `TimeoutLayer` does.
     fn default() -> Self {
-        Self::new(B::default())
+        Self { content: Content::Answer { bytes: Bytes::new() } }
     }
 }
 

@@ -5,6 +5,8 @@
 mod axum_server;
 mod client;
 mod config;
+mod dead_connections;
 mod examples;
 mod metrics;
+mod stacks;
 mod structured_fields;

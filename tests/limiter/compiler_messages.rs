@@ -76,3 +76,16 @@ fn a_key_that_is_none_is_told_what_one_is() {
     check(&key(&unasked), &["is not an extractor of keys", "if this is a `Result`, add `?`"]);
     check(&key("&tollgate::http::GlobalKey"), &["`&GlobalKey` is not an extractor", "use an `Arc` or `AnyKey`"]);
 }
+
+#[test]
+#[cfg(feature = "tower")]
+fn a_body_that_cannot_hold_an_answer_is_told_how_to() {
+    check(
+        "fn stands_around<B: tollgate::http::AnswerBody>() {} stands_around::<String>();",
+        &[
+            "the limit cannot put its own answers into a response body of type `String`",
+            "call `.any_body()` on the layer",
+            "tollgate's feature `axum`",
+        ],
+    );
+}

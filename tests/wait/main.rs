@@ -4,5 +4,7 @@
 mod cancellation;
 #[cfg(feature = "tower")]
 mod delay;
+#[cfg(feature = "tower")]
+mod delay_settings;
 mod random;
 mod until_ready;

@@ -38,10 +38,15 @@ impl<K> RateLimitLayer<K, RateLimiter> {
     /// # A request that waits holds a place
     ///
     /// It holds its place until it passes, until its time is over, or until the server drops it because its client has
-    /// gone. A server does not always notice that. hyper reads no further while a request's body has not been read. So a
-    /// `POST` whose client has gone keeps its place for as long as it may be delayed, and is charged when its turn comes.
-    /// Keep the delay short, and the [places for each key](crate::RateLimiterBuilder::waiters_per_key) few, where strangers
-    /// can send bodies.
+    /// gone. A server does not always notice that. hyper notices it over HTTP/2, and over HTTP/1.1 where the request has no
+    /// body or all of it was read. While a body waits to be read, hyper does not look at the connection. So a `POST` of
+    /// HTTP/1.1 whose client has gone keeps its place for as long as it may be delayed, and is charged when its turn comes.
+    /// The layer cannot look either: what it read of the body to find its end would be lost to the service.
+    ///
+    /// Where strangers can send bodies, keep the delay short, half a second or so, and the
+    /// [places for each key](crate::RateLimiterBuilder::waiters_per_key) few. Then the dead take nothing from other keys, and
+    /// an honest request with the same key is served or told within that time. Or put a layer outside of this one that
+    /// reads the whole body first, with a bound on its length and on the time.
     pub fn delay(self, up_to: Duration) -> RateLimitLayer<K, Delayed> {
         let Gate { key, scope, settings } = &*self.gate;
         let settings = settings.over(Delayed::new(settings.limiter.clone(), up_to));

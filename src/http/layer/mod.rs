@@ -65,6 +65,29 @@ impl<K, L: Backend> RateLimitLayer<K, L> {
     ///     .service(service_fn(hello));
     /// # let _ = service;
     /// ```
+    ///
+    /// Layers between the service and this one may change the body. Of tower-http's, `CorsLayer` and `TimeoutLayer` do
+    /// not. `CompressionLayer`, `TraceLayer` and `CatchPanicLayer` do, and need this where they stand inside the limit. An
+    /// axum router makes every body its own again after each layer.
+    ///
+    /// Without it the compiler refuses, and names it:
+    ///
+    /// ```compile_fail
+    /// # use bytes::Bytes;
+    /// # use http::{Request, Response};
+    /// # use http_body_util::Full;
+    /// # use tollgate::RateLimitLayer;
+    /// # use tower::{Service, ServiceBuilder, service_fn};
+    /// # async fn hello(
+    /// #     _: Request<()>,
+    /// # ) -> Result<Response<Full<Bytes>>, std::convert::Infallible> {
+    /// #     Ok(Response::new("hello".into()))
+    /// # }
+    /// let mut service = ServiceBuilder::new()
+    ///     .layer(RateLimitLayer::per_second(28))
+    ///     .service(service_fn(hello));
+    /// let answer = service.call(Request::new(()));
+    /// ```
     #[must_use]
     pub fn any_body(self) -> AnyBody<Self> {
         AnyBody::new(self)

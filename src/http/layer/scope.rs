@@ -56,8 +56,17 @@ use crate::http::key::KeyExtractor;
 /// counted, and puts its headers on denials too. With the limit outside, a browser shows a denial to the page as a failed
 /// connection, and the page cannot read `Retry-After`.
 ///
-/// A page of another origin can only read the headers that `CorsLayer::expose_headers` names: `retry-after`, and those that
-/// [`headers`](Self::headers) sends, such as `ratelimit` and `ratelimit-policy`.
+/// A page of another origin can only read the headers that `CorsLayer::expose_headers` names. Give it those that
+/// [`Headers::names`](crate::http::Headers::names) lists:
+///
+/// ```text
+/// .layer(RateLimitLayer::per_second(28).headers(Headers::Draft))
+/// .layer(CorsLayer::new()
+///     .allow_origin(["https://shop.example".parse()?])
+///     .expose_headers(Headers::Draft.names()))
+/// ```
+///
+/// In a `ServiceBuilder` the first layer is the outermost, so there the `CorsLayer` comes first.
 impl<K, L: Backend> RateLimitLayer<K, L> {
     /// Exempts the requests for which this holds, also from what [`when`](Self::when) would apply to them. Can be called
     /// several times: a request is exempt if any of the closures says so.
