@@ -20,9 +20,11 @@ impl<T> ByQuota<T> {
         if let Some((_, row)) = self.rows.read().iter().find(of_quota) {
             return act(row);
         }
+        // Before the lock is taken: what makes one may be the code of somebody else, as a recorder's is.
+        let made = make(quota);
         let mut rows = self.rows.write();
         if !rows.iter().any(|(name, _)| name == quota) {
-            rows.push((quota.to_owned(), make(quota)));
+            rows.push((quota.to_owned(), made));
         }
         if let Some((_, row)) = rows.iter().find(of_quota) {
             act(row);

@@ -218,7 +218,8 @@ async fn bytes_are_counted_on_the_side_where_the_limit_stands() {
 #[tokio::test]
 async fn panics_of_what_is_hooked_in_are_caught_outside() {
     type Layers = RateLimitLayer<GlobalKey>;
-    let hooks: [(&str, fn(Layers) -> Layers); 7] = [
+    type Hook = fn(Layers) -> Layers;
+    let hooks: [(&str, Hook); 7] = [
         ("0/day", |layer| layer.on_denied(|_, _| panic!("hook"))),
         ("0/day", |layer| layer.on_shadow_denied(|_, _| panic!("hook")).shadow()),
         ("0/day", |layer| layer.denial_response(|_, _| panic!("hook"))),
