@@ -10,5 +10,6 @@ mod model;
 mod model_account;
 mod plans;
 mod reservation;
+mod strict;
 mod strings;
 mod table;
