@@ -57,6 +57,12 @@ pub(super) struct Said<L: Backend> {
     instead_of_denial: bool,
 }
 
+impl<L: Backend> Said<L> {
+    pub(super) fn is_granted(&self) -> bool {
+        matches!(self.answer, Answer::Granted(_))
+    }
+}
+
 impl<L: Backend> Settings<L> {
     /// What a request is charged; `None` if it is not looked at.
     pub(super) fn cost(&self, head: &Parts) -> Option<u64> {
@@ -74,6 +80,17 @@ impl<L: Backend> Settings<L> {
     pub(super) fn ask<K: Key + ?Sized>(&self, key: &K, cost: u64, head: &Parts) -> Said<L> {
         let plan = self.plan_of(head);
         let wanted = Wanted { receipt: self.outcome.is_some(), standing: self.tells_handler };
+        self.ask_for(key, plan, cost, wanted)
+    }
+
+    /// Asks about a request where [nothing is set](Self::is_plain) that concerns one that passes.
+    #[inline]
+    pub(super) fn ask_plainly<K: Key + ?Sized>(&self, key: &K) -> Said<L> {
+        self.ask_for(key, self.limiter.limiter().current_plan(), 1, Wanted::default())
+    }
+
+    #[inline]
+    fn ask_for<K: Key + ?Sized>(&self, key: &K, plan: Plan, cost: u64, wanted: Wanted) -> Said<L> {
         let instead_of_denial = Cell::new(false);
         let may_wait = || {
             instead_of_denial.set(self.acts());
@@ -103,7 +120,6 @@ impl<L: Backend> Settings<L> {
     }
 
     /// What becomes of a request, by what was said about it.
-    #[inline]
     pub(super) fn conclude(self: &Arc<Self>, said: Said<L>, head: &mut Parts) -> Decision<L> {
         let Said { answer, plan, instead_of_denial } = said;
         match answer {
@@ -147,7 +163,7 @@ impl<L: Backend> Settings<L> {
         }
     }
 
-    fn deny(&self, denied: Denied, plan: Plan, head: &Parts) -> Decision<L> {
+    fn deny(&self, denied: Denied, plan: Plan, head: &mut Parts) -> Decision<L> {
         if self.acts() { self.refuse(denied, plan, head) } else { self.let_pass(&denied, plan, head) }
     }
 
@@ -157,7 +173,7 @@ impl<L: Backend> Settings<L> {
     }
 
     /// Answers a request instead of letting it pass.
-    fn refuse(&self, denied: Denied, plan: Plan, head: &Parts) -> Decision<L> {
+    fn refuse(&self, denied: Denied, plan: Plan, head: &mut Parts) -> Decision<L> {
         let limiter = self.limiter.limiter();
         self.observers.denied(&denied, head, limiter);
         Decision::Answer(self.denials.answer(denied, head, || self.telling.when_denied(&denied, limiter, plan)))

@@ -16,10 +16,41 @@ pub(super) struct Gate<K, L> {
     pub(super) key: Arc<K>,
     pub(super) scope: Scope<L>,
     pub(super) settings: Arc<Settings<L>>,
+    /// Whether nothing is set that concerns a request that passes. Known beforehand, since most layers are so.
+    is_plain: bool,
+}
+
+impl<K, L> Gate<K, L> {
+    pub(super) fn new(key: Arc<K>, scope: Scope<L>, settings: Arc<Settings<L>>) -> Self {
+        let is_plain = scope.is_everything() && settings.is_plain();
+        Self { key, scope, settings, is_plain }
+    }
+
+    /// Changes what is set.
+    pub(super) fn change(&mut self, change: impl FnOnce(&mut Scope<L>, &mut Settings<L>))
+    where
+        L: Clone,
+    {
+        change(&mut self.scope, Arc::make_mut(&mut self.settings));
+        self.is_plain = self.scope.is_everything() && self.settings.is_plain();
+    }
 }
 
 impl<K: KeyExtractor, L: Backend> Gate<K, L> {
     pub(super) fn decide(&self, head: &mut Parts) -> Decision<L> {
+        if !self.is_plain {
+            return self.decide_as_set(head);
+        }
+        let settings = &self.settings;
+        let said = self.key.extract(head).map(|key| settings.ask_plainly(&key));
+        match said {
+            Ok(said) if said.is_granted() => Decision::PASS,
+            Ok(said) => settings.conclude(said, head),
+            Err(no_key) => settings.without_key(&no_key, 1, head),
+        }
+    }
+
+    fn decide_as_set(&self, head: &mut Parts) -> Decision<L> {
         match self.scope.decided_by(head) {
             DecidedBy::This => {}
             DecidedBy::Other(other) => return other.decide(head),
@@ -43,14 +74,14 @@ impl<K: KeyExtractor + Send + Sync, L: Backend> Decide<L> for Gate<K, L> {
 
 impl<K, L> Clone for Gate<K, L> {
     fn clone(&self) -> Self {
-        let Self { key, scope, settings } = self;
-        Self { key: key.clone(), scope: scope.clone(), settings: settings.clone() }
+        let Self { key, scope, settings, is_plain } = self;
+        Self { key: key.clone(), scope: scope.clone(), settings: settings.clone(), is_plain: *is_plain }
     }
 }
 
 impl<K: fmt::Debug, L: fmt::Debug> fmt::Debug for Gate<K, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { key, scope, settings } = self;
+        let Self { key, scope, settings, .. } = self;
         f.debug_struct("Gate").field("key", key).field("scope", scope).field("settings", settings).finish()
     }
 }

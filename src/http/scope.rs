@@ -31,6 +31,13 @@ pub(super) enum DecidedBy<'a, L> {
     Nobody,
 }
 
+impl<L> Scope<L> {
+    /// Whether every request is counted.
+    pub(super) fn is_everything(&self) -> bool {
+        self.exempt.is_empty() && self.instead.is_empty() && self.methods.is_none()
+    }
+}
+
 impl<L: Backend> Scope<L> {
     pub(super) fn decided_by(&self, head: &Parts) -> DecidedBy<'_, L> {
         if self.exempt.iter().any(|is_exempt| is_exempt(head)) {

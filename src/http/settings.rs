@@ -75,6 +75,20 @@ impl<L: Clone> Settings<L> {
     }
 }
 
+impl<L> Settings<L> {
+    /// Whether a request that passes leaves nothing to do: it costs one, and nobody is told.
+    pub(super) fn is_plain(&self) -> bool {
+        let Self { rollout, cost, plan, outcome, telling, tells_handler, observers, .. } = self;
+        rollout.is_none()
+            && cost.is_none()
+            && plan.is_none()
+            && outcome.is_none()
+            && !telling.on_every_response
+            && !tells_handler
+            && observers.counting.is_empty()
+    }
+}
+
 impl<L: fmt::Debug> fmt::Debug for Settings<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")

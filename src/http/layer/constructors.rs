@@ -126,7 +126,7 @@ impl<L: Backend> RateLimitLayer<ClientIp, L> {
     fn over(limiter: L, owns_limiter: bool) -> Self {
         leave_last_words(limiter.limiter());
         let settings = Arc::new(Settings::new(limiter, owns_limiter));
-        Self { gate: Arc::new(Gate { key: Arc::new(ClientIp::default()), scope: Scope::default(), settings }) }
+        Self { gate: Arc::new(Gate::new(Arc::new(ClientIp::default()), Scope::default(), settings)) }
     }
 }
 
@@ -157,7 +157,7 @@ impl<K, L: Backend> RateLimitLayer<K, L> {
     #[must_use]
     pub fn key<K2: KeyExtractor>(self, key: K2) -> RateLimitLayer<K2, L> {
         let Gate { scope, settings, .. } = (*self.gate).clone();
-        RateLimitLayer { gate: Arc::new(Gate { key: Arc::new(key), scope, settings }) }
+        RateLimitLayer { gate: Arc::new(Gate::new(Arc::new(key), scope, settings)) }
     }
 
     /// The limiter that this layer charges.

@@ -48,9 +48,9 @@ impl<K> RateLimitLayer<K, RateLimiter> {
     /// an honest request with the same key is served or told within that time. Or put a layer outside of this one that
     /// reads the whole body first, with a bound on its length and on the time.
     pub fn delay(self, up_to: Duration) -> RateLimitLayer<K, Delayed> {
-        let Gate { key, scope, settings } = &*self.gate;
+        let Gate { key, scope, settings, .. } = &*self.gate;
         let settings = settings.over(Delayed::new(settings.limiter.clone(), up_to));
-        RateLimitLayer { gate: Arc::new(Gate { key: key.clone(), scope: scope.over(), settings: Arc::new(settings) }) }
+        RateLimitLayer { gate: Arc::new(Gate::new(key.clone(), scope.over(), Arc::new(settings))) }
     }
 }
 

@@ -95,14 +95,13 @@ impl<K, L: Backend> RateLimitLayer<K, L> {
 
     /// Changes what is set beside scope and key.
     fn setting(mut self, change: impl FnOnce(&mut Settings<L>)) -> Self {
-        let gate = Arc::make_mut(&mut self.gate);
-        change(Arc::make_mut(&mut gate.settings));
+        Arc::make_mut(&mut self.gate).change(|_, settings| change(settings));
         self
     }
 
     /// Changes which requests are counted.
     fn scoping(mut self, change: impl FnOnce(&mut Scope<L>)) -> Self {
-        change(&mut Arc::make_mut(&mut self.gate).scope);
+        Arc::make_mut(&mut self.gate).change(|scope, _| change(scope));
         self
     }
 }
@@ -115,7 +114,7 @@ impl<K, L> Clone for RateLimitLayer<K, L> {
 
 impl<K: fmt::Debug, L: fmt::Debug> fmt::Debug for RateLimitLayer<K, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Gate { key, scope, settings } = &*self.gate;
+        let Gate { key, scope, settings, .. } = &*self.gate;
         f.debug_struct("RateLimitLayer").field("key", key).field("scope", scope).field("settings", settings).finish()
     }
 }
