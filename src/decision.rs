@@ -12,7 +12,7 @@ use crate::name::Name;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Status {
     pub(crate) quota: Name,
-    pub(crate) index: u8,
+    pub(crate) index: usize,
     pub(crate) limit: u64,
     pub(crate) remaining: u64,
     pub(crate) reset_after_nanos: u64,
@@ -26,7 +26,7 @@ impl Status {
 
     /// The place of that quota in its [`Policy`](crate::Policy), from 0.
     pub fn quota_index(&self) -> usize {
-        usize::from(self.index)
+        self.index
     }
 
     /// The most that can pass at once: the burst of a token bucket, the amount of a window.

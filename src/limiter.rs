@@ -271,7 +271,7 @@ impl RateLimiter {
     }
 
     /// Checks on a plan that it [has](Self::has).
-    #[inline]
+    #[inline(always)]
     pub(crate) fn check_on(&self, plan: Plan, key: Fingerprint, cost: u64) -> Result<Permit, Denied> {
         match plan.index() {
             Some(plan) => self.engine.check(key, plan, cost),

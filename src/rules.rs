@@ -253,6 +253,13 @@ impl Rules {
         (self.version() == 0).then(|| &self.initial[plan * self.width..][..self.width])
     }
 
+    /// The default plan's quota, if it is the only one and of version 0. Its words are [sealed](Prepared::sealed) by 0: they
+    /// stand in the table as they are.
+    #[inline]
+    pub(crate) fn initial_only(&self) -> Option<&Prepared> {
+        if self.width == 1 && self.version() == 0 { self.initial.first() } else { None }
+    }
+
     /// A plan's first quota, and the version it is of.
     #[inline]
     pub(crate) fn first(&self, plan: usize) -> (u64, Prepared) {
@@ -356,21 +363,25 @@ impl Prepared {
     pub(crate) fn status(&self, index: usize, word: u64, now: u64) -> Status {
         Status {
             quota: self.name,
-            index: index as u8, // below QUOTAS_MAX
+            index,
             limit: self.limit,
             remaining: self.counter.remaining(word, now),
             reset_after_nanos: self.counter.reset_after(word, now),
         }
     }
 
-    /// The answer of a policy with one quota.
-    #[inline]
+    /// The answer of the only quota. Each is written out where it is returned: an answer that is made first and then moved is
+    /// written in small pieces and read in large ones, for which processors wait some ten cycles.
+    #[inline(always)]
     pub(crate) fn answer(&self, charged: Charged, now: u64) -> Result<Permit, Denied> {
         let Charged { verdict, remaining, reset_after_nanos, .. } = charged;
-        let status = Status { quota: self.name, index: 0, limit: self.limit, remaining, reset_after_nanos };
+        let (quota, limit) = (self.name, self.limit);
         match verdict {
-            Verdict::Allow(_) => Ok(Permit { status }),
-            verdict => Err(Denied { status, retry_after_nanos: wait(verdict, now) }),
+            Verdict::Allow(_) => Ok(Permit { status: Status { quota, index: 0, limit, remaining, reset_after_nanos } }),
+            verdict => Err(Denied {
+                status: Status { quota, index: 0, limit, remaining, reset_after_nanos },
+                retry_after_nanos: wait(verdict, now),
+            }),
         }
     }
 

@@ -169,6 +169,30 @@ pub(crate) struct Counts {
     pub(crate) shared: u64,
 }
 
+/// The first word of a key.
+#[derive(Clone, Copy)]
+pub(crate) struct FirstWord<'a> {
+    owner: Owner,
+    stands: &'a AtomicU64,
+    word: &'a AtomicU64,
+}
+
+impl FirstWord<'_> {
+    /// The word; `None` if the slot is no longer the key's own. As [`Table::word`].
+    #[inline]
+    pub(crate) fn load(&self) -> Option<u64> {
+        let word = self.word.load(Acquire);
+        let mine = self.stands.load(Relaxed) == self.owner.bits();
+        (mine && word != CLAIMED).then_some(word)
+    }
+
+    /// Charges: replaces a word that has not moved. As [`Table::replace`].
+    #[inline]
+    pub(crate) fn replace(&self, old: u64, new: u64) -> bool {
+        self.word.compare_exchange(old, new, Relaxed, Relaxed).is_ok()
+    }
+}
+
 impl Table {
     /// A table for `capacity` keys of `width` words. An eighth more slots are made than asked for, because keys do not
     /// spread evenly over buckets.
@@ -224,6 +248,18 @@ impl Table {
             // Acquire: pairs with the fingerprint's store in `claim`; see "A denial is not wrong".
             let way = line.iter().position(|cell| cell.load(Acquire) == owner.bits())?;
             Some(Slot(home + way))
+        })
+    }
+
+    /// A key's first word, where it stands at a glance: what [`find`](Self::find), [`word`](Self::word) and
+    /// [`replace`](Self::replace) would find and do, without looking up the place each time.
+    #[inline(always)]
+    pub(crate) fn first_word(&self, owner: Owner) -> Option<FirstWord<'_>> {
+        self.homes(owner.key(self.tag_mask)).into_iter().find_map(|home| {
+            let (line, words) = self.cells[home..home + 2 * WAYS].split_at(WAYS);
+            // Acquire: as in `find`.
+            let (stands, word) = line.iter().zip(words).find(|(cell, _)| cell.load(Acquire) == owner.bits())?;
+            Some(FirstWord { owner, stands, word })
         })
     }
 

@@ -174,22 +174,18 @@ impl Engine {
         Attempt { engine: self, quotas, version, owner, now, cost }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn check(&self, key: Fingerprint, plan: usize, cost: u64) -> Result<Permit, Denied> {
-        // A known key under one token bucket, as long as rules have not been replaced: what `check_any` would find too. Here the
-        // verdict stays in registers, and the answer is built once, where it is returned.
-        if let Some([quota]) = self.rules.initial(plan) {
-            if let (Counter::TokenBucket(bucket), 1..) = (quota.counter, cost) {
+        // A known key of the default plan under one token bucket, as long as rules have not been replaced: what `check_any` would
+        // find too. Here the verdict stays in registers, and the answer is built once, where it is returned.
+        if let (0, 1.., Some(quota)) = (plan, cost, self.rules.initial_only()) {
+            if let Counter::TokenBucket(bucket) = quota.counter {
                 let now = self.clock.now();
-                let owner = key.under(Rules::tag(0, plan));
-                if let Some(slot) = self.table.find(owner) {
-                    while let Some(sealed) = self.table.word(slot, owner, 0) {
-                        let word = quota.unsealed(sealed);
+                if let Some(slot) = self.table.first_word(key.under(Rules::tag(0, 0))) {
+                    while let Some(word) = slot.load() {
                         let verdict = bucket.decide(word, now, cost);
                         let after = match verdict {
-                            Verdict::Allow(next) if !self.table.replace(slot, 0, sealed, quota.sealed(next)) => {
-                                continue;
-                            }
+                            Verdict::Allow(next) if !slot.replace(word, next) => continue,
                             Verdict::Allow(next) => next,
                             Verdict::Wait(_) | Verdict::Never => word,
                         };
