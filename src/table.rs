@@ -380,8 +380,17 @@ impl Table {
                 let mut waits = 0;
                 loop {
                     let owner = self.owner(slot);
-                    if owner == Owner::NOBODY || owner == current(owner) {
+                    if owner == Owner::NOBODY {
                         break;
+                    }
+                    if owner == current(owner) {
+                        // Whoever brings a key under a tag writes the tag first and then carries its words, by rules that have
+                        // to last until then. Acquire, in `owner`: who sees the tag sees the slot claimed, or the words carried.
+                        if self.cell(slot, 0).load(Acquire) != CLAIMED {
+                            break;
+                        }
+                        sync::wait(&mut waits);
+                        continue;
                     }
                     let stripe = self.stripe(owner.key(self.tag_mask)).lock();
                     // Under its lock a key stays where it is, unless another takes its place.
@@ -412,6 +421,9 @@ impl Table {
     fn retag(&self, slot: Slot, under: Owner, carry: impl Fn(Owner, usize, u64) -> u64) -> bool {
         let owner_cell = &self.cells[slot.0];
         let owner = self.owner(slot);
+        if owner.key(self.tag_mask) != under.key(self.tag_mask) {
+            return false; // another key has taken the slot
+        }
         if owner == under {
             return true;
         }

@@ -302,6 +302,12 @@ impl StrictWindow {
 
     /// See "Giving back". Of a charge that the key has just made nothing else has moved, and `cost` may then be more than it.
     pub(crate) fn refund(&self, word: u64, now: u64, cost: u64, charged: u64) -> u64 {
+        let after = self.given_back(word, now, cost, charged);
+        // What is left of a batch counts as of its last admission: moved there, it may count longer than what was given back.
+        if self.remaining(after, now) < self.remaining(word, now) { word } else { after }
+    }
+
+    fn given_back(&self, word: u64, now: u64, cost: u64, charged: u64) -> u64 {
         let account = self.unpack(word);
         let charged_in = self.unpack(charged).newest;
         // Time may have stepped back since the charge was forgotten, which then is not in what counts.

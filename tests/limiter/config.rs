@@ -135,7 +135,7 @@ fn what_an_error_says_of_a_table() {
     check_error(r#"{"amount": 5, "per": "0 s"}"#, "`per` of a quota: a period must be longer than zero");
     check_error(
         r#"{"amount": 5, "per": "day", "algorithm": "slidng"}"#,
-        r#"`algorithm` of a quota: it is one of "token bucket", "fixed aligned", "fixed", "sliding"; perhaps "sliding""#,
+        r#"`algorithm` of a quota: it is one of "token bucket", "fixed aligned", "fixed", "sliding", "strict"; perhaps "sliding""#,
     );
     check_error(
         r#"{"amount": 5, "per": "day", "algorithm": "fixed", "burst": 7}"#,
