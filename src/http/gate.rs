@@ -22,7 +22,7 @@ pub(super) struct Gate<K, L> {
 
 impl<K, L> Gate<K, L> {
     pub(super) fn new(key: Arc<K>, scope: Scope<L>, settings: Arc<Settings<L>>) -> Self {
-        let is_plain = scope.is_everything() && settings.is_plain();
+        let is_plain = is_plain(&scope, &settings);
         Self { key, scope, settings, is_plain }
     }
 
@@ -32,8 +32,13 @@ impl<K, L> Gate<K, L> {
         L: Clone,
     {
         change(&mut self.scope, Arc::make_mut(&mut self.settings));
-        self.is_plain = self.scope.is_everything() && self.settings.is_plain();
+        self.is_plain = is_plain(&self.scope, &self.settings);
     }
+}
+
+/// Whether nothing is set that concerns a request that passes.
+fn is_plain<L>(scope: &Scope<L>, settings: &Settings<L>) -> bool {
+    scope.is_everything() && settings.is_plain()
 }
 
 impl<K: KeyExtractor, L: Backend> Gate<K, L> {

@@ -56,21 +56,19 @@ impl<L: Clone> Settings<L> {
     /// The same settings for another backend.
     #[cfg(feature = "tokio")]
     pub(super) fn over<M>(&self, limiter: M) -> Settings<M> {
-        let Self { limiter: _, owns_limiter: _, rollout, shadow, cost, plan, outcome, .. } = self.clone();
-        let Self { when_no_key, denials, telling, tells_handler, observers, .. } = self.clone();
         Settings {
             limiter,
             owns_limiter: false,
-            rollout,
-            shadow,
-            cost,
-            plan,
-            outcome,
-            when_no_key,
-            denials,
-            telling,
-            tells_handler,
-            observers,
+            rollout: self.rollout.clone(),
+            shadow: self.shadow,
+            cost: self.cost.clone(),
+            plan: self.plan.clone(),
+            outcome: self.outcome.clone(),
+            when_no_key: self.when_no_key,
+            denials: self.denials.clone(),
+            telling: self.telling.clone(),
+            tells_handler: self.tells_handler,
+            observers: self.observers.clone(),
         }
     }
 }
