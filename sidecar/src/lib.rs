@@ -1,0 +1,8 @@
+//! tollgate in front of any program: a small proxy that limits rates.
+//!
+//! The program is `tollgate`. This library is what it is made of, so that tests can run it in process. It promises
+//! nothing to other users.
+
+pub mod cli;
+pub mod config;
+pub mod proxy;
