@@ -47,7 +47,8 @@ const RESERVED: [&str; 2] = ["then", "concurrency"];
 
 const EXPECTED_AMOUNT: &str = "expected an amount, a whole number, as in \"28/second\"";
 const EXPECTED_PERIOD: &str = "expected '/' or 'per' and then a period, as in \"28/second\"";
-const EXPECTED_UNIT: &str = "expected a unit: ns, us, ms, second, minute, hour, day, week, month or year";
+/// Those that people write. Smaller ones are understood too.
+const EXPECTED_UNIT: &str = "expected a unit: ms, second, minute, hour, day, week, month or year";
 const MAY_FOLLOW: &str = "'burst', 'fixed', 'sliding', 'strict' or the end";
 
 impl FromStr for Quota {
@@ -167,7 +168,7 @@ fn plural(unit: &str) -> &'static str {
 /// assert_eq!(
 ///     error.to_string(),
 ///     "invalid limit \"5/fortnight\": at byte 2, near \"fortnight\": \
-///      expected a unit: ns, us, ms, second, minute, hour, day, week, month or year"
+///      expected a unit: ms, second, minute, hour, day, week, month or year"
 /// );
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -183,6 +184,25 @@ impl ParseError {
     /// Where in the string the error is, in bytes from its start.
     pub fn position(&self) -> usize {
         self.at
+    }
+
+    /// What stands at that place: a number, a word, a mark and what follows it, or nothing at the end. A long one is cut
+    /// after 80 characters, and `...` follows.
+    pub fn near(&self) -> &str {
+        &self.near
+    }
+
+    /// What is wrong there, or what would be right: the last part of the error's text. For a program that shows the
+    /// string and points at the place itself.
+    ///
+    /// ```
+    /// let error = "5/minut".parse::<tollgate::Quota>().unwrap_err();
+    /// let place = " ".repeat(error.position()) + &"^".repeat(error.near().len());
+    /// println!("5/minut\n{place} {}", error.problem());
+    /// assert_eq!(place, "  ^^^^^");
+    /// ```
+    pub fn problem(&self) -> &str {
+        &self.problem
     }
 }
 

@@ -7,6 +7,7 @@
 //! | What a request is counted by | [`ClientIp`], [`ExtensionKey`], [`BearerToken`], [`HeaderKey`], [`CookieKey`], [`HostKey`], [`GlobalKey`], closures, pairs and triples: see [`KeyExtractor`] |
 #![cfg_attr(feature = "axum", doc = "| The same, as axum knows it | [`RouteKey`], [`MethodRouteKey`], [`PathParam`] |")]
 //! | Putting keys together | [`first_of`], [`AnyKey`] |
+//! | Which addresses are meant | [`Networks`] |
 //! | A request without a key | [`NoKey`], [`WhenNoKey`] |
 //! | What a client is told | [`Headers`], [`denial_text`](RateLimitLayer::denial_text), [`denial_problem`](RateLimitLayer::denial_problem) |
 //! | Counting and introducing limits | [`Counters`], [`Rollout`] |
@@ -57,7 +58,7 @@ mod setting_error;
 mod settings;
 
 pub use key::{
-    AnyKey, BearerToken, ClientIp, CookieKey, Decoded, ExtensionKey, GlobalKey, HeaderKey, HostKey, PeerAddr,
+    AnyKey, BearerToken, ClientIp, CookieKey, Decoded, ExtensionKey, GlobalKey, HeaderKey, HostKey, Networks, PeerAddr,
 };
 pub use key::{KeyExtractor, NoKey, Reason, first_of};
 #[cfg(feature = "axum")]

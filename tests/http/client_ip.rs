@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Request};
 use proptest::prelude::*;
-use tollgate::http::{ClientIp, KeyExtractor, NoKey, PeerAddr};
+use tollgate::http::{ClientIp, KeyExtractor, Networks, NoKey, PeerAddr};
 use tollgate::{Clock, Quota, RateLimiter};
 
 use crate::logged::Lines;
@@ -782,4 +782,22 @@ fn a_direct_call_finds_what_was_counted() {
         }
     }
     assert_eq!(spent, 12);
+}
+
+/// The set that proxies are known by is there for a program's own questions too, in every spelling of an address.
+#[test]
+fn networks_hold_addresses_in_every_spelling() {
+    let ours = Networks::new(["10.1.2.3/8", " 192.0.2.7 ", "2001:db8::/32", "::ffff:198.51.100.0/120"]).unwrap();
+    for inside in ["10.255.0.1", "::ffff:10.0.0.1", "192.0.2.7", "2001:db8:ffff::1", "198.51.100.255"] {
+        assert!(ours.contains(inside.parse().unwrap()), "{inside}");
+    }
+    for outside in ["11.0.0.1", "192.0.2.8", "2001:db9::1", "198.51.101.0", "::10.0.0.1"] {
+        assert!(!ours.contains(outside.parse().unwrap()), "{outside}");
+    }
+    assert!(!ours.is_empty() && !ours.is_everyone());
+    assert!(Networks::new(["::/0"]).unwrap().is_everyone());
+    let nobody = Networks::new([""; 0]).unwrap();
+    assert!(nobody.is_empty() && !nobody.contains("10.0.0.1".parse().unwrap()));
+    let error = Networks::new(["10.0.0.0/8", "10.0.0.0/88"]).unwrap_err().to_string();
+    assert!(error.starts_with("\"10.0.0.0/88\" is not an address range: write an address"), "{error}");
 }

@@ -9,8 +9,8 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName};
 
 use super::forwarded::{HOPS_MAX, List, X_FORWARDED_FOR, lone_address};
+use super::networks::Networks;
 use super::no_key::NoKey;
-use super::trusted::Trusted;
 use super::{KeyExtractor, peer};
 use crate::http::setting_error::SettingError;
 
@@ -138,7 +138,7 @@ pub struct ClientIp {
 #[derive(Clone, Debug)]
 enum Teller {
     Peer(Arc<Watch>),
-    Proxies { trusted: Arc<Trusted>, source: ToldIn },
+    Proxies { trusted: Arc<Networks>, source: ToldIn },
     Hops { proxies: usize, list: List, chain: Arc<Chain> },
 }
 
@@ -170,7 +170,7 @@ impl ClientIp {
         I: IntoIterator,
         I::Item: AsRef<str>,
     {
-        let trusted = Trusted::new(trusted)?;
+        let trusted = Networks::new(trusted)?;
         if trusted.is_empty() {
             return Err(SettingError::new("no trusted proxy is given; without proxies, use ClientIp::peer()"));
         }
@@ -342,7 +342,7 @@ impl KeyExtractor for ClientIp {
     }
 }
 
-fn by_proxies(trusted: &Trusted, source: &ToldIn, parts: &Parts) -> Result<IpAddr, NoKey> {
+fn by_proxies(trusted: &Networks, source: &ToldIn, parts: &Parts) -> Result<IpAddr, NoKey> {
     let peer = peer::peer(&parts.extensions)?.ip().to_canonical();
     Ok(match source {
         _ if !trusted.contains(peer) => peer,

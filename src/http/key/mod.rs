@@ -10,13 +10,13 @@ mod first_of;
 mod forwarded;
 mod header;
 mod host;
+mod networks;
 mod no_key;
 #[cfg(feature = "axum")]
 mod path_param;
 mod peer;
 #[cfg(feature = "axum")]
 mod route;
-mod trusted;
 
 use std::sync::Arc;
 
@@ -33,6 +33,7 @@ pub use extension::ExtensionKey;
 pub use first_of::first_of;
 pub use header::HeaderKey;
 pub use host::HostKey;
+pub use networks::Networks;
 pub use no_key::{NoKey, Reason};
 #[cfg(feature = "axum")]
 pub use path_param::PathParam;

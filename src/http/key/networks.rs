@@ -1,4 +1,4 @@
-//! The addresses of trusted proxies.
+//! [`Networks`]: a set of addresses, as those of trusted proxies.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -14,17 +14,34 @@ const EXPECTED: &str = "is not an address range: \
 /// Prefix length of `::ffff:0:0/96`, the IPv4-mapped addresses (RFC 4291, section 2.5.5.2).
 const MAPPED_PREFIX: u8 = 96;
 
-/// A set of addresses.
+/// A set of addresses, given as networks and single ones.
 ///
-/// The networks of each family are sorted and disjoint, so that a look-up is a binary search, and a content network's
-/// hundreds of ranges cost what ten do.
-pub(super) struct Trusted {
+/// ```
+/// use tollgate::http::Networks;
+///
+/// let ours = Networks::new(["10.0.0.0/8", "2001:db8::/32", "192.0.2.7"])?;
+/// assert!(ours.contains("10.1.2.3".parse()?));
+/// assert!(!ours.contains("192.0.2.8".parse()?));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// White space around a range is left out. Bits right of the prefix do not matter: `10.1.2.3/8` is `10.0.0.0/8`. IPv4-mapped
+/// ranges are taken as IPv4. Other IPv6 ranges, even `::/0`, hold no IPv4 address.
+// The networks of each family are sorted and disjoint, so that a look-up is a binary search, and a content network's hundreds
+// of ranges cost what ten do.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Networks {
     v4: Vec<Ipv4Net>,
     v6: Vec<Ipv6Net>,
 }
 
-impl Trusted {
-    pub(super) fn new<I>(ranges: I) -> Result<Self, SettingError>
+impl Networks {
+    /// The addresses of all these ranges together; of none, if there is none.
+    ///
+    /// # Errors
+    ///
+    /// If one of them is neither a network nor an address. The error shows which.
+    pub fn new<I>(ranges: I) -> Result<Self, SettingError>
     where
         I: IntoIterator,
         I::Item: AsRef<str>,
@@ -40,18 +57,19 @@ impl Trusted {
         Ok(Self { v4: Ipv4Net::aggregate(&v4), v6: Ipv6Net::aggregate(&v6) })
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    /// Whether there is no address in the set.
+    pub fn is_empty(&self) -> bool {
         self.v4.is_empty() && self.v6.is_empty()
     }
 
     /// Whether every address of a family is in the set.
-    pub(super) fn is_everyone(&self) -> bool {
+    pub fn is_everyone(&self) -> bool {
         self.v4.iter().any(|net| net.prefix_len() == 0) || self.v6.iter().any(|net| net.prefix_len() == 0)
     }
 
-    /// Takes addresses in canonical form.
-    pub(super) fn contains(&self, address: IpAddr) -> bool {
-        match address {
+    /// Whether the set holds this address. An IPv4-mapped address (`::ffff:192.0.2.7`) is the IPv4 address that it is.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match address.to_canonical() {
             IpAddr::V4(address) => {
                 let after = self.v4.partition_point(|net| net.network() <= address);
                 after.checked_sub(1).is_some_and(|at| self.v4[at].contains(&address))
@@ -64,7 +82,7 @@ impl Trusted {
     }
 }
 
-impl fmt::Debug for Trusted {
+impl fmt::Debug for Networks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(&self.v4).entries(&self.v6).finish()
     }
