@@ -22,17 +22,21 @@
 //!
 //! The model checker runs all this in `engine/loom_tests.rs`, with the fewest generations.
 
-use super::{Charge, Engine};
+use super::state::State;
 use crate::algorithm::{Counter, Verdict};
 use crate::decision::{Denied, Permit, Standing, Status};
-use crate::fingerprint::Owner;
+use crate::fingerprint::{Fingerprint, Owner};
 use crate::rules::{Charged, Prepared, Rules};
 use crate::table::{Insertion, Judge, Slot, WORDS_MAX, Words};
+#[cfg(tollgate_loom)]
+use loom::thread::yield_now;
+#[cfg(not(tollgate_loom))]
+use std::thread::yield_now;
 
 /// Rules at one moment, and what to ask of them.
 #[derive(Clone, Copy)]
 pub(super) struct Attempt<'a> {
-    pub(super) engine: &'a Engine,
+    pub(super) state: &'a State,
     pub(super) quotas: &'a [Prepared],
     pub(super) version: u64,
     /// The key, under the tag of this version and plan.
@@ -41,9 +45,75 @@ pub(super) struct Attempt<'a> {
     pub(super) cost: u64,
 }
 
+/// What was charged, so that some of it can be given back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Charge {
+    pub(crate) permit: Permit,
+    pub(super) version: u64,
+    pub(super) words: Words,
+}
+
 /// What a decision is made into: just the permit, or what giving back needs.
 pub(super) trait Granted {
     fn of(attempt: &Attempt<'_>, permit: Permit, after: &Words) -> Self;
+}
+
+impl State {
+    /// Which version, plan and quotas to ask, for as long as they are current.
+    #[inline]
+    pub(super) fn ask<T>(
+        &self,
+        key: Fingerprint,
+        plan: usize,
+        cost: u64,
+        answer: impl Fn(Attempt<'_>) -> Option<T>,
+    ) -> T {
+        loop {
+            let now = self.clock.now();
+            let answered = match self.rules.initial(plan) {
+                Some(quotas) => answer(self.attempt(key, plan, cost, now, 0, quotas)),
+                None => self.ask_changed(key, plan, cost, now, &answer),
+            };
+            if let Some(answered) = answered {
+                return answered;
+            }
+            // The rules were replaced, or the key's place is changing hands, and who sees to that may have been put aside.
+            yield_now();
+        }
+    }
+
+    /// As [`ask`](Self::ask), of rules that have been replaced at least once.
+    #[inline(never)]
+    fn ask_changed<T>(
+        &self,
+        key: Fingerprint,
+        plan: usize,
+        cost: u64,
+        now: u64,
+        answer: impl Fn(Attempt<'_>) -> Option<T>,
+    ) -> Option<T> {
+        if self.rules.width() == 1 {
+            let (version, quota) = self.rules.first(plan);
+            answer(self.attempt(key, plan, cost, now, version, &[quota]))
+        } else {
+            let snapshot = self.rules.all(plan);
+            answer(self.attempt(key, plan, cost, now, snapshot.version, snapshot.quotas()))
+        }
+    }
+
+    #[inline]
+    pub(super) fn attempt<'a>(
+        &'a self,
+        key: Fingerprint,
+        plan: usize,
+        cost: u64,
+        now: u64,
+        version: u64,
+        quotas: &'a [Prepared],
+    ) -> Attempt<'a> {
+        let owner = key.under(Rules::tag(version, plan));
+        Attempt { state: self, quotas, version, owner, now, cost }
+    }
 }
 
 impl Attempt<'_> {
@@ -53,7 +123,7 @@ impl Attempt<'_> {
             // Nothing to charge: no window opens, no place is taken, and time that stepped back cannot deny it.
             return Some(Ok(self.receipt(&self.words_now()?)));
         }
-        if let Some(slot) = self.engine.table.find(self.owner) {
+        if let Some(slot) = self.state.table.find(self.owner) {
             if let Some(answer) = self.check_at(slot) {
                 return Some(answer);
             }
@@ -73,7 +143,7 @@ impl Attempt<'_> {
             }
         }
         loop {
-            match self.engine.table.insert(self.owner, self) {
+            match self.state.table.insert(self.owner, self) {
                 Err(denied) => return Some(Err(denied)),
                 Ok(Insertion::Stale) => return None,
                 Ok(Insertion::Done(after)) => return Some(Ok(self.receipt(&self.unsealed(&after)))),
@@ -125,7 +195,7 @@ impl Attempt<'_> {
     /// The verdict on a key's only word, and the word after it.
     #[inline(always)]
     fn charge(&self, slot: Slot, decide: impl Fn(u64) -> Verdict) -> Option<(Verdict, u64)> {
-        let (table, quota) = (&self.engine.table, &self.quotas[0]);
+        let (table, quota) = (&self.state.table, &self.quotas[0]);
         loop {
             let sealed = self.word(slot, 0)?;
             let word = quota.unsealed(sealed);
@@ -143,7 +213,7 @@ impl Attempt<'_> {
     /// The same with several quotas: all are looked at before any is charged, and when a race is lost so that one
     /// denies after all, the charges before it are taken back.
     fn check_all_at<R: Granted>(&self, slot: Slot) -> Option<Result<R, Denied>> {
-        let table = &self.engine.table;
+        let table = &self.state.table;
         'look: loop {
             let mut sealed = self.sealed_words(slot)?;
             let mut after = match self.decide(&self.unsealed(&sealed)) {
@@ -178,10 +248,10 @@ impl Attempt<'_> {
     /// charges made went with it; if this key was put under other rules, they were carried over, and are given back there.
     #[cold]
     fn abandon(&self, slot: Slot, charged: usize) {
-        let mask = self.engine.tag_mask;
+        let mask = self.state.tag_mask;
         let key = self.owner.key(mask);
-        if charged > 0 && self.engine.table.owner(slot).key(mask) == key {
-            self.engine.ask(key, Rules::plan(self.owner.tag(mask)), self.cost, |attempt| {
+        if charged > 0 && self.state.table.owner(slot).key(mask) == key {
+            self.state.ask(key, Rules::plan(self.owner.tag(mask)), self.cost, |attempt| {
                 attempt.each_word_once(|quota, word, index| match index < charged {
                     true => quota.counter.refund(word, attempt.now, self.cost, word),
                     false => word,
@@ -196,7 +266,7 @@ impl Attempt<'_> {
         for (index, quota) in self.quotas[..charged].iter().enumerate() {
             // The time is read anew, and after the word: a thread may have been put aside since it charged, and what time
             // has paid back meanwhile must not be given back once more. If the word moves after that, the change fails.
-            let refund = |word| quota.counter.refund(word, self.engine.clock.now(), self.cost, after[index]);
+            let refund = |word| quota.counter.refund(word, self.state.clock.now(), self.cost, after[index]);
             self.change_word(slot, index, refund)?;
         }
         Some(())
@@ -204,7 +274,7 @@ impl Attempt<'_> {
 
     /// Changes a word, whoever else does; `None` if the slot has been taken from the key.
     fn change_word(&self, slot: Slot, index: usize, change: impl Fn(u64) -> u64) -> Option<()> {
-        let (table, quota) = (&self.engine.table, &self.quotas[index]);
+        let (table, quota) = (&self.state.table, &self.quotas[index]);
         loop {
             let sealed = self.word(slot, index)?;
             let word = quota.unsealed(sealed);
@@ -237,7 +307,7 @@ impl Attempt<'_> {
 
     /// Where the key stands, brought under these rules if it stood under others.
     fn place(&self) -> Option<Slot> {
-        let table = &self.engine.table;
+        let table = &self.state.table;
         table.find(self.owner).or_else(|| table.bring(self.owner, self))
     }
 
@@ -245,7 +315,7 @@ impl Attempt<'_> {
     /// means these rules.
     #[inline]
     fn word(&self, slot: Slot, index: usize) -> Option<u64> {
-        let word = self.engine.table.word(slot, self.owner, index)?;
+        let word = self.state.table.word(slot, self.owner, index)?;
         // See the proof: version 0 has its tag for itself.
         (self.version == 0 || self.is_current()).then_some(word)
     }
@@ -384,7 +454,7 @@ impl Judge for &Attempt<'_> {
     type Refusal = Denied;
 
     fn is_current(&self) -> bool {
-        self.engine.rules.version() == self.version
+        self.state.rules.version() == self.version
     }
 
     /// What would be forgiven if these words were lost: the most that any quota would forgive, because one request
@@ -395,13 +465,13 @@ impl Judge for &Attempt<'_> {
             let word = quota.unsealed(sealed);
             (!quota.counter.is_fresh(word, self.now)).then(|| quota.counter.debt(word, self.now))
         };
-        let mask = self.engine.tag_mask;
+        let mask = self.state.tag_mask;
         if owner.tag(mask) == self.owner.tag(mask) {
             let debt = self.quotas.iter().zip(words).filter_map(|(quota, word)| owed(quota, *word)).max();
             return debt.map(|debt| (debt, self.quotas[0].unsealed(words[0])));
         }
         let others = (0..self.quotas.len()).filter_map(|index| {
-            let quota = self.engine.quota_of(owner, index)?;
+            let quota = self.state.quota_of(owner, index)?;
             owed(&quota, words[index])
         });
         // Words of other rules are not compared.
@@ -417,7 +487,7 @@ impl Judge for &Attempt<'_> {
     }
 
     fn carry(&self, owner: Owner, index: usize, word: u64) -> u64 {
-        self.engine.carry(owner, self.owner, index, word, self.now)
+        self.state.carry(owner, self.owner, index, word, self.now)
     }
 }
 
@@ -438,8 +508,7 @@ mod tests {
     use std::sync::mpsc;
     use std::time::Duration;
 
-    use super::super::Names;
-    use super::*;
+    use super::super::{Engine, Names};
     use crate::clock::Clock;
     use crate::policy::Policy;
     use crate::queue::Bounds;
@@ -450,7 +519,7 @@ mod tests {
         let policy: Policy = policy.parse().unwrap();
         let names = Names::new(None, Vec::new());
         let engine = Engine::new(vec![policy], 100, when_full, Clock::manual().into(), Bounds::default(), names);
-        let locks = engine.table.lock_all();
+        let locks = engine.state.table.lock_all();
         let (answers, answer) = mpsc::channel();
         std::thread::scope(|scope| {
             scope.spawn(|| {
@@ -462,7 +531,7 @@ mod tests {
             drop(locks);
             assert_eq!(answer, Ok((true, true)));
         });
-        assert_eq!(engine.table.counts().occupied, 0);
+        assert_eq!(engine.state.table.counts().occupied, 0);
     }
 
     #[test]

@@ -43,7 +43,7 @@ fn passes(engine: &Engine, plan: usize, cost: u64) -> bool {
 
 /// What the key owes in each quota of a plan.
 fn owed(engine: &Engine, plan: usize) -> Vec<u64> {
-    engine.ask(key(engine), plan, 0, |attempt| attempt.owed())
+    engine.state.ask(key(engine), plan, 0, |attempt| attempt.owed())
 }
 
 /// A thread has read the rules, and stands still anywhere before it has charged, while rules come round to the same tag. It charges
@@ -56,12 +56,12 @@ fn loom_a_check_by_rules_that_are_gone() {
         let engine = engine(&["10/hour"]);
         engine.replace_policy(0, policy("20/hour"));
         assert!(passes(&engine, 0, 3));
-        let (version, quota) = engine.rules.first(0);
+        let (version, quota) = engine.state.rules.first(0);
         let checker = {
             let engine = engine.clone();
             thread::spawn(move || {
-                let now = engine.clock.now();
-                let attempt = engine.attempt(key(&engine), 0, 1, now, version, std::slice::from_ref(&quota));
+                let now = engine.state.clock.now();
+                let attempt = engine.state.attempt(key(&engine), 0, 1, now, version, std::slice::from_ref(&quota));
                 attempt.check::<Charge>().map(|answer| answer.is_ok())
             })
         };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{multiple_and_unit, plural};
+use super::period::{multiple_and_unit, plural};
 use crate::quota::Quota;
 
 /// A number as people write it, but not one that is read here: with a fraction, or with marks between its digits.
