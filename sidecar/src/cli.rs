@@ -19,16 +19,16 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
         eprintln!("an option cannot be read");
         return ExitCode::from(2);
     };
-    let key = match option("--key").map(String::as_str) {
-        Some("global") => Key::Global,
-        _ => Key::Address,
-    };
     let mut config = Config::new(listen, upstream);
-    config.limits.push(Limit { name: "all".into(), policy, key });
+    let mut limit = Limit::new("all", policy);
+    if option("--key").map(String::as_str) == Some("global") {
+        limit.key = Key::global();
+    }
+    config.limits.push(limit);
     if let Some((name, value)) = option("--denial-header").and_then(|header| header.split_once(':'))
         && let (Ok(name), Ok(value)) = (name.trim().parse(), value.trim().parse())
     {
-        config.denial_headers.push((name, value));
+        config.denied.headers.push((name, value));
     }
     match proxy::serve(config) {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,19 +1,29 @@
 //! [`Config`]: what the proxy is to do, read and checked. The proxy takes it as it is.
+//!
+//! A `Config` that was read can be run: what cannot be meant was refused, with the line and the place in it. Which request
+//! meets which limit is not decided here but by [`Matcher`](crate::rules::Matcher), which is made of it.
 
+mod answers;
+mod limit;
+mod listener;
+mod pattern;
+mod ranges;
 mod upstream;
 
+use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue};
-use ipnet::IpNet;
-use tollgate::Policy;
-
-pub use upstream::{Protocol, Upstream, UpstreamError};
+pub use answers::{Denied, DeniedBody};
+pub use limit::{Cost, Key, KeyPart, Limit, Missing, Percent, Plans, Scope};
+pub use listener::{Admin, Tls};
+pub use pattern::{Path, Pattern, PatternError};
+pub use ranges::Ranges;
+pub use tollgate::http::Headers;
+pub use upstream::{Protocol, Upstream, UpstreamError, Upstreams};
 
 /// All that `serve` needs to know.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Config {
     /// Where clients connect to.
@@ -21,13 +31,22 @@ pub struct Config {
     /// The certificate and key, where clients are to speak TLS.
     pub tls: Option<Tls>,
     /// Where requests go.
-    pub upstream: Upstream,
-    /// The limits. Every one that matches a request must pass.
+    pub upstreams: Upstreams,
+    /// The proxies that are believed about who the client is, and about its plan and cost.
+    pub trusted_proxies: Ranges,
+    /// Which requests meet no limit at all.
+    pub exempt: Vec<Exemption>,
+    /// The limits, in the order of the file. Every one that matches a request must pass. At most
+    /// [`LIMITS_MAX`](Self::LIMITS_MAX).
     pub limits: Vec<Limit>,
-    /// What denials carry besides.
-    pub denial_headers: Vec<(HeaderName, HeaderValue)>,
-    /// The proxies that are believed about who the client is.
-    pub trusted_proxies: Vec<IpNet>,
+    /// What a denied client is told.
+    pub denied: Denied,
+    /// In which headers responses tell where the client stands.
+    pub rate_headers: Headers,
+    /// Where limits are counted; in this process if there is none.
+    pub store: Option<Store>,
+    /// Where the operator's page is served; nowhere if there is none.
+    pub admin: Option<Admin>,
     /// Where `/metrics`, `/healthz` and `/readyz` are served.
     pub metrics: Option<SocketAddr>,
     /// How long each thing may take.
@@ -36,42 +55,59 @@ pub struct Config {
     pub caps: Caps,
     /// How many threads serve. Each has its own connections.
     pub threads: usize,
+    /// How log lines are written.
+    pub log: LogFormat,
+    /// Whether each request gets a line in the log.
+    pub access_log: bool,
 }
 
-/// A limit and whom it counts.
-#[derive(Clone, Debug)]
+/// Requests that no limit counts: those of this path, from these addresses. At least one of the two is set.
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
-pub struct Limit {
-    /// The name by which logs and metrics call it.
-    pub name: String,
-    /// How much.
-    pub policy: Policy,
-    /// Counted by this.
-    pub key: Key,
+pub struct Exemption {
+    /// Where it stands in the file.
+    pub line: Option<usize>,
+    /// Which requests.
+    pub scope: Scope,
+    /// From which clients; all if it is empty.
+    pub from: Ranges,
 }
 
-/// What a limit counts by.
-#[derive(Clone, Debug)]
+/// A store that several proxies share.
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
-pub enum Key {
-    /// The client's address.
-    Address,
-    /// Everything together.
-    Global,
+pub struct Store {
+    /// Where Redis is: `redis://host:port`.
+    pub redis: String,
+    /// What answers while the store does not.
+    pub on_failure: OnFailure,
 }
 
-/// A certificate and its key, as PEM files.
-#[derive(Clone, Debug)]
+/// What answers while the store does not.
+#[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
-pub struct Tls {
-    /// The chain of certificates, the server's own first.
-    pub cert: PathBuf,
-    /// The private key.
-    pub key: PathBuf,
+pub enum OnFailure {
+    /// This proxy alone, with this share of each limit.
+    Local(Percent),
+    /// Every request passes.
+    Open,
+    /// No request passes.
+    Closed,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LogFormat {
+    /// For a person.
+    #[default]
+    Text,
+    /// One JSON object on each line.
+    Json,
 }
 
 /// How long each thing may take, before it is given up.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Deadlines {
     /// Until the upstream has accepted a connection. Then the answer is 503.
@@ -87,7 +123,7 @@ pub struct Deadlines {
 }
 
 /// How much of each thing there may be.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Caps {
     /// Client connections in all. Others wait in the listener's queue.
@@ -101,34 +137,59 @@ pub struct Caps {
 }
 
 impl Config {
+    /// The most limits there may be: each is looked at for each request.
+    pub const LIMITS_MAX: usize = 64;
+
     /// Everything at its default, and no limit.
     pub fn new(listen: SocketAddr, upstream: Upstream) -> Self {
         Self {
             listen,
             tls: None,
-            upstream,
+            upstreams: Upstreams::One(upstream),
+            trusted_proxies: Ranges::default(),
+            exempt: Vec::new(),
             limits: Vec::new(),
-            denial_headers: Vec::new(),
-            trusted_proxies: Vec::new(),
+            denied: Denied::default(),
+            rate_headers: Headers::None,
+            store: None,
+            admin: Some(Admin::default()),
             metrics: None,
             deadlines: Deadlines::default(),
             caps: Caps::default(),
             threads: std::thread::available_parallelism().map_or(1, usize::from).min(4),
+            log: LogFormat::Text,
+            access_log: false,
         }
     }
-}
 
-impl Limit {
-    /// A limit for each client address.
-    pub fn new(name: impl Into<String>, policy: Policy) -> Self {
-        Self { name: name.into(), policy, key: Key::Address }
+    /// The limit of this name.
+    pub fn limit(&self, name: &str) -> Option<&Limit> {
+        self.limits.iter().find(|limit| limit.name == name)
     }
 }
 
-impl Tls {
-    /// The two files.
-    pub fn new(cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
-        Self { cert: cert.into(), key: key.into() }
+impl Exemption {
+    /// The requests of this scope, from these clients.
+    pub fn new(scope: Scope, from: Ranges) -> Self {
+        Self { line: None, scope, from }
+    }
+}
+
+/// As a person says it: `/healthz from 10.0.0.0/8`.
+impl fmt::Display for Exemption {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.scope.fmt(f)?;
+        if self.from.is_empty() { Ok(()) } else { write!(f, " from {}", self.from.written().join(" or ")) }
+    }
+}
+
+impl Store {
+    /// The share of each limit that each proxy allows by itself, unless told otherwise.
+    pub const SHARE: Percent = Percent::of(50);
+
+    /// A store at this address, and local limits while it is away.
+    pub fn new(redis: impl Into<String>) -> Self {
+        Self { redis: redis.into(), on_failure: OnFailure::Local(Self::SHARE) }
     }
 }
 

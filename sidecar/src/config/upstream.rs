@@ -15,6 +15,45 @@ pub struct Upstream {
     pub authority: Authority,
 }
 
+/// Where the requests for each host go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Upstreams {
+    /// All to one, whatever the host.
+    One(Upstream),
+    /// Those for these hosts, which are in lower case and without a port. Other hosts are answered 421.
+    ByHost(Vec<(String, Upstream)>),
+}
+
+impl Upstreams {
+    /// Where a request for this host goes, given in lower case and without a port.
+    pub fn of(&self, host: Option<&str>) -> Option<&Upstream> {
+        match self {
+            Self::One(upstream) => Some(upstream),
+            Self::ByHost(upstreams) => {
+                let host = host?;
+                upstreams.iter().find(|(listed, _)| listed == host).map(|(_, upstream)| upstream)
+            }
+        }
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Upstream> {
+        let (one, by_host) = match self {
+            Self::One(upstream) => (Some(upstream), &[][..]),
+            Self::ByHost(upstreams) => (None, &upstreams[..]),
+        };
+        one.into_iter().chain(by_host.iter().map(|(_, upstream)| upstream))
+    }
+
+    /// The hosts that are listed, if any are.
+    pub fn hosts(&self) -> Option<impl Iterator<Item = &str>> {
+        match self {
+            Self::One(_) => None,
+            Self::ByHost(upstreams) => Some(upstreams.iter().map(|(host, _)| host.as_str())),
+        }
+    }
+}
+
 /// What is spoken to an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
