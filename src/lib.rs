@@ -64,8 +64,8 @@
 //! | `serde` | quotas and policies in configuration files, as text or as tables |
 //! | `metrics` | the layer's `metrics`: counters of the `metrics` facade; includes `tower` |
 //!
-//! Without default features this crate is the bare limiter, with four dependencies. A feature adds items and never changes
-//! what the rest does. A method that is missing may need its feature: each page says which.
+//! Without default features this crate is the bare limiter, with four dependencies of its own. A feature adds items and
+//! never changes what the rest does. A method that is missing may need its feature: each page says which.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod algorithm;

@@ -69,7 +69,10 @@ impl<'de> Deserialize<'de> for Quota {
 ///     r#"["login: 5/minute sliding", "daily: 100/day"]"#,
 ///     r#"{ "login": "5/minute sliding", "daily": "100/day" }"#,
 ///     r#"[
-///         { "name": "login", "amount": 5, "per": "minute", "algorithm": "sliding" },
+///         {
+///             "name": "login", "amount": 5, "per": "minute",
+///             "algorithm": "sliding"
+///         },
 ///         { "name": "daily", "amount": 100, "per": "day" }
 ///     ]"#,
 /// ] {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 
 use super::grpc;
 use super::headers::Told;
@@ -75,7 +75,11 @@ impl Denials {
             grpc::denial(protocol, denied)
         } else {
             let mut response = match &self.build {
-                Some(build) => build(&denied, head),
+                Some(build) => {
+                    let mut response = build(&denied, head);
+                    take_leave_to_store(response.headers_mut());
+                    response
+                }
                 None => match &self.body {
                     DenialBody::Text(text) => plain_in_maps_of(head, text.clone(), TEXT),
                     DenialBody::ProblemJson => plain_in_maps_of(head, problem(denied.status().quota()), PROBLEM_JSON),
@@ -89,6 +93,7 @@ impl Denials {
             response.headers_mut().insert(name, value.clone());
         }
         if !self.extra.is_empty() {
+            take_leave_to_store(response.headers_mut());
             response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
         }
         response
@@ -155,6 +160,19 @@ fn make_denial(response: &mut Response<Bytes>, denied: Denied) {
         None => response.headers_mut().remove(RETRY_AFTER),
     };
     response.extensions_mut().insert(denied);
+}
+
+/// Removes the headers that some caches go by before `Cache-Control`: those that RFC 9213 calls targeted (`CDN-Cache-Control`,
+/// and others of such a name), and older ones. A program may set them on whatever it answers.
+fn take_leave_to_store(headers: &mut HeaderMap) {
+    const OLDER: [&str; 3] = ["surrogate-control", "x-accel-expires", "edge-control"];
+    let is_targeted = |name: &HeaderName| {
+        let name = name.as_str();
+        name.ends_with("-cache-control") || OLDER.contains(&name)
+    };
+    while let Some(name) = headers.keys().find(|name| is_targeted(name)).cloned() {
+        headers.remove(name);
+    }
 }
 
 /// A number of seconds. That of most denials is one digit, which needs no allocation.

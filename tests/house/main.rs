@@ -1,5 +1,6 @@
 //! The house keeps its edges: what may import what, read from the sources.
 
+mod doc_width;
 mod imports;
 
 use std::collections::BTreeSet;
@@ -33,7 +34,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("reservation", &["engine", "plan", "decision", "fingerprint"]),
     ("backend", &["limiter", "reservation", "plan", "key", "decision"]),
     ("wait", &["backend", "limiter", "reservation", "queue", "decision", "clock", "fingerprint", "key"]),
-    ("http", &["backend", "limiter", "policy", "plan", "quota", "decision", "key", "throttle", "wait"]),
+    ("http", &["backend", "limiter", "reservation", "policy", "plan", "quota", "decision", "key", "throttle", "wait"]),
 ];
 
 /// Crates that only doors may name.
@@ -44,11 +45,16 @@ const DOORS_ONLY: &[&str] =
 const DOORS: &[(&str, &[&str])] = &[("wait", &["tokio"]), ("http", DOORS_ONLY)];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    files(folder, &["rs"], found);
+}
+
+/// All files below a folder with one of these endings.
+fn files(folder: &Path, endings: &[&str], found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).expect("src can be read") {
         let path = entry.expect("src can be read").path();
         if path.is_dir() {
-            sources(&path, found);
-        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            files(&path, endings, found);
+        } else if path.extension().is_some_and(|ending| endings.iter().any(|other| ending == *other)) {
             found.push(path);
         }
     }

@@ -190,6 +190,37 @@ async fn a_rollout_delays_its_share() {
     assert_eq!(limiter.stats().waiters, 0);
 }
 
+/// The layer finds the client that it counted, or delayed, and forgets what it spent.
+#[tokio::test(start_paused = true)]
+async fn a_layer_that_delays_can_be_looked_into_too() {
+    let limiter = limiter("2/second; 9/day");
+    let layer = RateLimitLayer::sharing(&limiter).key(HeaderKey::new("x-key").unwrap()).delay(ms(60_000));
+    let request = || Request::builder().header("x-key", "a").body(()).unwrap();
+    let (head, ()) = request().into_parts();
+    let call = || {
+        let inner = service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(body(""))));
+        layer.layer(inner).oneshot(request())
+    };
+    let left = || layer.peek(&head).unwrap().iter().map(tollgate::Status::remaining).collect::<Vec<_>>();
+    assert_eq!(left(), [2, 9]);
+    for _ in 0..2 {
+        call().await.unwrap();
+    }
+    assert_eq!(left(), [0, 7]);
+    let waits = waiting(call()).expect("the limit is spent");
+    assert_eq!(left(), [0, 7], "who waits has paid nothing");
+    layer.reset(&head).unwrap();
+    assert_eq!(left(), [2, 9]);
+    assert_eq!(waits.await.unwrap().status(), StatusCode::OK);
+    assert_eq!(layer.peek(&head).unwrap().get(1).map(tollgate::Status::remaining), Some(8));
+
+    // Without a key, as without delay.
+    let (nobody, ()) = Request::new(()).into_parts();
+    assert!(layer.peek(&nobody).is_err() && layer.reset(&nobody).is_err());
+    let shared = layer.when_no_key(WhenNoKey::Share);
+    assert_eq!(shared.peek(&nobody).unwrap().tightest().remaining(), 2);
+}
+
 /// Who floods one key takes the places of that key, and leaves the others theirs.
 #[tokio::test(start_paused = true)]
 async fn ten_thousand_on_one_key_leave_places_for_the_others() {

@@ -41,14 +41,21 @@ use crate::key::{Key, KeyText};
 ///
 /// ```
 /// use http::Request;
-/// use tollgate::http::{ClientIp, HeaderKey, KeyExtractor, PeerAddr, first_of};
+/// use tollgate::http::{ClientIp, ExtensionKey, KeyExtractor, first_of};
 /// use tollgate::{KeyText, Quota, RateLimiter};
 ///
-/// let key = first_of(HeaderKey::new("x-user")?, ClientIp::peer());
+/// // Inserted by the layer that checks tokens.
+/// #[derive(Clone)]
+/// struct User {
+///     name: String,
+/// }
+///
+/// let user = ExtensionKey::new(|user: &User| user.name.clone());
+/// let key = first_of(user, ClientIp::peer());
 /// let limiter = RateLimiter::new(Quota::per_minute(10));
 ///
 /// let (head, ()) = Request::builder()
-///     .header("x-user", "192.0.2.7")
+///     .extension(User { name: "192.0.2.7".to_owned() })
 ///     .body(())?
 ///     .into_parts();
 /// let user = key.extract(&head)?;

@@ -3,21 +3,25 @@
 use http::request::Parts;
 
 use super::RateLimitLayer;
+use crate::backend::Backend;
 use crate::decision::Standing;
 use crate::http::denials::WhenNoKey;
 use crate::http::key::{KeyExtractor, NoKey};
 use crate::key::SharedKey;
-use crate::limiter::RateLimiter;
 use crate::plan::Plan;
+use crate::reservation::Reservation;
 
 /// # Administration
 ///
 /// These find the client by the layer's own key, so they find what the layer counted. To do the same without a request, give
-/// the key to the limiter's [`peek`](RateLimiter::peek) and [`reset`](RateLimiter::reset). Each extractor says what its
+/// the key to the limiter's [`peek`](crate::RateLimiter::peek) and [`reset`](crate::RateLimiter::reset). Each extractor says what its
 /// key is.
 ///
-/// Requests that [`when`](Self::when) leaves to another layer are that layer's to find.
-impl<K: KeyExtractor> RateLimitLayer<K, RateLimiter> {
+/// Requests that [`when`](Self::when) leaves to another layer are that layer's to find. A layer that
+/// [delays](#method.delay) is asked in the same way. Nobody who waits is woken by a reset: whoever is first asks when its
+/// time comes.
+// What settles a charge here is in this process, and so is the account.
+impl<K: KeyExtractor, L: Backend<Receipt = Reservation>> RateLimitLayer<K, L> {
     /// Where a request's client stands, without charging it, with all quotas of the policy that judges it.
     ///
     /// ```
@@ -39,7 +43,7 @@ impl<K: KeyExtractor> RateLimitLayer<K, RateLimiter> {
     ///
     /// When the request has no key, unless such requests are counted [together](WhenNoKey::Share).
     pub fn peek(&self, head: &Parts) -> Result<Standing, NoKey> {
-        let limiter = self.limiter().on_own(self.gate.settings.plan_of(head));
+        let limiter = self.limiter().limiter().on_own(self.gate.settings.plan_of(head));
         match self.gate.key.extract(head) {
             Ok(key) => Ok(limiter.standing(&key)),
             Err(_) if self.shares_without_key() => Ok(limiter.standing(&SharedKey)),
@@ -53,7 +57,7 @@ impl<K: KeyExtractor> RateLimitLayer<K, RateLimiter> {
     ///
     /// As [`peek`](Self::peek).
     pub fn reset(&self, head: &Parts) -> Result<(), NoKey> {
-        let limiter = self.limiter().on_own(Plan::DEFAULT);
+        let limiter = self.limiter().limiter().on_own(Plan::DEFAULT);
         match self.gate.key.extract(head) {
             Ok(key) => limiter.reset(&key),
             Err(_) if self.shares_without_key() => limiter.reset(&SharedKey),

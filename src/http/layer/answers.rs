@@ -47,7 +47,8 @@ impl<K, L: Backend> RateLimitLayer<K, L> {
     }
 
     /// Adds a fixed header to denials, gRPC's too, as Envoy's `response_headers_to_add` does. It is set last, and replaces
-    /// a header of the same name, even the limiter's own. But no denial loses its `Cache-Control: no-store`.
+    /// a header of the same name, even the limiter's own. But no denial loses its `Cache-Control: no-store`, and none keeps
+    /// a header by which a cache would store it all the same (`CDN-Cache-Control`, `Surrogate-Control`, `X-Accel-Expires`).
     #[must_use]
     pub fn denial_header(self, name: HeaderName, value: HeaderValue) -> Self {
         self.setting(|settings| settings.denials.extra.push((name, value)))
@@ -78,7 +79,7 @@ impl<K, L: Backend> RateLimitLayer<K, L> {
     }
 
     /// Builds denials by a closure. The status becomes 429 and the limiter's headers are set after it, so the closure
-    /// cannot lose them. It is called for plain HTTP only, since gRPC clients would not see its response.
+    /// cannot lose them. Headers by which a cache would store the answer are removed. It is called for plain HTTP only, since gRPC clients would not see its response.
     ///
     /// ```
     /// use bytes::Bytes;

@@ -59,11 +59,20 @@ use crate::http::key::KeyExtractor;
 /// A page of another origin can only read the headers that `CorsLayer::expose_headers` names. Give it those that
 /// [`Headers::names`](crate::http::Headers::names) lists:
 ///
-/// ```text
-/// .layer(RateLimitLayer::per_second(28).headers(Headers::Draft))
-/// .layer(CorsLayer::new()
-///     .allow_origin(["https://shop.example".parse()?])
-///     .expose_headers(Headers::Draft.names()))
+/// ```
+/// use axum::http::HeaderValue;
+/// use axum::{Router, routing::get};
+/// use tollgate::{RateLimitLayer, http::Headers};
+/// use tower_http::cors::CorsLayer;
+///
+/// let cors = CorsLayer::new()
+///     .allow_origin(HeaderValue::from_static("https://shop.example"))
+///     .expose_headers(Headers::Draft.names());
+/// let app: Router = Router::new()
+///     .route("/", get(|| async { "..." }))
+///     .layer(RateLimitLayer::per_second(28).headers(Headers::Draft))
+///     .layer(cors);
+/// # let _ = app;
 /// ```
 ///
 /// In a `ServiceBuilder` the first layer is the outermost, so there the `CorsLayer` comes first.
@@ -152,7 +161,18 @@ impl<K, L: Backend> RateLimitLayer<K, L> {
     /// A closure that a client can make true at will, as by a header that nobody checks, lets it choose its limit.
     ///
     /// Both layers must be of one kind: where this one delays, the other must delay too, or be given before `delay` is
-    /// called.
+    /// called. Anything else does not compile:
+    ///
+    #[cfg_attr(
+        feature = "tokio",
+        doc = "```compile_fail,E0308
+use std::time::Duration;
+use tollgate::RateLimitLayer;
+
+let slow = RateLimitLayer::per_second(28).delay(Duration::from_millis(500));
+let layer = RateLimitLayer::per_second(28).when(|_| true, slow);
+```"
+    )]
     #[must_use]
     pub fn when<F, K2>(self, is_theirs: F, other: RateLimitLayer<K2, L>) -> Self
     where
