@@ -73,6 +73,7 @@ mod algorithm;
 mod backend;
 mod clock;
 mod decision;
+mod demand;
 mod engine;
 mod error;
 mod fingerprint;
@@ -108,6 +109,8 @@ pub use policy::{IntoPolicy, Policy};
 pub use error::{PolicyError, PolicyErrorKind};
 
 pub use plan::{Plan, PlanError, PlanErrorKind};
+
+pub use demand::{Demand, DeniedDemand, check_all, reserve_all};
 
 pub use reservation::{Reservation, SettleError};
 

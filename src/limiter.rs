@@ -300,22 +300,33 @@ impl RateLimiter {
     }
 }
 
-/// What doors need.
-#[cfg(any(feature = "tower", feature = "tokio"))]
+/// What is asked of a fingerprint instead of a key.
 impl RateLimiter {
     #[inline]
     pub(crate) fn fingerprint<K: Hash + ?Sized>(&self, key: &K) -> Fingerprint {
         self.engine.fingerprint(key)
+    }
+
+    pub(crate) fn check_fingerprint(&self, key: Fingerprint, cost: u64) -> Result<Permit, Denied> {
+        self.check_on(self.plan, key, cost)
+    }
+
+    pub(crate) fn reserve_fingerprint(&self, key: Fingerprint, cost: u64) -> Result<Reservation, Denied> {
+        self.reserve_on(self.plan, key, cost)
+    }
+
+    /// What a check would say after a wait, if nobody else charged the key before. Charges nothing.
+    pub(crate) fn look(&self, key: Fingerprint, cost: u64, wait_nanos: u64) -> Result<(), Denied> {
+        match self.plan.index() {
+            Some(plan) => self.engine.look(key, plan, cost, wait_nanos),
+            None => Ok(()),
+        }
     }
 }
 
 /// What waiting needs beside that.
 #[cfg(feature = "tokio")]
 impl RateLimiter {
-    pub(crate) fn reserve_fingerprint(&self, key: Fingerprint, cost: u64) -> Result<Reservation, Denied> {
-        self.reserve_on(self.plan, key, cost)
-    }
-
     pub(crate) fn queues(&self) -> &Queues {
         self.engine.queues()
     }

@@ -368,6 +368,15 @@ impl Attempt<'_> {
         R::of(self, Permit { status: self.status(after) }, after)
     }
 
+    /// What a check would say after a wait. Charges nothing.
+    pub(super) fn look(&self, wait: u64) -> Option<Result<(), Denied>> {
+        if self.cost == 0 {
+            return Some(Ok(()));
+        }
+        let then = Self { now: self.now.saturating_add(wait), ..*self };
+        Some(then.decide(&self.words_now()?).map(drop))
+    }
+
     pub(super) fn peek(&self) -> Option<Status> {
         Some(self.status(&self.words_now()?))
     }

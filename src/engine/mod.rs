@@ -163,6 +163,11 @@ impl Engine {
         self.state.ask(key, plan, cost, |attempt| attempt.check())
     }
 
+    /// What [`check`](Self::check) would say after a wait, if nobody else charged the key before. Charges nothing.
+    pub(crate) fn look(&self, key: Fingerprint, plan: usize, cost: u64, wait: u64) -> Result<(), Denied> {
+        self.state.ask(key, plan, cost, |attempt| attempt.look(wait))
+    }
+
     pub(crate) fn peek(&self, key: Fingerprint, plan: usize) -> Status {
         self.state.ask(key, plan, 0, |attempt| attempt.peek())
     }

@@ -32,9 +32,25 @@ const EDGES: &[(&str, &[&str])] = &[
         &["engine", "reservation", "plan", "policy", "table", "clock", "decision", "throttle", "queue", "fingerprint"],
     ),
     ("reservation", &["engine", "plan", "decision", "fingerprint"]),
+    ("demand", &["limiter", "reservation", "decision", "fingerprint"]),
     ("backend", &["limiter", "reservation", "plan", "key", "decision"]),
     ("wait", &["backend", "limiter", "reservation", "queue", "decision", "clock", "fingerprint", "key"]),
-    ("http", &["backend", "limiter", "reservation", "policy", "plan", "quota", "decision", "key", "throttle", "wait"]),
+    (
+        "http",
+        &[
+            "backend",
+            "demand",
+            "limiter",
+            "reservation",
+            "policy",
+            "plan",
+            "quota",
+            "decision",
+            "key",
+            "throttle",
+            "wait",
+        ],
+    ),
 ];
 
 /// Crates that only doors may name.

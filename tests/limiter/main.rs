@@ -13,3 +13,4 @@ mod reservation;
 mod strict;
 mod strings;
 mod table;
+mod together;

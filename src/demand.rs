@@ -1,0 +1,192 @@
+//! [`Demand`]: what is asked of one limit for one key, so that several can be judged as one.
+
+use std::fmt;
+use std::hash::Hash;
+
+use crate::decision::{Denied, Permit};
+use crate::fingerprint::Fingerprint;
+use crate::limiter::RateLimiter;
+use crate::reservation::Reservation;
+
+/// What is asked of one limit for one key, from [`RateLimiter::demand`].
+///
+/// Several of them, of several limiters, are judged as one by [`check_all`].
+#[derive(Clone, Copy)]
+#[must_use = "a demand asks nothing until it is checked"]
+pub struct Demand<'a> {
+    limiter: &'a RateLimiter,
+    key: Fingerprint,
+    cost: u64,
+}
+
+impl RateLimiter {
+    /// Asks for one for this key, by this handle's plan, together with what is asked of other limiters: see [`check_all`].
+    pub fn demand<K: Hash + ?Sized>(&self, key: &K) -> Demand<'_> {
+        Demand { limiter: self, key: self.fingerprint(key), cost: 1 }
+    }
+}
+
+impl Demand<'_> {
+    /// Asks for so many instead of one. A cost of 0 always passes and charges nothing.
+    pub fn cost(self, cost: u64) -> Self {
+        Self { cost, ..self }
+    }
+
+    /// What a check would say after a wait, if nobody else charged the key before.
+    fn look(&self, wait_nanos: u64) -> Result<(), Denied> {
+        self.limiter.look(self.key, self.cost, wait_nanos)
+    }
+}
+
+/// Checks several limits over several keys as one: all of them are charged, or none is.
+///
+/// They may be of one limiter or of several, and two may be of one key. The permit says where the key stands that has least
+/// left. Nothing is allocated. Without demands, it passes.
+///
+/// ```
+/// use tollgate::{Quota, RateLimiter, check_all};
+///
+/// let per_address = RateLimiter::new(Quota::per_second(28));
+/// let per_account = RateLimiter::new(Quota::per_minute(5));
+///
+/// let log_in = |address: &str, name: &str| {
+///     check_all(&[per_address.demand(address), per_account.demand(name)])
+/// };
+/// for _ in 0..5 {
+///     log_in("192.0.2.7", "alice")?;
+/// }
+/// let denied = log_in("192.0.2.7", "alice").unwrap_err();
+/// assert_eq!(denied.index(), 1);
+/// // The address was not charged for what the account refused.
+/// assert_eq!(per_address.peek("192.0.2.7").remaining(), 23);
+/// # Ok::<(), tollgate::DeniedDemand>(())
+/// ```
+///
+/// All limits are looked at before any is charged. If another thread then takes what was left of one, what was charged to
+/// those before it is given back. So no limit ever admits too much. But until it is given back, that charge can deny somebody
+/// else who would have passed.
+///
+/// # Errors
+///
+/// [`DeniedDemand`] when a limit is reached. It has the longest wait of all that deny: after it, the same demands pass, if nobody
+/// else charges the keys in the meantime. Nothing was charged.
+pub fn check_all(demands: &[Demand<'_>]) -> Result<Permit, DeniedDemand> {
+    match demands {
+        [only] => {
+            only.limiter.check_fingerprint(only.key, only.cost).map_err(|denied| DeniedDemand { index: 0, denied })
+        }
+        _ => charge_all(demands, &mut drop),
+    }
+}
+
+/// The same, with a [`Reservation`] for each demand, in their order, to be settled when the actual costs are known.
+///
+/// # Errors
+///
+/// As [`check_all`].
+pub fn reserve_all(demands: &[Demand<'_>]) -> Result<Vec<Reservation>, DeniedDemand> {
+    let mut reservations = Vec::with_capacity(demands.len());
+    charge_all(demands, &mut |reservation| reservations.push(reservation))?;
+    reservations.reverse();
+    Ok(reservations)
+}
+
+/// Charges all or none. Those that were charged are given to `keep`, the last one first.
+fn charge_all(demands: &[Demand<'_>], keep: &mut dyn FnMut(Reservation)) -> Result<Permit, DeniedDemand> {
+    look_at_all(demands)?;
+    charge_from(demands, 0, keep).map_err(|lost| {
+        // What was looked at has changed since. All are looked at once more, because another may deny for longer by now.
+        look_at_all(demands).err().filter(|denied| denied.longer_than(&lost)).unwrap_or(lost)
+    })
+}
+
+/// Charges each in turn. If one denies, those before it are given back.
+fn charge_from(
+    demands: &[Demand<'_>],
+    index: usize,
+    keep: &mut dyn FnMut(Reservation),
+) -> Result<Permit, DeniedDemand> {
+    let Some(demand) = demands.get(index) else { return Ok(Permit::UNLIMITED) };
+    let reservation =
+        demand.limiter.reserve_fingerprint(demand.key, demand.cost).map_err(|denied| DeniedDemand { index, denied })?;
+    match charge_from(demands, index + 1, keep) {
+        Ok(others) => {
+            let this = *reservation.permit();
+            keep(reservation);
+            Ok(if others.status().remaining() < this.status().remaining() { others } else { this })
+        }
+        Err(denied) => {
+            reservation.settle(0).expect("0 is not above what was reserved");
+            Err(denied)
+        }
+    }
+}
+
+/// The denial with the longest wait, which is made so long that after it all pass at one time.
+fn look_at_all(demands: &[Demand<'_>]) -> Result<(), DeniedDemand> {
+    let longest = |wait: u64| {
+        let each = demands.iter().enumerate();
+        let denied = each.filter_map(|(index, demand)| {
+            let mut denied = demand.look(wait).err()?;
+            denied.retry_after_nanos = denied.retry_after_nanos.map(|more| wait.saturating_add(more));
+            Some(DeniedDemand { index, denied })
+        });
+        denied.reduce(|one, other| if other.longer_than(&one) { other } else { one })
+    };
+    let Some(mut denied) = longest(0) else { return Ok(()) };
+    // After the wait for one, another may have less room than now, where it is a sliding window: then it says how long that
+    // takes. Each has at most two such times, in this window and the next.
+    for _ in 0..2 * demands.len() {
+        let later = denied.denied.retry_after_nanos.and_then(longest);
+        let Some(later) = later.filter(|later| later.longer_than(&denied)) else { break };
+        denied.denied.retry_after_nanos = later.denied.retry_after_nanos;
+    }
+    Err(denied)
+}
+
+/// One of several demands was denied, and so all were: nothing was charged. From [`check_all`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeniedDemand {
+    index: usize,
+    denied: Denied,
+}
+
+impl DeniedDemand {
+    /// Which demand was denied, from 0. If several would have been, that with the longest wait.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// How it was denied. Its [`retry_after`](Denied::retry_after) is when all demands would pass.
+    pub fn denied(&self) -> &Denied {
+        &self.denied
+    }
+
+    fn longer_than(&self, other: &Self) -> bool {
+        match (self.denied.retry_after_nanos, other.denied.retry_after_nanos) {
+            (_, None) => false,
+            (None, Some(_)) => true,
+            (Some(this), Some(other)) => this > other,
+        }
+    }
+}
+
+impl From<DeniedDemand> for Denied {
+    fn from(DeniedDemand { denied, .. }: DeniedDemand) -> Self {
+        denied
+    }
+}
+
+impl fmt::Display for DeniedDemand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.denied.fmt(f)
+    }
+}
+
+impl std::error::Error for DeniedDemand {}
+
+impl fmt::Debug for Demand<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Demand").field("limiter", self.limiter).field("cost", &self.cost).finish_non_exhaustive()
+    }
+}
