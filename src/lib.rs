@@ -127,7 +127,7 @@ pub use key::{Key, KeyText};
 
 #[cfg(feature = "tokio")]
 #[doc(inline)]
-pub use wait::{NotReady, NotReadyKind, UntilReady};
+pub use wait::{NotReady, UntilReady};
 
 #[cfg(feature = "tower")]
 #[doc(inline)]

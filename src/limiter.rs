@@ -432,7 +432,7 @@ impl RateLimiterBuilder {
     }
 
     /// How many may wait at once, for all keys together. The default is 16,384. One more is told
-    /// [`TooManyWaiters`](crate::NotReadyKind::TooManyWaiters). With 0, nobody waits. (Needs the feature `tokio`.)
+    /// [`TooManyWaiters`](crate::NotReady::TooManyWaiters). With 0, nobody waits. (Needs the feature `tokio`.)
     ///
     /// ```
     /// use tollgate::{Quota, RateLimiter};
@@ -447,7 +447,7 @@ impl RateLimiterBuilder {
     }
 
     /// How many may wait at once for one key, so that one key does not take all places. The default is 1024. One more is
-    /// told [`TooManyWaiters`](crate::NotReadyKind::TooManyWaiters). (Needs the feature `tokio`.)
+    /// told [`TooManyWaiters`](crate::NotReady::TooManyWaiters). (Needs the feature `tokio`.)
     #[cfg(feature = "tokio")]
     pub fn waiters_per_key(mut self, waiters: usize) -> Self {
         self.waiters.per_key = waiters;

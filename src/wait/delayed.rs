@@ -75,7 +75,7 @@ impl Backend for Delayed {
             Ok(Arrival::Waits(line, _)) if may_wait() => Answer::Later(Queued { line, wanted }),
             // It gives its place back.
             Ok(Arrival::Waits(_, denied)) => Answer::NotDelayed(denied),
-            Err(not_ready) => Answer::Denied(not_ready.denied),
+            Err(not_ready) => Answer::Denied(*not_ready.denied()),
         }
     }
 
@@ -92,6 +92,6 @@ impl<H> Future for Waiting<H> {
         let answer = ready!(this.line.poll(cx));
         let held = this.held.take().expect("a future is not polled after it is ready");
         let answer = answer.map(|reservation| Grant::new(reservation, *this.wanted));
-        Poll::Ready((answer.map_err(|not_ready| not_ready.denied), held))
+        Poll::Ready((answer.map_err(|not_ready| *not_ready.denied()), held))
     }
 }

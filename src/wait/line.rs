@@ -8,7 +8,7 @@ use std::time::Duration;
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::not_ready::{NotReady, NotReadyKind};
+use super::not_ready::NotReady;
 use crate::decision::Denied;
 use crate::fingerprint::Fingerprint;
 use crate::limiter::RateLimiter;
@@ -82,7 +82,7 @@ impl Ask {
         });
         match joined {
             Joined::Out(settled) => settled.map(Arrival::Passed),
-            Joined::Full(denied) => Err(NotReady { kind: NotReadyKind::TooManyWaiters, denied }),
+            Joined::Full(denied) => Err(NotReady::TooManyWaiters(denied)),
             Joined::In(ticket, denied) => {
                 let deadline = bound.map(|bound| sleep(bound).deadline());
                 // Where several pass at one time, as when a window opens, the last gets to it a little later.
@@ -102,9 +102,9 @@ impl Ask {
         match answer {
             Ok(reservation) => ControlFlow::Break(Ok(reservation)),
             Err(denied) => match denied.retry_after() {
-                None => ControlFlow::Break(Err(NotReady { kind: NotReadyKind::Never, denied })),
+                None => ControlFlow::Break(Err(NotReady::Never(denied))),
                 Some(wait) if bound.is_some_and(|bound| wait > bound) => {
-                    ControlFlow::Break(Err(NotReady { kind: NotReadyKind::TooLong, denied }))
+                    ControlFlow::Break(Err(NotReady::TooLong(denied)))
                 }
                 Some(_) => ControlFlow::Continue(denied),
             },
@@ -122,16 +122,16 @@ impl InLine {
             let sleeps = *this.tried && !elapsed;
             match place.turn(cx, sleeps) {
                 Turn::Passed(reservation) => return Poll::Ready(Ok(reservation)),
-                Turn::Behind if elapsed => return Poll::Ready(Err(place.give_up(NotReadyKind::TooLong))),
+                Turn::Behind if elapsed => return Poll::Ready(Err(place.give_up(NotReady::TooLong))),
                 Turn::Behind | Turn::First(None) => return Poll::Pending,
                 Turn::First(Some(denied)) => {
                     let Some(wait) = denied.retry_after() else {
-                        return Poll::Ready(Err(place.give_up(NotReadyKind::Never)));
+                        return Poll::Ready(Err(place.give_up(NotReady::Never)));
                     };
                     // A timer that is only asked when it would end.
                     let end = sleep(wait).deadline();
                     if this.deadline.is_some_and(|deadline| end > deadline) {
-                        return Poll::Ready(Err(place.give_up(NotReadyKind::TooLong)));
+                        return Poll::Ready(Err(place.give_up(NotReady::TooLong)));
                     }
                     this.timer.set(Some(sleep(wait.max(SLEEP_MIN))));
                     *this.tried = true;
@@ -159,10 +159,10 @@ impl Place {
     }
 
     /// Leaves without having passed. The denial is what a new try would be told.
-    fn give_up(&mut self, kind: NotReadyKind) -> NotReady {
+    fn give_up(&mut self, why: fn(Denied) -> NotReady) -> NotReady {
         let left = self.leave();
         let denied = self.ask.limiter.foresee(self.ask.fingerprint, left, self.ask.cost);
-        NotReady { kind, denied }
+        why(denied)
     }
 
     fn leave(&mut self) -> u64 {

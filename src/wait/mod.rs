@@ -94,7 +94,7 @@ use line::Ask;
 #[cfg(feature = "tower")]
 pub use delayed::Delayed;
 
-pub use not_ready::{NotReady, NotReadyKind};
+pub use not_ready::NotReady;
 pub use until_ready::UntilReady;
 
 impl RateLimiter {

@@ -45,7 +45,7 @@ impl UntilReady {
     ///
     /// ```
     /// use std::time::Duration;
-    /// use tollgate::{NotReadyKind, Quota, RateLimiter};
+    /// use tollgate::{NotReady, Quota, RateLimiter};
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() {
@@ -53,7 +53,7 @@ impl UntilReady {
     /// limiter.until_ready_n("key", 2).await.unwrap();
     /// let turn = limiter.until_ready("key").within(Duration::from_secs(10));
     /// let refused = turn.await.unwrap_err();
-    /// assert_eq!(refused.kind(), NotReadyKind::TooLong);
+    /// assert!(matches!(refused, NotReady::TooLong(_)));
     /// assert!(refused.denied().retry_after().unwrap() > Duration::from_secs(29));
     /// # }
     /// ```

@@ -124,6 +124,39 @@ fn cookies_are_read_to_a_bound() {
     assert_eq!(admitted(key(), "cookie", |n| vec![line(n)]), 1);
 }
 
+/// A server bounds what it reads, but a key must not rely on it: a megabyte is a key like any other, and takes as little room.
+#[test]
+fn a_header_may_be_huge() {
+    let huge = |last: char, before: &str| format!("{before}{}{last}", "x".repeat(1 << 20));
+    fn check(key: impl KeyExtractor, name: &str, one: String, other: String, is_told_apart: bool) {
+        let limiter = RateLimiter::builder(Quota::per_day(1)).capacity(64).clock(Clock::manual()).build();
+        let heads = [one, other].map(|value| head(&[(name, value)]));
+        for (n, head) in heads.iter().enumerate() {
+            let passes = limiter.check(&key.extract(head).unwrap()).is_ok();
+            assert_eq!(passes, n == 0 || is_told_apart, "{name}, {n}");
+            assert!(limiter.check(&key.extract(head).unwrap()).is_err(), "{name}: the same again");
+        }
+        assert_eq!(limiter.stats().len, if is_told_apart { 2 } else { 1 }, "{name}");
+    }
+    check(HeaderKey::new("x-api-key").unwrap(), "x-api-key", huge('a', ""), huge('b', ""), true);
+    check(BearerToken, "authorization", huge('a', "Bearer "), huge('b', "Bearer "), true);
+    let any = AnyKey::new(HeaderKey::new("x-api-key").unwrap());
+    check(any, "x-api-key", huge('a', ""), huge('b', ""), true);
+    let closure = |head: &Parts| head.headers.get("x-api-key").map(|value| value.as_bytes().to_vec());
+    check(closure, "x-api-key", huge('a', ""), huge('b', ""), true);
+    // Of cookies so much is read and no more: whoever sends more has a limit with all who do.
+    let cookie = || CookieKey::new("session").unwrap();
+    check(cookie(), "cookie", huge('a', "session="), huge('b', "session="), false);
+    check(cookie(), "cookie", huge('a', "session=a; y="), huge('b', "session=b; y="), false);
+
+    // Those that take only what is known.
+    assert!(HostKey::among(["a.example"]).unwrap().extract(&head(&[("host", huge('a', ""))])).is_err());
+    let behind = ClientIp::behind(["10.0.0.0/8"]).unwrap();
+    let mut told = head(&[("x-forwarded-for", huge('a', "1.2.3.4, "))]);
+    told.extensions.insert(PeerAddr("10.0.0.1:80".parse().unwrap()));
+    assert_eq!(behind.extract(&told).unwrap().to_string(), "10.0.0.1", "what cannot be read is not gone past");
+}
+
 #[test]
 fn names_that_are_none_are_refused_when_built() {
     for name in ["", "not a name", "a:b", "a\r\nb", "\u{e9}", &"x".repeat(70_000)] {

@@ -165,3 +165,60 @@ async fn over_http2_whoever_goes_gives_the_place_back() {
     assert_eq!(limiter.stats().waiters, 0);
     broken.abort();
 }
+
+/// The same over sockets of the operating system, where a client closes its end and the server's still reads as open. Nobody has
+/// to wait for the dead: what is answered here is answered at once, because a delay of ten hours would not end.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn the_dead_on_sockets_keep_nobody_waiting() {
+    use std::net::Ipv4Addr;
+
+    use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+    use crate::client::soon;
+
+    const PLACES: usize = 8;
+    let limiter =
+        RateLimiter::builder(Quota::per_hour(1)).capacity(64).clock(Clock::manual()).waiters_per_key(PLACES).build();
+    let limit = RateLimitLayer::sharing(&limiter).delay(Duration::from_secs(36_000));
+    let app = Router::new().route("/", post(|| async { "made" })).layer(limit);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let to = listener.local_addr().unwrap();
+    tokio::spawn(async { axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await });
+
+    /// A POST from this address, of whose body so much is sent.
+    async fn post_from(from: Ipv4Addr, to: SocketAddr, body: &str) -> TcpStream {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((from, 0).into()).unwrap();
+        let mut stream = soon(socket.connect(to)).await.unwrap();
+        let request = format!("POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 4\r\n\r\n{body}");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream
+    }
+    async fn status_of(mut stream: TcpStream) -> String {
+        let mut answer = [0; 12];
+        soon(stream.read_exact(&mut answer)).await.unwrap();
+        String::from_utf8_lossy(&answer[9..]).into_owned()
+    }
+    let (bad, other) = (Ipv4Addr::new(127, 0, 0, 1), Ipv4Addr::new(127, 0, 0, 2));
+    assert_eq!(status_of(post_from(bad, to, "data").await).await, "200");
+
+    // 88 whose body never comes. Eight have a place, and all others are told so at once.
+    for n in 0..88 {
+        let dead = post_from(bad, to, "").await;
+        if n < PLACES {
+            while limiter.stats().waiters <= n {
+                sleep(Duration::from_millis(1)).await;
+            }
+        } else {
+            assert_eq!(status_of(dead).await, "429", "{n}");
+        } // and gone
+    }
+    assert_eq!(limiter.stats().waiters, PLACES);
+
+    // An honest request on their key is told, and one on another key is served.
+    assert_eq!(status_of(post_from(bad, to, "data").await).await, "429");
+    assert_eq!(status_of(post_from(other, to, "data").await).await, "200");
+    // What remains, as `delay` says: the dead keep their places. If this is 0, hyper has learnt it, and `delay` can say so.
+    assert_eq!(limiter.stats().waiters, PLACES);
+}

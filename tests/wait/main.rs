@@ -6,5 +6,7 @@ mod cancellation;
 mod delay;
 #[cfg(feature = "tower")]
 mod delay_settings;
+#[cfg(feature = "tower")]
+mod dropped;
 mod random;
 mod until_ready;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::task::{JoinHandle, yield_now};
 use tokio::time::{sleep, timeout};
-use tollgate::{Clock, NotReady, NotReadyKind, Plan, Policy, Quota, RateLimiter, RateLimiterBuilder};
+use tollgate::{Clock, NotReady, Plan, Policy, Quota, RateLimiter, RateLimiterBuilder};
 
 use crate::random::Random;
 
@@ -118,7 +118,7 @@ async fn nobody_overtakes_whatever_they_ask_for() {
     log.wait(&limiter, "key", 1, 1).await;
     // A bound of zero asks for now, but does not overtake either.
     let refused = limiter.until_ready("key").within(Duration::ZERO).await.unwrap_err();
-    assert_eq!(refused.kind(), NotReadyKind::TooLong);
+    assert!(matches!(refused, NotReady::TooLong(_)));
     sleep(ms(10_000)).await;
     assert_eq!(log.passed(), [(0, ms(5000)), (1, ms(6000))]);
     // What costs nothing waits for nobody.
@@ -184,7 +184,7 @@ async fn the_number_of_waiters_is_bounded() {
     assert_eq!(limiter.stats().waiters, 3);
     for key in ["a", "b"] {
         let refused = limiter.until_ready(key).await.unwrap_err();
-        assert_eq!(refused.kind(), NotReadyKind::TooManyWaiters);
+        assert!(matches!(refused, NotReady::TooManyWaiters(_)));
         assert!(!refused.denied().is_permanent());
     }
     // What need not wait, may pass.
@@ -201,7 +201,7 @@ async fn the_number_of_waiters_is_bounded() {
 
     let nobody = builder("1/second").waiters(0).build();
     nobody.until_ready("key").await.unwrap();
-    assert_eq!(nobody.until_ready("key").await.unwrap_err().kind(), NotReadyKind::TooManyWaiters);
+    assert!(matches!(nobody.until_ready("key").await.unwrap_err(), NotReady::TooManyWaiters(_)));
 }
 
 /// Whoever has a thousand requests wait for one key leaves places for all the others.
@@ -216,7 +216,7 @@ async fn one_key_does_not_take_every_waiters_place() {
         tasks.push(log.wait(&limiter, "crowded", who, 1).await);
     }
     let refused = limiter.until_ready("crowded").await.unwrap_err();
-    assert_eq!(refused.kind(), NotReadyKind::TooManyWaiters);
+    assert!(matches!(refused, NotReady::TooManyWaiters(_)));
     tasks.push(log.wait(&limiter, "quiet", 1024, 1).await);
     assert_eq!(limiter.stats().waiters, 1025);
     // A place given back can be taken again.
@@ -233,7 +233,7 @@ async fn what_can_never_pass_is_refused_at_once() {
         let limiter = limiter(limit);
         let check = async |waiting: usize| {
             let refused = limiter.until_ready_n("key", 4).await.unwrap_err();
-            assert_eq!(refused.kind(), NotReadyKind::Never, "{limit}");
+            assert!(matches!(refused, NotReady::Never(_)), "{limit}");
             assert!(refused.denied().is_permanent());
             assert_eq!((limiter.stats().waiters, limiter.clock().elapsed()), (waiting, Duration::ZERO));
         };
@@ -265,7 +265,7 @@ async fn a_bound_refuses_at_once_what_it_can_foresee() {
             let within = |bound: Duration| limiter.until_ready("key").within(bound);
             for bound in [Duration::ZERO, ms(wait / 2), ms(wait) - Duration::from_nanos(1)] {
                 let refused = within(bound).await.unwrap_err();
-                assert_eq!(refused.kind(), NotReadyKind::TooLong, "{limit}");
+                assert!(matches!(refused, NotReady::TooLong(_)), "{limit}");
                 assert_eq!(refused.denied().retry_after(), Some(ms(wait)), "{limit}");
                 assert_eq!(clock.elapsed(), Duration::ZERO);
             }
@@ -301,10 +301,10 @@ async fn a_bound_holds_when_others_ask_directly() {
         sleep(ms(999)).await;
     }
     let (answer, at) = first.await.unwrap();
-    assert_eq!(answer.unwrap_err().kind(), NotReadyKind::TooLong);
+    assert!(matches!(answer.unwrap_err(), NotReady::TooLong(_)));
     assert_eq!(at, ms(1000));
     let (answer, at) = second.await.unwrap();
-    assert_eq!(answer.unwrap_err().kind(), NotReadyKind::TooLong);
+    assert!(matches!(answer.unwrap_err(), NotReady::TooLong(_)));
     assert_eq!(at, ms(2000));
     let (answer, at) = third.await.unwrap();
     assert!(answer.is_ok());
@@ -320,7 +320,8 @@ async fn a_bound_holds_when_others_ask_directly() {
     yield_now().await;
     let (answer, at) = behind.await.unwrap();
     let refused = answer.unwrap_err();
-    assert_eq!((refused.kind(), at), (NotReadyKind::TooLong, ms(9001)));
+    assert!(matches!(refused, NotReady::TooLong(_)));
+    assert_eq!(at, ms(9001));
     assert_eq!(limiter.stats().waiters, 1);
     blocked.await.unwrap();
 }
@@ -361,7 +362,7 @@ async fn a_clock_that_stands_still_is_asked_now_and_then() {
         assert!(polls <= at_most, "{polls} polls in 10 s, {limit}");
         // The bound is in tokio's time.
         let refused = limiter.until_ready("key").within(ms(5000)).await.unwrap_err();
-        assert_eq!(refused.kind(), NotReadyKind::TooLong);
+        assert!(matches!(refused, NotReady::TooLong(_)));
         clock.advance(ms(1000));
         ready.await.unwrap();
     }
@@ -410,7 +411,7 @@ async fn past_the_end_of_time_nobody_waits_in_vain() {
         clock.advance(Duration::from_secs(50 * 366 * 86_400));
         while limiter.check("key").is_ok() {}
         let refused = limiter.until_ready("key").await.unwrap_err();
-        assert_eq!(refused.kind(), NotReadyKind::Never, "{limit}");
+        assert!(matches!(refused, NotReady::Never(_)), "{limit}");
     }
 }
 

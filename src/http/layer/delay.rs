@@ -58,6 +58,6 @@ impl<K> RateLimitLayer<K, RateLimiter> {
 impl axum::response::IntoResponse for crate::wait::NotReady {
     /// That of its [`denied`](Self::denied).
     fn into_response(self) -> axum::response::Response {
-        self.denied.into_response()
+        self.denied().into_response()
     }
 }
