@@ -1,4 +1,5 @@
 //! Rate limiting for Rust services: one limiter, to call directly or to wrap around HTTP services as a Tower layer.
+//!
 #![cfg_attr(feature = "axum", doc = include_str!("guide/first.md"))]
 //!
 //! Direct calls, with any hashable key:

@@ -112,8 +112,8 @@ pub(crate) const WINDOW_AMOUNT_MAX: u64 = 1 << 40;
 /// `per` or `/` between the amount and the period: `28/second`, `2PER1HOUR`, `5 per 10 minutes burst 7`,
 /// `100/day fixed aligned`. Units: `ns`, `us`, `ms`, `s`, `sec`, `second`, `m`, `min`, `minute`, `h`, `hr`, `hour`,
 /// `d`, `day`, `w`, `week`, `month` (30 days), `year` (365 days), and their plurals. This is the grammar
-/// of Python's `limits`, and a little more; there a year is 360 days (twelve months of 30), here it is
-/// what people mean by it. [`Display`](fmt::Display) writes the canonical form, which parses back to
+/// of Python's `limits`, and a little more. There a year is 360 days (twelve months of 30). Here it has
+/// 365. [`Display`](fmt::Display) writes the canonical form, which parses back to
 /// the same quota. Numbers are whole and without marks between digits: write `1/2 seconds` for half a
 /// request per second, and `1000/hour`. The feature `serde` reads and writes quotas in configuration
 /// files.
@@ -144,8 +144,9 @@ pub enum Algorithm {
     ///
     /// Exact when the previous window's requests were spread evenly. Requests bunched at its end age too
     /// early, so the bound in *any* window of one period is 2·amount − 1; see `tests/limiter/laws.rs` for
-    /// the history that comes close to it. To keep that bound the previous window's share is rounded up,
-    /// so a client that asks all the time gets about amount − 1 per period, and half of an amount of 1 or 2.
+    /// the history that comes close to it. To keep that bound the previous window's share is rounded up.
+    /// So a client that asks all the time gets about amount − 1 per period. Of an amount of 1 or 2 it
+    /// gets half.
     SlidingWindow,
     /// Never more than the amount in *any* window of one period, wherever it begins.
     ///

@@ -20,8 +20,8 @@
 //! `grpc-retry-pushback-ms`. A bare 429 would reach gRPC clients as UNAVAILABLE. A client without a retry policy of its own,
 //! as tonic's, finds the pushback in the status's metadata.
 //!
-//! A client chooses its content type, and so this form. It carries `Cache-Control: no-store`, so nobody else receives it.
-//! Where no gRPC is served, switch it off by [`RateLimitLayer::without_grpc`].
+//! A client chooses its content type, and with it this form. The answer carries `Cache-Control: no-store`, so nobody else
+//! receives it. Where no gRPC is served, switch it off by [`RateLimitLayer::without_grpc`].
 //!
 //! # Watching
 //!

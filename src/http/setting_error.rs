@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-/// The error of something that cannot be set on a layer: a bad address range, prefix, hop count or name of an extractor, or a
-/// percentage that is none. Its text names what was given, and says what would do.
+/// Something cannot be set on a layer: an address range, a prefix, a number of proxies, a name or a percentage. Its text names what was given, and says what would do.
 ///
 /// ```
 /// use tollgate::http::ClientIp;

@@ -18,14 +18,14 @@ pin_project! {
     #[must_use = "a future does nothing unless it is polled"]
     pub struct UntilReady {
         #[pin]
-        state: State,
+        state: Progress,
     }
 }
 
 pin_project! {
     #[derive(Debug)]
-    #[project = StateProjection]
-    enum State {
+    #[project = ProgressProjection]
+    enum Progress {
         // The ask is taken when the wait begins.
         Arriving { ask: Option<Ask>, bound: Option<Duration> },
         Waiting { #[pin] line: InLine },
@@ -34,7 +34,7 @@ pin_project! {
 
 impl UntilReady {
     pub(super) fn new(ask: Ask) -> Self {
-        Self { state: State::Arriving { ask: Some(ask), bound: None } }
+        Self { state: Progress::Arriving { ask: Some(ask), bound: None } }
     }
 
     /// Waits no longer than this, counted from the first poll. tokio's timers can add a millisecond or two.
@@ -58,7 +58,7 @@ impl UntilReady {
     /// # }
     /// ```
     pub fn within(mut self, longest: Duration) -> Self {
-        if let State::Arriving { bound, .. } = &mut self.state {
+        if let Progress::Arriving { bound, .. } = &mut self.state {
             *bound = Some(longest);
         }
         self
@@ -71,15 +71,15 @@ impl Future for UntilReady {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
             match self.as_mut().project().state.project() {
-                StateProjection::Arriving { ask, bound } => {
+                ProgressProjection::Arriving { ask, bound } => {
                     let ask = ask.take().expect("a future is not polled after it is ready");
                     let bounds = ask.limiter.queues().bounds();
                     match ask.arrive(*bound, bounds)? {
                         Arrival::Passed(reservation) => return Poll::Ready(Ok(*reservation.permit())),
-                        Arrival::Waits(line, _) => self.as_mut().project().state.set(State::Waiting { line }),
+                        Arrival::Waits(line, _) => self.as_mut().project().state.set(Progress::Waiting { line }),
                     }
                 }
-                StateProjection::Waiting { line } => {
+                ProgressProjection::Waiting { line } => {
                     return Poll::Ready(ready!(line.poll(cx)).map(|reservation| *reservation.permit()));
                 }
             }

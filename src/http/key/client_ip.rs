@@ -37,9 +37,10 @@ const IPV6_PREFIX: u8 = 64;
 /// # Ok::<(), tollgate::http::SettingError>(())
 /// ```
 ///
-/// The key is an [`IpAddr`], see [`key_of`](Self::key_of). Every spelling of an address is one key: an IPv4-mapped `::ffff:192.0.2.7` is `192.0.2.7`, and
-/// zones (`fe80::1%eth0`) are left out. Since one IPv6 client has a whole network to send from, IPv6 clients count by their
-/// /64, or by [another prefix](Self::ipv6_prefix). IPv4 clients count by their full address.
+/// The key is an [`IpAddr`], see [`key_of`](Self::key_of). Every spelling of an address is one key: an IPv4-mapped
+/// `::ffff:192.0.2.7` is `192.0.2.7`, and zones (`fe80::1%eth0`) are left out. One IPv6 client has a whole network to send
+/// from. So IPv6 clients count by their /64, or by [another prefix](Self::ipv6_prefix). IPv4 clients count by their full
+/// address.
 ///
 /// # Where the peer's address comes from
 ///
@@ -53,14 +54,14 @@ const IPV6_PREFIX: u8 = 64;
 /// | axum in tests | layer with `MockConnectInfo` |
 /// | tonic | turn on the feature `tonic`; nothing else, with or without TLS |
 ///
-/// Where it is missing, there is no accidental answer such as one limit for all: the extractor answers
-/// [`NoKey::Misconfigured`], and by default the layer refuses the request and says what to add.
+/// Where it is missing, nothing is guessed. The extractor answers [`NoKey::Misconfigured`]. By default, the layer then refuses
+/// the request and says what to add.
 ///
 /// # Behind a proxy
 ///
-/// Behind a reverse proxy or load balancer, all connections come from the proxy: the peer's address is the proxy's, and all
-/// clients together would share one limit. The proxy writes the address it saw into a header. But so can anybody, therefore
-/// the header means something only if the program says who may write it. There are two ways.
+/// Behind a reverse proxy or load balancer, all connections come from the proxy. The peer's address is the proxy's, and all
+/// clients together would share one limit. The proxy writes the address that it saw into a header. But anybody can write a
+/// header. So it is believed only where the program says whose to believe. There are two ways.
 ///
 /// **By address** ([`behind`](Self::behind), the better one). Give the addresses of your proxies as seen from this server:
 ///
@@ -81,8 +82,8 @@ const IPV6_PREFIX: u8 = 64;
 /// ```
 ///
 /// If the peer is not one of these, the peer is the client, whatever headers it sends. If it is, the header is read from its
-/// right end, where the nearest proxy wrote: addresses of trusted proxies are skipped, and the first that is not trusted is
-/// the client. With proxies `10.0.0.1` and `10.0.0.2`:
+/// right end, where the nearest proxy wrote. Addresses of trusted proxies are skipped. The first that is not trusted is the
+/// client. With proxies `10.0.0.1` and `10.0.0.2`:
 ///
 /// ```text
 /// X-Forwarded-For: 6.6.6.6, 203.0.113.9, 10.0.0.2        (the peer is 10.0.0.1)
@@ -96,12 +97,12 @@ const IPV6_PREFIX: u8 = 64;
 ///
 /// Either way:
 ///
-/// - One header is read: `X-Forwarded-For`, unless `forwarded` or `header` says otherwise. Never two; a proxy that writes one
-///   of them passes the other on as the client sent it.
+/// - One header is read: `X-Forwarded-For`, unless `forwarded` or `header` says otherwise. It is never two, because a proxy that
+///   writes one of them passes the other on as the client sent it.
 /// - All lines of the header count as one, in order. Ports, brackets, quotes and white space are understood.
 /// - Reading stops at an entry that cannot be read (`unknown`, `_hidden`, an empty one, anything else that is not an
-///   address), and the last address before it counts: the nearest proxy that did not tell. If every address is trusted, the
-///   leftmost is the client. Without any header, the peer is.
+///   address). Then the last address before it counts: that of the proxy which did not say more. If every address is trusted,
+///   the leftmost is the client. Without any header, the peer is.
 /// - At most 32 entries and the last 8 KiB are looked at, and nothing is allocated, however long the header is.
 ///
 /// ## What an attacker can do, and cannot
@@ -109,25 +110,25 @@ const IPV6_PREFIX: u8 = 64;
 /// - Sending headers to a server that declares no proxy, or from outside the trusted addresses, changes nothing.
 /// - Behind proxies that append to the header, or replace it, whatever a client sends stands left of its own address, and is not
 ///   looked at. It cannot shed its own limit, nor use up another client's.
-/// - If a trusted proxy does neither but passes on the client's header, the client chooses its key. nginx needs
-///   `proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;` for this; HAProxy, `option forwardfor`.
+/// - If a trusted proxy does neither but passes on the client's header, the client chooses its key. To append, nginx needs
+///   `proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;`, and HAProxy needs `option forwardfor`.
 /// - Trusting too much is the usual mistake. A machine that can connect from a trusted address, as any in `10.0.0.0/8`,
-///   chooses its key. Trusting everyone, as with `0.0.0.0/0`, lets everybody choose; it is accepted, since some networks are
-///   closed, but building it logs a warning.
+///   chooses its key. Trusting everyone, as with `0.0.0.0/0`, lets everybody choose. That is allowed, since some networks are
+///   closed, but the log has a warning.
 /// - Counting hops holds only if every request passes through that many proxies. A client that reaches this server, or an
 ///   inner proxy, in another way chooses its key. So does every client where fewer proxies stand than the program says.
-/// - A client with several addresses has several limits; an IPv6 client with more than a /64 (homes often have a /56, and
-///   tunnels give out /48s) is better limited with a shorter [prefix](Self::ipv6_prefix), too.
+/// - A client with several addresses has several limits. An IPv6 client may have more than a /64: homes often have a /56, and
+///   tunnels give out /48s. A shorter [prefix](Self::ipv6_prefix) limits those better.
 ///
 /// ## If a proxy was not declared
 ///
-/// The first of 1000 requests to carry `X-Forwarded-For` or `Forwarded` without a declared proxy makes an extractor log one
-/// warning, which names the fix. Later requests are not looked at.
+/// Without a declared proxy, an extractor looks at its first 1000 requests. If one of them carries `X-Forwarded-For` or
+/// `Forwarded`, it logs one warning, which names the fix.
 ///
 /// # What this does not do
 ///
-/// It does not speak the PROXY protocol (insert a [`PeerAddr`](super::PeerAddr) from your accept loop), and it does not take
-/// the IPv4 address out of NAT64 addresses (`64:ff9b::/96`): where IPv4 clients arrive in that form, choose a prefix of 128.
+/// It does not speak the PROXY protocol. Insert a [`PeerAddr`](super::PeerAddr) from your accept loop. It does not take the
+/// IPv4 address out of NAT64 addresses (`64:ff9b::/96`). Where IPv4 clients arrive in that form, choose a prefix of 128.
 #[derive(Clone, Debug)]
 pub struct ClientIp {
     teller: Teller,

@@ -35,8 +35,8 @@ const BYTES_MAX: usize = 16 * 1024;
 /// percent-decoded, since programs do so: `session=abc`, `session="abc"` and `%73ession=a%62c` are one key.
 /// The value counts as the string that it is once decoded, see [`Decoded`].
 ///
-/// A request that has the cookie several times with different values, or more than 16 KiB of cookies, counts by the
-/// empty value, as do all such requests together. Programs differ in which one they take, so taking any would let a client
+/// A request may have the cookie several times with different values, or more than 16 KiB of cookies. It counts by the empty
+/// value then, together with all other such requests. Programs differ in which one they take, so taking any would let a client
 /// rotate one that the program does not look at.
 #[derive(Clone, Debug)]
 pub struct CookieKey {

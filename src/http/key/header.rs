@@ -29,8 +29,10 @@ use crate::http::setting_error::SettingError;
 /// ```
 ///
 /// The value counts byte for byte, at any length: only its fingerprint is remembered. It counts as the string that it is, see
-/// [`Decoded`]. A request that has the header on
-/// several lines with different values counts by the empty value, as do all such requests together. Programs differ in which
+/// [`Decoded`].
+///
+/// A request may have the header on several lines with different values. It counts by the empty value then, together with all
+/// other such requests. Programs differ in which
 /// line they take, so taking any would let a client rotate one that the program does not look at.
 #[derive(Clone, Debug)]
 pub struct HeaderKey {

@@ -23,14 +23,14 @@ use crate::http::setting_error::SettingError;
 /// # Ok::<(), tollgate::http::SettingError>(())
 /// ```
 ///
-/// A client writes any host it likes into a request. Therefore only those listed are keys, and there are no wildcards: any
-/// other name is [`NoKey::Absent`], for which the layer answers `403 Forbidden` unless
+/// A client writes any host it likes into a request. So only those listed are keys, and there are no wildcards. Any other
+/// name is [`NoKey::Absent`]. The layer then answers `403 Forbidden`, unless
 /// [`WhenNoKey`](crate::http::WhenNoKey) says otherwise. Where tenants come and go, let the program find the tenant, and count
 /// by [`ExtensionKey`](super::ExtensionKey).
 ///
 /// The host is read from the request's target (`:authority` in HTTP/2, the absolute form in HTTP/1) and from the `Host`
-/// header. If there are several, all must name the same one, or it is [`NoKey::Absent`]: programs differ in which they take,
-/// so a client could be served one site on the account of another. Case, a port and a dot at the end make no
+/// header. If there are several, all must name the same one, or it is [`NoKey::Absent`]. Programs differ in which they take.
+/// So a client could be served one site on the account of another. Case, a port and a dot at the end make no
 /// difference. The key is the name as it was listed, in lower case.
 ///
 /// Behind a proxy, the proxy must pass the client's `Host` on: in nginx, `proxy_set_header Host $host;`. `X-Forwarded-Host` and

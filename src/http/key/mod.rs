@@ -60,7 +60,7 @@ pub use route::{MethodRouteKey, RouteKey};
 /// # let _ = layer;
 /// ```
 ///
-/// A key must be something that a client cannot choose: one that it can write into a request is a new limit for each
+/// A key must be something that a client cannot choose. One that it can write into a request gives it a new limit for each
 /// request. So a closure should not give the path, the query, the host or a header as they are, unless a second limit counts the
 /// address.
 ///

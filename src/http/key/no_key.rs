@@ -63,8 +63,7 @@ impl fmt::Display for NoKey {
 
 impl std::error::Error for NoKey {}
 
-/// A text that costs nothing to make and to clone, once an extractor has it: requests without a key may be many, and
-/// may be let pass.
+/// The text of a [`NoKey`]. An extractor makes it once, and its clones cost nothing.
 ///
 /// ```
 /// use tollgate::http::{NoKey, Reason};

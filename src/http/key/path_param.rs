@@ -25,15 +25,15 @@ use super::route::NO_ROUTER;
 /// # let _ = app;
 /// ```
 ///
-/// Who asks chooses the value: this bounds how much one thing is asked for, and does not bound a client.
+/// The client chooses the value. So this bounds how often one thing is asked for. It does not bound a client.
 ///
 /// Takes the name without braces, also of a wildcard (`{*rest}`). Works inside of [`nest`](axum::Router::nest), for the
 /// parameters of the outer path as well. Values count percent-decoded, as axum gives them to handlers: `/users/%37` is `7`.
 /// A direct call finds this value by its string, `limiter.peek("7")`; see [`Decoded`].
 ///
-/// A request that no route matches (the fallback) has no parameters, which is [`NoKey::Absent`]. A route without a parameter of
-/// this name is [`NoKey::Misconfigured`], and so is a layer around the router, where no route is known yet, and a path that
-/// something between two routers has rewritten.
+/// A request that no route matches (the fallback) has no parameters, which is [`NoKey::Absent`]. Three things are
+/// [`NoKey::Misconfigured`]: a route without a parameter of this name, a layer around the router, where no route is known yet,
+/// and a path that something between two routers has rewritten.
 #[derive(Clone, Debug)]
 pub struct PathParam {
     name: Box<str>,

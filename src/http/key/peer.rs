@@ -13,8 +13,10 @@ const MISSING: &str = "the request carries no peer address. \
     hyper and others: insert `tollgate::http::PeerAddr(address)` into the request's extensions, \
     as tests and Unix sockets need, too";
 
-/// The address at the other end of the connection, for servers that have no way of their own to say it: put one into the
-/// request's extensions, before the layer. Where there are several, this one counts.
+/// The address at the other end of the connection.
+///
+/// This is for servers that have no way of their own to say it. Put one into each request's extensions, before the layer. It
+/// counts before what axum or tonic say.
 ///
 /// ```
 /// use std::net::SocketAddr;

@@ -28,13 +28,13 @@ const UNMATCHED: &str = "";
 /// # let _ = app;
 /// ```
 ///
-/// A client cannot get a new key by another spelling of a path: doubled slashes, another case or a slash at the end either
-/// lead to the same route or to none, and all requests that no route matches (the fallback) share one key, the empty string.
+/// A client cannot get a new key by another spelling of a path. Doubled slashes, another case or a slash at the end lead to
+/// the same route or to none. All requests that no route matches (the fallback) share one key, the empty string.
 /// Two routes that differ by a slash at the end alone are one key, the one without it.
 ///
-/// The layer must be on the router or on a route; around the router, no route is known yet, and the extractor answers
-/// [`NoKey::Misconfigured`]. What is nested as a [service](axum::Router::nest_service) is not matched yet either when the
-/// layer is outside of it, and counts as unmatched.
+/// The layer must be on the router or on a route. Around the router, no route is known yet, and the extractor answers
+/// [`NoKey::Misconfigured`]. A [nested service](axum::Router::nest_service) is matched inside. Seen from a layer outside of it,
+/// its requests count as unmatched.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RouteKey;
 
