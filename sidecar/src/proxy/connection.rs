@@ -1,0 +1,412 @@
+//! One client connection: which protocol it speaks, how long it may take over each thing, and how it ends.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::fields::Hop;
+use super::guard::Guard;
+use super::head::Limits;
+use super::line::Line;
+use super::refusal::Refusal;
+use super::runtime::{Here, Timer};
+use super::service::{Service, Shared};
+use super::tunnel;
+use crate::config::{Caps, Deadlines, Ranges};
+
+/// What serves the connections of one thread.
+#[derive(Debug)]
+pub(super) struct Server {
+    pub(super) shared: Rc<Shared>,
+    pub(super) trusted: Ranges,
+    pub(super) deadlines: Deadlines,
+    pub(super) caps: Caps,
+    pub(super) drain: Drain,
+}
+
+/// Tells all connections of a thread to come to an end.
+#[derive(Debug, Default)]
+pub(super) struct Drain {
+    begun: Cell<bool>,
+    next: Cell<u64>,
+    waiting: RefCell<HashMap<u64, Waker>>,
+}
+
+impl Drain {
+    pub(super) fn begin(&self) {
+        self.begun.set(true);
+        for (_, waker) in self.waiting.borrow_mut().drain() {
+            waker.wake();
+        }
+    }
+}
+
+/// Where a client's bytes come from.
+pub(super) enum Stream {
+    Tcp(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl std::fmt::Debug for Stream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Tcp(_) => "Tcp",
+            Self::Tls(_) => "Tls",
+        })
+    }
+}
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How long, and for how many bytes, a client is listened to that was already told all. To close at once would make the
+/// system take back what was told, if something more comes in.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 1024 * 1024;
+
+/// Serves a connection to its end.
+pub(super) async fn serve(server: Rc<Server>, stream: TcpStream, peer: SocketAddr, tls: Option<TlsAcceptor>) {
+    let result = match tls {
+        None => serve_stream(&server, Stream::Tcp(stream), peer, false).await,
+        Some(acceptor) => match timeout(server.deadlines.header, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => Box::pin(serve_stream(&server, Stream::Tls(Box::new(stream)), peer, true)).await,
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        },
+    };
+    if let Err(error) = result {
+        tracing::debug!(%peer, %error, "a connection ended");
+    }
+}
+
+async fn serve_stream(server: &Rc<Server>, mut stream: Stream, peer: SocketAddr, tls: bool) -> io::Result<()> {
+    let Some(first) = first_bytes(server, &mut stream).await? else { return Ok(()) };
+    let line = Rc::new(Line::new(peer));
+    let trusted = server.trusted.contains(peer.ip());
+    let hop = Hop::new(peer, tls, trusted, &server.shared.via);
+    let service = Service::new(line.clone(), hop, server.shared.clone());
+    // Boxed, so that a connection that has not spoken yet is small.
+    if first.starts_with(PREFACE) {
+        Box::pin(serve_http2(server, stream, line, service, first)).await
+    } else {
+        Box::pin(serve_http1(server, stream, line, service, first)).await
+    }
+}
+
+/// What the client says first: enough to know HTTP/2 from HTTP/1. `None`: nothing, in time.
+async fn first_bytes(server: &Rc<Server>, stream: &mut Stream) -> io::Result<Option<Vec<u8>>> {
+    let mut first = Vec::new();
+    let deadline = Instant::now() + server.deadlines.header;
+    let mut watch = Watch::new(server.clone());
+    loop {
+        let silent = first.is_empty();
+        let drained = std::future::poll_fn(|cx| watch.poll(cx));
+        let read = async {
+            // No memory until there is something to put into it.
+            if let Stream::Tcp(stream) = &*stream {
+                stream.readable().await?;
+            }
+            first.reserve(1024);
+            stream.read_buf(&mut first).await
+        };
+        tokio::select! {
+            biased;
+            read = tokio::time::timeout_at(deadline, read) => match read {
+                Ok(Ok(0)) => return Ok(None),
+                Ok(result) => result?,
+                // One who has begun is told, by the guard.
+                Err(_) if !first.is_empty() => return Ok(Some(first)),
+                Err(_) => return Ok(None),
+            },
+            () = drained, if silent => return Ok(None),
+        };
+        if first.len() >= PREFACE.len() || !PREFACE.starts_with(&first) {
+            return Ok(Some(first));
+        }
+    }
+}
+
+impl Server {
+    fn limits(&self) -> Limits {
+        Limits { bytes: self.caps.head_bytes, fields: self.caps.fields }
+    }
+}
+
+/// Waits for the thread's connections to be told to end.
+#[derive(Debug)]
+struct Watch {
+    server: Rc<Server>,
+    place: Option<u64>,
+}
+
+impl Watch {
+    fn new(server: Rc<Server>) -> Self {
+        Self { server, place: None }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let drain = &self.server.drain;
+        if drain.begun.get() {
+            return Poll::Ready(());
+        }
+        if let Some(place) = self.place {
+            if let Some(waker) = drain.waiting.borrow_mut().get_mut(&place) {
+                waker.clone_from(cx.waker());
+            }
+        } else {
+            let place = drain.next.get() + 1;
+            drain.next.set(place);
+            drain.waiting.borrow_mut().insert(place, cx.waker().clone());
+            self.place = Some(place);
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if let Some(place) = self.place {
+            self.server.drain.waiting.borrow_mut().remove(&place);
+        }
+    }
+}
+
+type Io = TokioIo<Guard<Stream>>;
+
+async fn serve_http1(
+    server: &Rc<Server>,
+    stream: Stream,
+    line: Rc<Line>,
+    service: Service,
+    first: Vec<u8>,
+) -> io::Result<()> {
+    let guard = Guard::new(stream, line.clone(), server.limits(), first);
+    let connection = http1::Builder::new()
+        .timer(Timer)
+        .header_read_timeout(None)
+        .max_headers(server.caps.fields)
+        .max_header_size(server.caps.head_bytes)
+        .serve_connection(TokioIo::new(guard), service);
+    let mut serving = Serving::new(server.clone(), line.clone(), connection);
+    (&mut serving).await?;
+    let parts = serving.take().into_parts();
+    let (stream, kept) = parts.io.into_inner().into_parts();
+    match line.tunnel() {
+        Some(tunnel) => {
+            let first = [&parts.read_buf[..], &kept].concat();
+            Box::pin(tunnel::run(stream, first, tunnel, server.deadlines.idle)).await
+        }
+        None if line.saw_end() => Ok(()),
+        None => linger(stream).await,
+    }
+}
+
+/// Hears a client out that does not know yet that all is said.
+async fn linger(mut stream: Stream) -> io::Result<()> {
+    let _ = timeout(LINGER, async {
+        stream.shutdown().await?;
+        let mut heard = 0;
+        let mut buffer = [0; 2048];
+        while heard < LINGER_BYTES {
+            match stream.read(&mut buffer).await? {
+                0 => break,
+                len => heard += len,
+            }
+        }
+        io::Result::Ok(())
+    })
+    .await;
+    Ok(())
+}
+
+async fn serve_http2(
+    server: &Rc<Server>,
+    stream: Stream,
+    line: Rc<Line>,
+    service: Service,
+    first: Vec<u8>,
+) -> io::Result<()> {
+    let connection = http2::Builder::new(Here)
+        .timer(Timer)
+        .max_concurrent_streams(128)
+        .max_header_list_size(server.caps.head_bytes.try_into().unwrap_or(u32::MAX))
+        .keep_alive_interval(Some(Duration::from_secs(20)))
+        .keep_alive_timeout(Duration::from_secs(20))
+        .serve_connection(TokioIo::new(Guard::raw(stream, line.clone(), first)), service);
+    Serving::new(server.clone(), line, connection).await
+}
+
+/// A connection of either kind.
+pub(super) trait Connection: Unpin {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>>;
+    fn graceful_shutdown(&mut self);
+}
+
+impl Connection for http1::Connection<Io, Service> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
+        Future::poll(Pin::new(self), cx)
+    }
+
+    fn graceful_shutdown(&mut self) {
+        Pin::new(self).graceful_shutdown();
+    }
+}
+
+impl Connection for http2::Connection<Io, Service, Here> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
+        Future::poll(Pin::new(self), cx)
+    }
+
+    fn graceful_shutdown(&mut self) {
+        Pin::new(self).graceful_shutdown();
+    }
+}
+
+/// A connection, with the time that each thing on it may take.
+struct Serving<C> {
+    server: Rc<Server>,
+    line: Rc<Line>,
+    connection: Option<C>,
+    sleep: Option<Pin<Box<Sleep>>>,
+    drained: Watch,
+    /// It was told to end.
+    ending: bool,
+}
+
+impl<C: Connection> Serving<C> {
+    fn new(server: Rc<Server>, line: Rc<Line>, connection: C) -> Self {
+        let drained = Watch::new(server.clone());
+        Self { server, line, connection: Some(connection), sleep: None, drained, ending: false }
+    }
+
+    fn take(mut self) -> C {
+        self.connection.take().expect("taken once")
+    }
+
+    /// What is to happen next if nothing else does, and when.
+    fn next_deadline(&self) -> Option<(Instant, Late)> {
+        let (line, deadlines) = (&self.line, &self.server.deadlines);
+        let write = line.write_waits_since().map(|since| (since + deadlines.idle, Late::Write));
+        let head = line.head_since().map(|since| (since + deadlines.header, Late::Head));
+        let body = line.body_waits_since().map(|since| (since + deadlines.idle, Late::Body));
+        let idle = match (line.is_under_way(), head.is_some(), self.ending) {
+            (true, ..) | (_, true, _) => None,
+            (_, _, false) => Some((line.idle_since() + deadlines.idle, Late::Idle)),
+            // It does not go. (HTTP/2 waits for its client to agree.)
+            (_, _, true) => Some((line.idle_since() + deadlines.idle + deadlines.header, Late::Gone)),
+        };
+        let body = if line.is_under_way() { body } else { None };
+        [write, head, body, idle].into_iter().flatten().min_by_key(|(at, _)| *at)
+    }
+}
+
+/// What took too long.
+#[derive(Debug, Clone, Copy)]
+enum Late {
+    Write,
+    Head,
+    Body,
+    Idle,
+    Gone,
+}
+
+impl<C: Connection> Future for Serving<C> {
+    type Output = io::Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        loop {
+            let connection = this.connection.as_mut().expect("polled while it is there");
+            if let Poll::Ready(result) = connection.poll(cx) {
+                return Poll::Ready(result.map_err(io::Error::other));
+            }
+            if !this.ending && this.drained.poll(cx).is_ready() {
+                this.ending = true;
+                connection.graceful_shutdown();
+                continue;
+            }
+            let Some((at, late)) = this.next_deadline() else { return Poll::Pending };
+            if at <= Instant::now() {
+                match late {
+                    Late::Write | Late::Gone => return Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+                    Late::Head | Late::Body => this.line.give_up(Refusal::TOO_SLOW),
+                    Late::Idle => {
+                        this.ending = true;
+                        this.connection.as_mut().expect("polled while it is there").graceful_shutdown();
+                    }
+                }
+                continue;
+            }
+            // A timer that is too early is left: it costs more to move it with each request than to wake up in vain once.
+            let sleep = this.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
+            if sleep.deadline() > at || sleep.is_elapsed() {
+                sleep.as_mut().reset(at);
+            }
+            if sleep.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bytes),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Tcp(stream) => stream.is_write_vectored(),
+            Self::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

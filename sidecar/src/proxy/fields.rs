@@ -1,0 +1,179 @@
+//! Which header fields go on, and what is said besides about where a message comes from.
+
+use std::fmt::Write as _;
+use std::net::{IpAddr, SocketAddr};
+
+use http::header::{CONNECTION, FORWARDED, HOST, TE};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Version};
+
+/// What is known of the hop from the client to here. One for each connection.
+#[derive(Debug)]
+pub(super) struct Hop {
+    /// Whether the client may say on whose behalf it asks.
+    trusted: bool,
+    address: HeaderValue,
+    forwarded: HeaderValue,
+    proto: HeaderValue,
+    via: HeaderValue,
+}
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+
+impl Hop {
+    /// `via` is this proxy's own entry in `Via`.
+    pub(super) fn new(peer: SocketAddr, tls: bool, trusted: bool, via: &HeaderValue) -> Self {
+        let address = peer.ip().to_canonical();
+        let text = |text: String| HeaderValue::from_str(&text).expect("an address is plain text");
+        let proto = if tls { "https" } else { "http" };
+        let node = match address {
+            IpAddr::V4(address) => address.to_string(),
+            IpAddr::V6(address) => format!("\"[{address}]\""),
+        };
+        Self {
+            trusted,
+            address: text(address.to_string()),
+            forwarded: text(format!("for={node};proto={proto}")),
+            proto: HeaderValue::from_static(proto),
+            via: via.clone(),
+        }
+    }
+
+    /// Gives all fields that go on to the upstream, but for those that frame the body.
+    pub(super) fn to_upstream(
+        &self,
+        parts: &Parts,
+        host: &HeaderValue,
+        mut give: impl FnMut(&HeaderName, &HeaderValue),
+    ) {
+        let headers = &parts.headers;
+        let named = named(headers);
+        let is_h2 = parts.version == Version::HTTP_2;
+        give(&HOST, host);
+        let (mut addresses, mut proto, mut their_host, mut trailers) = (None::<String>, false, false, false);
+        let mut cookies: Option<Vec<u8>> = None;
+        for (name, value) in headers {
+            match fate(name) {
+                Fate::Goes if is_named(&named, name) => {}
+                Fate::Goes => give(name, value),
+                Fate::Stays => trailers |= *name == TE && has_option(value, "trailers"),
+                Fate::Tells if !self.trusted || is_named(&named, name) => {}
+                Fate::Tells if *name == X_FORWARDED_FOR => {
+                    let text = String::from_utf8_lossy(value.as_bytes());
+                    let addresses = addresses.get_or_insert_with(String::new);
+                    let _ = write!(addresses, "{text}, ");
+                }
+                Fate::Tells => {
+                    proto |= *name == X_FORWARDED_PROTO;
+                    their_host |= *name == X_FORWARDED_HOST;
+                    give(name, value);
+                    if *name == FORWARDED {
+                        give(name, &self.forwarded);
+                    }
+                }
+                // RFC 9113, 8.2.3: HTTP/2 may send its crumbs one by one.
+                Fate::Cookie if is_h2 => {
+                    let cookies = cookies.get_or_insert_with(Vec::new);
+                    if !cookies.is_empty() {
+                        cookies.extend_from_slice(b"; ");
+                    }
+                    cookies.extend_from_slice(value.as_bytes());
+                }
+                Fate::Cookie if is_named(&named, name) => {}
+                Fate::Cookie => give(name, value),
+            }
+        }
+        if let Some(value) = cookies.and_then(|cookies| HeaderValue::from_bytes(&cookies).ok()) {
+            give(&http::header::COOKIE, &value);
+        }
+        match addresses.and_then(|before| HeaderValue::from_str(&(before + self.address.to_str().unwrap_or(""))).ok()) {
+            Some(addresses) => give(&X_FORWARDED_FOR, &addresses),
+            None => give(&X_FORWARDED_FOR, &self.address),
+        }
+        if !self.trusted {
+            give(&X_REAL_IP, &self.address);
+        }
+        if !proto {
+            give(&X_FORWARDED_PROTO, &self.proto);
+        }
+        if !their_host {
+            give(&X_FORWARDED_HOST, host);
+        }
+        give(&http::header::VIA, &self.via);
+        if trailers {
+            give(&TE, &HeaderValue::from_static("trailers"));
+        }
+    }
+}
+
+/// What becomes of a field of a request.
+#[derive(Debug, PartialEq)]
+enum Fate {
+    Goes,
+    /// It is for this hop, or is written anew.
+    Stays,
+    /// It tells on whose behalf the client asks.
+    Tells,
+    Cookie,
+}
+
+fn fate(name: &HeaderName) -> Fate {
+    let name = name.as_str();
+    match name {
+        "connection" | "content-length" | "expect" | "host" | "http2-settings" | "keep-alive" | "proxy"
+        | "proxy-connection" | "te" | "transfer-encoding" | "upgrade" => Fate::Stays,
+        "forwarded" | "x-real-ip" => Fate::Tells,
+        "cookie" => Fate::Cookie,
+        _ if name.starts_with("x-forwarded-") => Fate::Tells,
+        // Programs behind CGI and WSGI cannot tell these from those with hyphens.
+        _ if name.contains('_') && matches!(hyphens(name), Fate::Stays | Fate::Tells) => Fate::Stays,
+        _ => Fate::Goes,
+    }
+}
+
+fn hyphens(name: &str) -> Fate {
+    HeaderName::from_bytes(name.replace('_', "-").as_bytes()).map_or(Fate::Stays, |name| fate(&name))
+}
+
+/// The fields that `Connection` names, which are for this hop only. (RFC 9110, 7.6.1.)
+fn named(headers: &HeaderMap) -> Vec<&[u8]> {
+    let mut named = Vec::new();
+    for value in headers.get_all(CONNECTION) {
+        for option in options(value) {
+            if !matches!(option.to_ascii_lowercase().as_slice(), b"close" | b"keep-alive" | b"upgrade" | b"te" | b"") {
+                named.push(option);
+            }
+        }
+    }
+    named
+}
+
+fn is_named(named: &[&[u8]], name: &HeaderName) -> bool {
+    named.iter().any(|named| named.eq_ignore_ascii_case(name.as_str().as_bytes()))
+}
+
+fn options(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    value.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii)
+}
+
+/// Whether a list has this member.
+pub(super) fn has_option(value: &HeaderValue, option: &str) -> bool {
+    options(value).any(|member| member.eq_ignore_ascii_case(option.as_bytes()))
+}
+
+/// Takes away what a response says for the hop from the upstream only.
+pub(super) fn strip_response(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> =
+        named(headers).into_iter().filter_map(|name| HeaderName::from_bytes(name).ok()).collect();
+    for name in named {
+        if !matches!(name.as_str(), "content-length" | "content-type" | "date" | "cache-control" | "set-cookie") {
+            headers.remove(name);
+        }
+    }
+    for name in ["connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"] {
+        headers.remove(name);
+    }
+}

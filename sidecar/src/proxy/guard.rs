@@ -1,0 +1,292 @@
+//! [`Guard`]: stands between a client's bytes and hyper, and lets hyper see only what is strictly HTTP/1.1.
+//!
+//! A head is handed on when it is whole and good. Then hyper cannot read it in another way than it was checked, so both know
+//! the same place where its body ends. A head that is refused never reaches hyper. It sees a request of ours in its place,
+//! which the service answers with the refusal. So the answers to what came before are written first, and hyper closes.
+//!
+//! Bytes are checked where hyper will read them. Only what is not whole yet is copied.
+
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::chunked::{Chunks, Part};
+use super::head::{Framing, Head, Limits};
+use super::line::Line;
+use super::refusal::Refusal;
+
+/// A client's connection, as hyper may see it.
+#[derive(Debug)]
+pub(super) struct Guard<T> {
+    io: T,
+    line: Rc<Line>,
+    limits: Limits,
+    at: At,
+    /// What has come and is not handed on.
+    kept: Vec<u8>,
+    /// So much of it may be handed on.
+    good: usize,
+    /// More has come into `kept` than has been looked at.
+    fresh: bool,
+    head_request: bool,
+}
+
+#[derive(Debug)]
+enum At {
+    Head(Head),
+    Length(u64),
+    Chunked(Box<Chunks>),
+    /// Not HTTP/1 (any more).
+    Raw,
+    /// A refusal is to be handed on, or a broken body to be told.
+    Refused,
+    Broken,
+    /// Nothing is read any more.
+    Over,
+}
+
+impl<T> Guard<T> {
+    /// Checks HTTP/1. These bytes have come already.
+    pub(super) fn new(io: T, line: Rc<Line>, limits: Limits, first: Vec<u8>) -> Self {
+        let fresh = !first.is_empty();
+        Self { io, line, limits, at: At::Head(Head::default()), kept: first, good: 0, fresh, head_request: false }
+    }
+
+    /// Checks nothing.
+    pub(super) fn raw(io: T, line: Rc<Line>, first: Vec<u8>) -> Self {
+        let good = first.len();
+        let limits = Limits { bytes: 0, fields: 0 };
+        Self { io, line, limits, at: At::Raw, kept: first, good, fresh: false, head_request: false }
+    }
+
+    /// The connection, and what has come and was not handed on.
+    pub(super) fn into_parts(self) -> (T, Vec<u8>) {
+        (self.io, self.kept)
+    }
+
+    /// Does not wait for the rest of a head or body any more.
+    fn give_up(&mut self, refusal: Refusal) {
+        match self.at {
+            At::Head(_) => self.refuse(refusal),
+            At::Length(_) | At::Chunked(_) => {
+                self.line.refuse_body(refusal);
+                self.at = At::Broken;
+            }
+            At::Raw | At::Refused | At::Broken | At::Over => {}
+        }
+    }
+
+    fn refuse(&mut self, refusal: Refusal) {
+        self.line.refuse(refusal);
+        self.at = At::Refused;
+    }
+
+    fn in_body(&self) -> bool {
+        matches!(self.at, At::Length(_) | At::Chunked(_))
+    }
+
+    /// How many of these bytes may be handed on. The others are to be kept, if they are still wanted.
+    fn look(&mut self, bytes: &mut [u8]) -> usize {
+        let mut good = 0;
+        while good < bytes.len() {
+            let rest = &mut bytes[good..];
+            match &mut self.at {
+                At::Head(head) => match head.advance(rest, self.limits) {
+                    Ok(None) => {
+                        if head.has_begun(rest) {
+                            self.line.head_begins();
+                        }
+                        break;
+                    }
+                    Ok(Some(checked)) => {
+                        good += checked.len;
+                        self.line.hand_on(checked.upgrade);
+                        self.at = match checked.body {
+                            Framing::Length(0) => At::Head(Head::default()),
+                            Framing::Length(length) => At::Length(length),
+                            Framing::Chunked => At::Chunked(Box::default()),
+                        };
+                        if checked.upgrade {
+                            // Whether what follows is HTTP is not known yet.
+                            self.fresh = true;
+                            break;
+                        }
+                    }
+                    Err(refusal) => {
+                        self.head_request = trim_lines(rest).starts_with(b"HEAD ");
+                        self.refuse(refusal);
+                        break;
+                    }
+                },
+                At::Length(left) => {
+                    let len = usize::try_from(*left).unwrap_or(usize::MAX).min(rest.len());
+                    good += len;
+                    *left -= len as u64;
+                    if *left == 0 {
+                        self.at = At::Head(Head::default());
+                    }
+                }
+                At::Chunked(chunks) => match chunks.next(rest) {
+                    Ok(Part::Framing(len) | Part::Data(len)) => good += len,
+                    Ok(Part::End(len)) => {
+                        good += len;
+                        self.at = At::Head(Head::default());
+                    }
+                    Err(refusal) => {
+                        self.line.refuse_body(refusal);
+                        self.at = At::Broken;
+                        break;
+                    }
+                },
+                At::Raw => good = bytes.len(),
+                At::Refused | At::Broken | At::Over => break,
+            }
+        }
+        good
+    }
+
+    /// Hands on what may be, as far as there is room.
+    fn deliver(&mut self, buf: &mut ReadBuf<'_>) {
+        let len = self.good.min(buf.remaining());
+        buf.put_slice(&self.kept[..len]);
+        self.kept.drain(..len);
+        self.good -= len;
+        if self.kept.is_empty() {
+            // A connection that waits keeps no memory for what it once sent.
+            self.kept = Vec::new();
+        }
+    }
+
+    /// The request in place of a refused one.
+    fn stand_in(&self) -> &'static [u8] {
+        if self.head_request {
+            b"HEAD / HTTP/1.1\r\nconnection: close\r\n\r\n"
+        } else {
+            b"GET / HTTP/1.1\r\nconnection: close\r\n\r\n"
+        }
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Guard<T> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if buf.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        if let Some(refusal) = this.line.given_up() {
+            this.give_up(refusal);
+        }
+        loop {
+            if this.good > 0 {
+                this.deliver(buf);
+                return Poll::Ready(Ok(()));
+            }
+            match this.at {
+                At::Refused => {
+                    this.at = At::Over;
+                    this.kept = Vec::new();
+                    buf.put_slice(this.stand_in());
+                    return Poll::Ready(Ok(()));
+                }
+                At::Broken => {
+                    this.at = At::Over;
+                    this.kept = Vec::new();
+                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "the body is broken")));
+                }
+                At::Over => return Poll::Pending,
+                _ if this.line.is_held(cx) => return Poll::Pending,
+                _ => {}
+            }
+            if this.fresh {
+                this.fresh = false;
+                let mut kept = std::mem::take(&mut this.kept);
+                this.good = this.look(&mut kept);
+                this.kept = kept;
+                continue;
+            }
+            let before = buf.filled().len();
+            match Pin::new(&mut this.io).poll_read(cx, buf) {
+                Poll::Ready(result) => result?,
+                Poll::Pending => {
+                    this.line.read_waits(this.in_body());
+                    return Poll::Pending;
+                }
+            }
+            this.line.has_read();
+            let came = buf.filled().len() - before;
+            if came == 0 {
+                this.line.ends();
+                let cut = matches!(&this.at, At::Head(head) if head.has_begun(&this.kept));
+                if cut {
+                    this.refuse(Refusal::CUT_OFF);
+                    continue;
+                }
+                return Poll::Ready(Ok(()));
+            }
+            if this.kept.is_empty() {
+                let good = this.look(&mut buf.filled_mut()[before..]);
+                if !matches!(this.at, At::Refused | At::Broken) {
+                    this.kept.extend_from_slice(&buf.filled()[before + good..]);
+                }
+                buf.set_filled(before + good);
+                if good > 0 {
+                    return Poll::Ready(Ok(()));
+                }
+            } else {
+                this.kept.extend_from_slice(&buf.filled()[before..]);
+                buf.set_filled(before);
+                this.fresh = true;
+            }
+        }
+    }
+}
+
+impl<T: AsyncWrite + Unpin> Guard<T> {
+    fn note(&self, poll: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        match poll {
+            Poll::Pending => self.line.write_waits(),
+            Poll::Ready(_) => self.line.has_written(),
+        }
+        poll
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Guard<T> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let poll = Pin::new(&mut this.io).poll_write(cx, bytes);
+        this.note(poll)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let poll = Pin::new(&mut this.io).poll_write_vectored(cx, bytes);
+        this.note(poll)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        Pin::new(&mut this.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
+    }
+}
+
+/// Without the empty lines before it.
+fn trim_lines(bytes: &[u8]) -> &[u8] {
+    let begin = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).unwrap_or(bytes.len());
+    &bytes[begin..]
+}

@@ -1,0 +1,322 @@
+//! [`Metrics`]: what the proxy counts of itself, and [`Listener`], where that is read.
+
+use std::convert::Infallible;
+use std::fmt::Write as _;
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::time::timeout;
+use tollgate::RateLimiter;
+use tollgate::http::Counters;
+
+use super::runtime::Timer;
+
+/// Counts of one thread, which others read. They publish nothing, so relaxed is enough.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Metrics {
+    counts: Arc<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    outcomes: [AtomicU64; Outcome::ALL.len()],
+    clients: AtomicI64,
+    upstreams: AtomicI64,
+    answered_within: [AtomicU64; BUCKETS.len() + 1],
+    answered_micros: AtomicU64,
+}
+
+/// What became of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// The upstream answered.
+    Forwarded,
+    /// The same, and no limit counted it.
+    Exempt,
+    /// A limit was reached.
+    Denied,
+    /// The client did something wrong.
+    Rejected,
+    /// The upstream did.
+    Failed,
+}
+
+impl Outcome {
+    pub(super) const ALL: [(Self, &'static str); 5] = [
+        (Self::Forwarded, "forwarded"),
+        (Self::Exempt, "exempt"),
+        (Self::Denied, "denied"),
+        (Self::Rejected, "rejected"),
+        (Self::Failed, "failed"),
+    ];
+}
+
+/// The upper bounds of the histogram's buckets, in seconds: those that Prometheus' clients take.
+const BUCKETS: [(f64, &str); 11] = [
+    (0.005, "0.005"),
+    (0.01, "0.01"),
+    (0.025, "0.025"),
+    (0.05, "0.05"),
+    (0.1, "0.1"),
+    (0.25, "0.25"),
+    (0.5, "0.5"),
+    (1.0, "1"),
+    (2.5, "2.5"),
+    (5.0, "5"),
+    (10.0, "10"),
+];
+
+impl Metrics {
+    pub(super) fn count(&self, outcome: Outcome) {
+        self.counts.outcomes[outcome as usize].fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn outcome(&self, outcome: Outcome) -> u64 {
+        self.counts.outcomes[outcome as usize].load(Relaxed)
+    }
+
+    /// How long the upstream took until its response began.
+    pub(super) fn answered(&self, after: Duration) {
+        let seconds = after.as_secs_f64();
+        let bucket = BUCKETS.iter().position(|(bound, _)| seconds <= *bound).unwrap_or(BUCKETS.len());
+        self.counts.answered_within[bucket].fetch_add(1, Relaxed);
+        self.counts.answered_micros.fetch_add(u64::try_from(after.as_micros()).unwrap_or(u64::MAX), Relaxed);
+    }
+
+    /// A client is connected, until this is dropped.
+    pub(super) fn client(&self) -> Connected {
+        self.counts.clients.fetch_add(1, Relaxed);
+        Connected { counts: self.counts.clone(), is_client: true }
+    }
+
+    /// The same for a connection to the upstream.
+    pub(super) fn upstream(&self) -> Connected {
+        self.counts.upstreams.fetch_add(1, Relaxed);
+        Connected { counts: self.counts.clone(), is_client: false }
+    }
+
+    pub(super) fn upstreams(&self) -> i64 {
+        self.counts.upstreams.load(Relaxed)
+    }
+
+    pub(super) fn clients(&self) -> i64 {
+        self.counts.clients.load(Relaxed)
+    }
+}
+
+/// A connection that is counted.
+#[derive(Debug)]
+pub(super) struct Connected {
+    counts: Arc<Counts>,
+    is_client: bool,
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        let count = if self.is_client { &self.counts.clients } else { &self.counts.upstreams };
+        count.fetch_sub(1, Relaxed);
+    }
+}
+
+/// What the listener tells.
+#[derive(Clone, Debug)]
+pub(super) struct Told {
+    /// Those of each thread.
+    pub(super) threads: Vec<Metrics>,
+    pub(super) counters: Counters,
+    pub(super) limiters: Vec<RateLimiter>,
+    /// As the configuration names it.
+    pub(super) upstream: String,
+    pub(super) draining: Arc<AtomicBool>,
+    /// Whether an upstream has accepted a connection.
+    pub(super) ready: Arc<AtomicBool>,
+    /// Where to try, as long as none has.
+    pub(super) probe: String,
+}
+
+/// Serves `/metrics`, `/healthz` and `/readyz` on a thread of its own, so that they are answered while all others are busy.
+///
+/// # Errors
+///
+/// If the thread cannot be started.
+pub(super) fn listen(listener: TcpListener, told: Told) -> io::Result<()> {
+    let run = move || {
+        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+        if let Err(error) = runtime.block_on(serve(listener, told)) {
+            tracing::error!(%error, "the metrics are not served any more");
+        }
+    };
+    std::thread::Builder::new().name("metrics".into()).stack_size(256 * 1024).spawn(run).map(|_| ())
+}
+
+/// How many may ask at once, and how long they may take. A probe needs one, for a moment.
+const CONNECTIONS: usize = 32;
+const DEADLINE: Duration = Duration::from_secs(10);
+
+async fn serve(listener: TcpListener, told: Told) -> io::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let told = Arc::new(told);
+    let free = Arc::new(tokio::sync::Semaphore::new(CONNECTIONS));
+    loop {
+        let permit = free.clone().acquire_owned().await.map_err(io::Error::other)?;
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(_) => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                continue;
+            }
+        };
+        let told = told.clone();
+        tokio::spawn(async move {
+            let service = service_fn(|request| answer(&told, request));
+            let connection = http1::Builder::new()
+                .timer(Timer)
+                .header_read_timeout(DEADLINE)
+                .max_buf_size(16 * 1024)
+                .serve_connection(TokioIo::new(stream), service);
+            let _: Result<_, _> = timeout(6 * DEADLINE, connection).await;
+            drop(permit);
+        });
+    }
+}
+
+async fn answer(told: &Told, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    let plain = "text/plain; charset=utf-8";
+    let (status, kind, text) = match (request.method(), request.uri().path()) {
+        (&Method::GET | &Method::HEAD, "/metrics") => {
+            (StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", told.text())
+        }
+        (&Method::GET | &Method::HEAD, "/healthz") => (StatusCode::OK, plain, "ok\n".to_owned()),
+        (&Method::GET | &Method::HEAD, "/readyz") => match told.unready().await {
+            None => (StatusCode::OK, plain, "ok\n".to_owned()),
+            Some(why) => (StatusCode::SERVICE_UNAVAILABLE, plain, format!("{why}\n")),
+        },
+        (_, "/metrics" | "/healthz" | "/readyz") => {
+            (StatusCode::METHOD_NOT_ALLOWED, plain, "only GET and HEAD\n".to_owned())
+        }
+        _ => (StatusCode::NOT_FOUND, plain, "/metrics, /healthz, /readyz\n".to_owned()),
+    };
+    let mut response = Response::new(Full::from(text));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+impl Told {
+    /// Why no requests should be sent here yet, or any more.
+    async fn unready(&self) -> Option<&'static str> {
+        if self.draining.load(Relaxed) {
+            return Some("draining");
+        }
+        if self.ready.load(Relaxed) {
+            return None;
+        }
+        match timeout(Duration::from_millis(250), tokio::net::TcpStream::connect(&self.probe)).await {
+            Ok(Ok(_)) => {
+                self.ready.store(true, Relaxed);
+                None
+            }
+            _ => Some("the upstream has accepted no connection yet"),
+        }
+    }
+
+    /// All metrics, in Prometheus' text format. Labels come from the configuration alone.
+    fn text(&self) -> String {
+        let mut text = Text::default();
+        text.about("requests_total", "counter", "Requests, by what became of them.");
+        for (outcome, name) in Outcome::ALL {
+            let sum: u64 = self.threads.iter().map(|thread| thread.outcome(outcome)).sum();
+            text.value("requests_total", &[("outcome", name)], sum);
+        }
+        let limiters = self.counters.snapshot();
+        text.about("allowed_total", "counter", "Requests that a limiter let pass.");
+        for limiter in &limiters {
+            text.value("allowed_total", &[("limiter", &limiter.name)], limiter.allowed);
+        }
+        text.about("errors_total", "counter", "Requests without what a limiter counts by.");
+        for limiter in &limiters {
+            text.value("errors_total", &[("limiter", &limiter.name)], limiter.errors);
+        }
+        type Counted = fn(&tollgate::http::QuotaCounts) -> u64;
+        let by_quota: [(&str, &str, Counted); 3] = [
+            ("denied_total", "Requests that a quota denied.", |quota| quota.denied),
+            ("shadow_denied_total", "Requests that a quota would deny, if it were enforced.", |quota| {
+                quota.shadow_denied
+            }),
+            ("near_limit_total", "Requests that passed with little of a quota left.", |quota| quota.near_limit),
+        ];
+        for (name, help, counted) in by_quota {
+            text.about(name, "counter", help);
+            for limiter in &limiters {
+                for quota in &limiter.quotas {
+                    text.value(name, &[("limiter", &limiter.name), ("quota", &quota.name)], counted(quota));
+                }
+            }
+        }
+        type Told = fn(&tollgate::Stats) -> u64;
+        let tables: [(&str, &str, &str, Told); 3] = [
+            ("keys", "gauge", "Keys that a limiter remembers.", |stats| stats.len as u64),
+            ("keys_capacity", "gauge", "Keys that a limiter can remember.", |stats| stats.capacity as u64),
+            ("keys_evicted_total", "counter", "Keys that were forgotten for want of room.", |stats| stats.evicted),
+        ];
+        for (name, kind, help, counted) in tables {
+            text.about(name, kind, help);
+            for limiter in &self.limiters {
+                text.value(name, &[("limiter", limiter.name().unwrap_or(""))], counted(&limiter.stats()));
+            }
+        }
+        text.about("connections", "gauge", "Open connections.");
+        text.value("connections", &[("side", "client")], self.threads.iter().map(Metrics::clients).sum::<i64>());
+        text.value("connections", &[("side", "upstream")], self.threads.iter().map(Metrics::upstreams).sum::<i64>());
+        self.histogram(&mut text);
+        text.about("build_info", "gauge", "The version that runs.");
+        text.value("build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
+        text.0
+    }
+
+    fn histogram(&self, text: &mut Text) {
+        const NAME: &str = "upstream_request_duration_seconds";
+        text.about(NAME, "histogram", "Until the upstream's response begins.");
+        let upstream = ("upstream", &*self.upstream);
+        let sum_of =
+            |count: &dyn Fn(&Counts) -> u64| -> u64 { self.threads.iter().map(|thread| count(&thread.counts)).sum() };
+        let mut within = 0;
+        for (index, bound) in BUCKETS.iter().map(|(_, name)| *name).chain(["+Inf"]).enumerate() {
+            within += sum_of(&|counts| counts.answered_within[index].load(Relaxed));
+            text.value(&format!("{NAME}_bucket"), &[upstream, ("le", bound)], within);
+        }
+        let micros = sum_of(&|counts| counts.answered_micros.load(Relaxed));
+        text.value(&format!("{NAME}_sum"), &[upstream], Duration::from_micros(micros).as_secs_f64());
+        text.value(&format!("{NAME}_count"), &[upstream], within);
+    }
+}
+
+#[derive(Default)]
+struct Text(String);
+
+impl Text {
+    fn about(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = write!(self.0, "# HELP tollgate_{name} {help}\n# TYPE tollgate_{name} {kind}\n");
+    }
+
+    fn value(&mut self, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
+        let _ = write!(self.0, "tollgate_{name}{{");
+        for (index, (label, text)) in labels.iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            let text = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            let _ = write!(self.0, "{comma}{label}=\"{text}\"");
+        }
+        let _ = writeln!(self.0, "}} {value}");
+    }
+}

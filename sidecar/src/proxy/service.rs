@@ -1,0 +1,310 @@
+//! [`Service`]: what becomes of a request.
+
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HOST, VIA};
+use http::{HeaderValue, Method, Request, Response, Version};
+use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
+use tollgate::Denied;
+use tollgate::http::{AnyBody, AnyKey, PeerAddr, ResponseBody};
+use tollgate::{RateLimit, RateLimitLayer};
+use tower_layer::Layer as _;
+use tower_service::Service as _;
+
+use super::fields::{Hop, has_option};
+use super::head::is_host;
+use super::line::Line;
+use super::metrics::{Metrics, Outcome};
+use super::refusal::Refusal;
+use super::upstream::{Body, Client, Upstream};
+
+/// Answers the requests of one connection.
+#[derive(Debug)]
+pub(super) struct Service {
+    line: Rc<Line>,
+    shared: Rc<Shared>,
+    limited: Option<RefCell<RateLimit<AnyBody<Forward>, AnyKey>>>,
+    forward: RefCell<Forward>,
+}
+
+/// What all connections of a thread share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) upstream: Rc<Upstream>,
+    pub(super) layer: Option<RateLimitLayer<AnyKey>>,
+    pub(super) via: HeaderValue,
+    pub(super) metrics: Metrics,
+}
+
+impl Service {
+    pub(super) fn new(line: Rc<Line>, hop: Hop, shared: Rc<Shared>) -> Self {
+        let client = Client { hop: Rc::new(hop), line: line.clone(), number: 0 };
+        let forward = Forward { upstream: shared.upstream.clone(), client };
+        let limited = shared.layer.as_ref().map(|layer| RefCell::new(layer.clone().any_body().layer(forward.clone())));
+        Self { line, shared, limited, forward: RefCell::new(forward) }
+    }
+
+    /// What speaks against this request before anybody is asked.
+    fn refuse(&self, request: &Request<Incoming>) -> Option<Refusal> {
+        if request.version() == Version::HTTP_2
+            && let Err(refusal) = check_http2(request)
+        {
+            return Some(refusal);
+        }
+        let looped = request
+            .headers()
+            .get_all(VIA)
+            .iter()
+            .any(|via| self.shared.via.to_str().is_ok_and(|own| has_option(via, own)));
+        looped.then_some(Refusal::LOOP)
+    }
+}
+
+impl hyper::service::Service<Request<Incoming>> for Service {
+    type Response = Response<Answer>;
+    type Error = Infallible;
+    type Future = Handling;
+
+    fn call(&self, mut request: Request<Incoming>) -> Handling {
+        let (number, refusal) = self.line.begin();
+        let is_http2 = request.version() == Version::HTTP_2;
+        let under_way = UnderWay { line: self.line.clone(), number };
+        let refusal = refusal.or_else(|| self.refuse(&request));
+        let work = match refusal {
+            Some(refusal) => Work::Refused(refusal),
+            None => {
+                request.extensions_mut().insert(PeerAddr(self.line.peer));
+                if !is_http2 {
+                    request.extensions_mut().insert(Number(number));
+                }
+                match &self.limited {
+                    Some(limited) => Work::Limited { future: Box::pin(limited.borrow_mut().call(request)) },
+                    None => Work::Forwarded { future: self.forward.borrow_mut().call(request) },
+                }
+            }
+        };
+        Handling { work, under_way: Some(under_way), shared: self.shared.clone(), is_http2 }
+    }
+}
+
+/// RFC 9113, 8.3.1: what hyper leaves to its user.
+fn check_http2(request: &Request<Incoming>) -> Result<(), Refusal> {
+    if request.method() == Method::CONNECT {
+        return Err(Refusal::CONNECT);
+    }
+    if request.method() == Method::TRACE {
+        return Err(Refusal::TRACE);
+    }
+    let uri = request.uri();
+    let path = uri.path();
+    if !(path.starts_with('/') || path == "*" && request.method() == Method::OPTIONS) {
+        return Err(Refusal::PSEUDO);
+    }
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let host = hosts.next();
+    if hosts.next().is_some() {
+        return Err(Refusal::HOST_TWICE);
+    }
+    match (uri.authority(), host) {
+        (None, None) => return Err(Refusal::NO_HOST),
+        (Some(authority), _) if !is_host(authority.as_str().as_bytes()) => return Err(Refusal::BAD_HOST),
+        (None, Some(host)) if !is_host(host.as_bytes()) => return Err(Refusal::BAD_HOST),
+        (Some(authority), Some(host)) if !host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes()) => {
+            return Err(Refusal::OTHER_HOST);
+        }
+        _ => {}
+    }
+    for value in request.headers().values() {
+        if value.as_bytes().trim_ascii().len() != value.len() || super::head::has_control(value.as_bytes()) {
+            return Err(Refusal::VALUE);
+        }
+    }
+    Ok(())
+}
+
+/// Which request of its connection it is.
+#[derive(Clone, Copy, Debug)]
+struct Number(u64);
+
+/// The service behind the limit: it sends the request on.
+#[derive(Clone, Debug)]
+struct Forward {
+    upstream: Rc<Upstream>,
+    client: Client,
+}
+
+/// That the proxy itself answered, since nothing else could.
+#[derive(Clone, Copy, Debug)]
+struct Failed;
+
+type Forwarding = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>>>>;
+
+impl tower_service::Service<Request<Incoming>> for Forward {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Forwarding;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Incoming>) -> Forwarding {
+        let number = request.extensions().get().map_or(0, |Number(number)| *number);
+        let (upstream, client) = (self.upstream.clone(), Client { number, ..self.client.clone() });
+        Box::pin(async move {
+            let begun = Instant::now();
+            let response = upstream.clone().send(request, client).await;
+            upstream.answered(begun.elapsed());
+            Ok(response.unwrap_or_else(|refusal| {
+                let mut response = refused(refusal);
+                response.extensions_mut().insert(Failed);
+                response
+            }))
+        })
+    }
+}
+
+/// The proxy's own answer.
+fn refused(refusal: Refusal) -> Response<Body> {
+    let mut response = Response::new(Body::Whole(Bytes::from_static(refusal.text.as_bytes())));
+    *response.status_mut() = refusal.status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// A request that is being answered.
+#[derive(Debug)]
+pub(super) struct Handling {
+    work: Work,
+    under_way: Option<UnderWay>,
+    shared: Rc<Shared>,
+    is_http2: bool,
+}
+
+type Limited = <RateLimit<AnyBody<Forward>, AnyKey> as tower_service::Service<Request<Incoming>>>::Future;
+
+enum Work {
+    Refused(Refusal),
+    Limited { future: Pin<Box<Limited>> },
+    Forwarded { future: Forwarding },
+}
+
+impl std::fmt::Debug for Work {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Refused(_) => "Refused",
+            Self::Limited { .. } => "Limited",
+            Self::Forwarded { .. } => "Forwarded",
+        })
+    }
+}
+
+impl Future for Handling {
+    type Output = Result<Response<Answer>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let (mut response, outcome) = match &mut this.work {
+            Work::Refused(refusal) => {
+                let mut response = refused(*refusal).map(Content::Own);
+                if !this.is_http2 && *refusal != Refusal::LOOP {
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                (response, Outcome::Rejected)
+            }
+            Work::Forwarded { future } => {
+                let Ok(response) = ready!(future.as_mut().poll(cx));
+                let outcome = outcome(&response);
+                (response.map(Content::Own), outcome)
+            }
+            Work::Limited { future } => {
+                let Ok(response) = ready!(future.as_mut().poll(cx));
+                let outcome = outcome(&response);
+                (response.map(Content::Limited), outcome)
+            }
+        };
+        this.shared.metrics.count(outcome);
+        let under_way = this.under_way.take().expect("polled once more after it was ready");
+        if response.status() != 101 {
+            under_way.line.stays(under_way.number);
+        }
+        // The response is ours now, whatever version the upstream spoke.
+        *response.version_mut() = if this.is_http2 { Version::HTTP_2 } else { Version::HTTP_11 };
+        if under_way.line.body_refusal(under_way.number).is_some() && !this.is_http2 {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        Poll::Ready(Ok(response.map(|content| Answer { content, _under_way: under_way })))
+    }
+}
+
+fn outcome<B>(response: &Response<B>) -> Outcome {
+    let extensions = response.extensions();
+    if extensions.get::<Denied>().is_some() {
+        Outcome::Denied
+    } else if extensions.get::<Failed>().is_some() {
+        if response.status().is_server_error() { Outcome::Failed } else { Outcome::Rejected }
+    } else {
+        Outcome::Forwarded
+    }
+}
+
+/// A request that has no whole response yet. Dropped, it has.
+#[derive(Debug)]
+struct UnderWay {
+    line: Rc<Line>,
+    number: u64,
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.line.finish();
+    }
+}
+
+/// The body of an answer.
+#[derive(Debug)]
+pub(super) struct Answer {
+    content: Content,
+    _under_way: UnderWay,
+}
+
+#[derive(Debug)]
+enum Content {
+    Own(Body),
+    Limited(ResponseBody<Body>),
+}
+
+impl hyper::body::Body for Answer {
+    type Data = Bytes;
+    type Error = <Body as hyper::body::Body>::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        match &mut self.get_mut().content {
+            Content::Own(body) => Pin::new(body).poll_frame(cx),
+            Content::Limited(body) => Pin::new(body).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.content {
+            Content::Own(body) => body.is_end_stream(),
+            Content::Limited(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Own(body) => body.size_hint(),
+            Content::Limited(body) => body.size_hint(),
+        }
+    }
+}

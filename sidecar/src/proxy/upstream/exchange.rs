@@ -1,0 +1,667 @@
+//! [`Exchange`]: one request to an upstream that speaks HTTP/1.1, and its response.
+//!
+//! Both run in the task of the client's connection: no other task is woken, and the bytes of a request are kept until the
+//! upstream has begun to answer. So a connection that the upstream was just about to close costs nobody a request.
+
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::header::{CONNECTION, CONTENT_LENGTH, TE, UPGRADE};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
+use http_body::{Body as _, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep};
+
+use super::body::{Body, Broken, is_empty};
+use super::{Client, Connection, Tunnel, Upstream};
+use crate::proxy::chunked::{Chunks, Part, may_trail};
+use crate::proxy::fields::{has_option, strip_response};
+use crate::proxy::head::{has_control, trim};
+use crate::proxy::metrics::Connected;
+use crate::proxy::refusal::Refusal;
+
+/// A request under way.
+#[derive(Debug)]
+pub(in crate::proxy) struct Exchange {
+    upstream: Rc<Upstream>,
+    connection: Option<Connection>,
+    client: Client,
+
+    /// How much of `out` is written.
+    written: usize,
+    /// Data too large to be copied, which follows `out`.
+    chunk: Bytes,
+    /// What is left to be sent of the request's body.
+    sending: Option<Sending>,
+    /// The upstream does not take more, but may still answer.
+    deaf: bool,
+    /// All of the request is in `out`, so it can be sent once more.
+    can_repeat: bool,
+
+    answered: bool,
+    receiving: Receiving,
+    reusable: bool,
+    waits: Option<Pin<Box<Sleep>>>,
+    deadline: Instant,
+}
+
+#[derive(Debug)]
+struct Sending {
+    body: Incoming,
+    chunked: bool,
+}
+
+#[derive(Debug)]
+enum Receiving {
+    Done,
+    Length(u64),
+    Chunked(Box<Chunks>),
+    UntilClosed,
+}
+
+/// How large the head of a response may be.
+const HEAD_MAX: usize = 64 * 1024;
+const FIELDS_MAX: usize = 128;
+
+/// Data up to this is copied behind the head, so that both go out in one packet.
+const COPIED_MAX: usize = 8 * 1024;
+
+/// The buffer that is read into: what a connection needs for small messages, and for large ones.
+const READ: usize = 4 * 1024;
+const READ_MAX: usize = 64 * 1024;
+
+/// Why there is no response.
+enum Failure {
+    Refused(Refusal),
+    /// The connection was closed before the upstream had seen anything of the request.
+    Stale,
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+pub(super) async fn send(
+    upstream: Rc<Upstream>,
+    request: Request<Incoming>,
+    client: Client,
+) -> Result<Response<Body>, Refusal> {
+    let (parts, body) = request.into_parts();
+    let safe_to_repeat = is_idempotent(&parts.method);
+    let mut exchange = match upstream.take_idle() {
+        Some(mut connection) if safe_to_repeat || !is_closed(&connection.io) => {
+            connection.out.clear();
+            Exchange::new(upstream, connection, client, &parts, body)
+        }
+        _ => {
+            let connection = Connection::new(upstream.connect().await?);
+            let mut exchange = Exchange::new(upstream, connection, client, &parts, body);
+            exchange.can_repeat = false;
+            exchange
+        }
+    };
+    exchange.can_repeat &= safe_to_repeat;
+    let asks = exchange.client.line.asks_upgrade(exchange.client.number);
+    loop {
+        match poll_fn(|cx| exchange.poll_head(cx)).await {
+            Ok(head) => return exchange.respond(head, &parts.method, asks.then_some(&parts.headers)),
+            Err(Failure::Refused(refusal)) => return Err(refusal),
+            Err(Failure::Stale) => {
+                let out = exchange.connection.take().map(|connection| connection.out).unwrap_or_default();
+                let io = exchange.upstream.connect().await?;
+                exchange.connection = Some(Connection { out, ..Connection::new(io) });
+                exchange.written = 0;
+                exchange.can_repeat = false;
+                exchange.deaf = false;
+            }
+        }
+    }
+}
+
+/// Whether the client offered what the upstream agrees to.
+fn asked_for(asks: Option<&HeaderMap>, agreed: Option<&HeaderValue>) -> bool {
+    let (Some(headers), Some(Ok(agreed))) = (asks, agreed.map(HeaderValue::to_str)) else { return false };
+    agreed.split(',').all(|one| headers.get_all(UPGRADE).iter().any(|offers| has_option(offers, one.trim())))
+}
+
+/// Whether a request may be sent twice without being done twice: RFC 9110 section 9.2.2.
+fn is_idempotent(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE)
+}
+
+/// Whether the other side has closed. What tokio knows may be older than what the kernel knows.
+fn is_closed(io: &TcpStream) -> bool {
+    let mut byte = [std::mem::MaybeUninit::uninit(); 1];
+    !matches!(socket2::SockRef::from(io).peek(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+}
+
+impl Connection {
+    fn new((io, counted): (TcpStream, Connected)) -> Self {
+        Self { io, read: BytesMut::new(), out: Vec::with_capacity(1024), idle_since: Instant::now(), counted }
+    }
+}
+
+/// The head of a response, read and checked.
+struct Head {
+    response: Response<()>,
+    receiving: Receiving,
+    reusable: bool,
+}
+
+impl Exchange {
+    fn new(upstream: Rc<Upstream>, mut connection: Connection, client: Client, parts: &Parts, body: Incoming) -> Self {
+        let sending = write_head(&mut connection.out, &upstream, &client, parts, body);
+        let deadline = Instant::now() + upstream.deadlines.response;
+        Self {
+            upstream,
+            connection: Some(connection),
+            client,
+            written: 0,
+            chunk: Bytes::new(),
+            can_repeat: true,
+            sending,
+            deaf: false,
+            answered: false,
+            receiving: Receiving::Done,
+            reusable: false,
+            waits: None,
+            deadline,
+        }
+    }
+
+    /// Sends, and reads the head of the response, which may come before all is sent.
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, Failure>> {
+        if let Poll::Ready(Err(refusal)) = self.poll_send(cx) {
+            return Poll::Ready(Err(refusal.into()));
+        }
+        loop {
+            let connection = self.connection.as_mut().expect("a connection while a head is read");
+            if !connection.read.is_empty() {
+                match read_head(&mut connection.read)? {
+                    Some(head) if head.response.status().is_informational() && head.response.status() != 101 => {
+                        continue;
+                    }
+                    Some(head) => {
+                        self.answered = true;
+                        return Poll::Ready(Ok(head));
+                    }
+                    None if connection.read.len() >= HEAD_MAX => return Poll::Ready(Err(Refusal::GARBAGE.into())),
+                    None => {}
+                }
+            }
+            match self.poll_read(cx) {
+                Poll::Pending => {
+                    return self.poll_deadline(cx).map(|()| Err(Refusal::RESPONSE_SLOW.into()));
+                }
+                Poll::Ready(Ok(0)) | Poll::Ready(Err(_)) => {
+                    let nothing = self.connection.as_ref().is_some_and(|connection| connection.read.is_empty());
+                    return Poll::Ready(Err(match nothing {
+                        true if self.can_repeat => Failure::Stale,
+                        true => Refusal::NO_RESPONSE.into(),
+                        false => Refusal::GARBAGE.into(),
+                    }));
+                }
+                Poll::Ready(Ok(_)) => {}
+            }
+        }
+    }
+
+    fn respond(mut self, head: Head, method: &Method, asks: Option<&HeaderMap>) -> Result<Response<Body>, Refusal> {
+        let Head { mut response, mut receiving, reusable } = head;
+        let status = response.status();
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            let agreed = response.headers().get(UPGRADE).cloned();
+            let (true, Some(agreed), Some(connection)) =
+                (asked_for(asks, agreed.as_ref()), agreed, self.connection.take())
+            else {
+                return Err(Refusal::GARBAGE);
+            };
+            strip_response(response.headers_mut());
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            response.headers_mut().insert(UPGRADE, agreed);
+            self.client.line.becomes(Tunnel {
+                io: connection.io,
+                first: connection.read.freeze(),
+                _counted: connection.counted,
+            });
+            return Ok(response.map(|()| Body::Empty));
+        }
+        if method == Method::HEAD || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED {
+            receiving = Receiving::Done;
+        }
+        strip_response(response.headers_mut());
+        self.reusable = reusable;
+        self.receiving = receiving;
+        self.deadline = Instant::now() + self.upstream.deadlines.idle;
+        let body = match self.whole() {
+            Some(body) => body,
+            None => Body::Http1(Box::new(self)),
+        };
+        Ok(response.map(|()| body))
+    }
+
+    /// The body, if it has come with the head. Then the connection is free already.
+    fn whole(&mut self) -> Option<Body> {
+        let connection = self.connection.as_mut()?;
+        let bytes = match self.receiving {
+            Receiving::Done => Bytes::new(),
+            Receiving::Length(length) if length <= connection.read.len() as u64 => {
+                let length = usize::try_from(length).expect("not more than is in memory");
+                connection.read.split_to(length).freeze()
+            }
+            _ => return None,
+        };
+        self.receiving = Receiving::Done;
+        if self.is_sent() {
+            self.finish();
+        } else if bytes.is_empty() {
+            // The upstream does not want the rest. It is not waited for.
+            return Some(Body::Empty);
+        }
+        Some(if bytes.is_empty() { Body::Empty } else { Body::Whole(bytes) })
+    }
+
+    fn is_sent(&self) -> bool {
+        self.sending.is_none()
+            && self.chunk.is_empty()
+            && !self.deaf
+            && self.connection.as_ref().is_some_and(|connection| self.written == connection.out.len())
+    }
+
+    /// Both messages are over: the connection is free, or closed.
+    fn finish(&mut self) {
+        let sent = self.is_sent();
+        self.receiving = Receiving::Done;
+        if let Some(connection) = self.connection.take()
+            && sent
+            && self.reusable
+            && connection.read.is_empty()
+        {
+            self.upstream.give_back(connection);
+        }
+    }
+
+    pub(super) fn is_end(&self) -> bool {
+        matches!(self.receiving, Receiving::Done)
+    }
+
+    pub(super) fn size_hint(&self) -> SizeHint {
+        match self.receiving {
+            Receiving::Done => SizeHint::with_exact(0),
+            Receiving::Length(length) => SizeHint::with_exact(length),
+            Receiving::Chunked(_) | Receiving::UntilClosed => SizeHint::default(),
+        }
+    }
+
+    pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        // A client that is slow to send does not hold up what it is sent.
+        if self.poll_send(cx).is_ready_err() {
+            self.connection = None;
+            return Poll::Ready(Some(Err(Broken)));
+        }
+        loop {
+            let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
+            let read = &mut connection.read;
+            match &mut self.receiving {
+                Receiving::Done => {
+                    self.finish();
+                    return Poll::Ready(None);
+                }
+                Receiving::Length(0) => {
+                    self.finish();
+                    return Poll::Ready(None);
+                }
+                _ if read.is_empty() => {}
+                Receiving::Length(left) => {
+                    let len = usize::try_from(*left).unwrap_or(usize::MAX).min(read.len());
+                    *left -= len as u64;
+                    let (data, last) = (read.split_to(len).freeze(), *left == 0);
+                    if last {
+                        self.finish();
+                    }
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
+                Receiving::UntilClosed => {
+                    return Poll::Ready(Some(Ok(Frame::data(read.split().freeze()))));
+                }
+                Receiving::Chunked(chunks) => match chunks.next(read) {
+                    Ok(Part::Framing(len)) => {
+                        read.advance(len);
+                        continue;
+                    }
+                    Ok(Part::Data(len)) => return Poll::Ready(Some(Ok(Frame::data(read.split_to(len).freeze())))),
+                    Ok(Part::End(len)) => {
+                        read.advance(len);
+                        let trailers = std::mem::take(&mut **chunks).into_trailers();
+                        self.finish();
+                        return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
+                    }
+                    Err(refusal) => {
+                        self.connection = None;
+                        return Poll::Ready(Some(Err(refusal.into())));
+                    }
+                },
+            }
+            match self.poll_read(cx) {
+                Poll::Ready(Ok(0)) if matches!(self.receiving, Receiving::UntilClosed) => {
+                    self.connection = None;
+                    self.receiving = Receiving::Done;
+                    return Poll::Ready(None);
+                }
+                Poll::Ready(Ok(0) | Err(_)) => {
+                    self.connection = None;
+                    return Poll::Ready(Some(Err(Broken)));
+                }
+                Poll::Ready(Ok(_)) => self.deadline = Instant::now() + self.upstream.deadlines.idle,
+                Poll::Pending => {
+                    ready!(self.poll_deadline(cx));
+                    self.connection = None;
+                    return Poll::Ready(Some(Err(Refusal::RESPONSE_SLOW.into())));
+                }
+            }
+        }
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let Some(connection) = &mut self.connection else { return Poll::Ready(Ok(0)) };
+        let read = &mut connection.read;
+        if read.capacity() - read.len() < READ / 4 {
+            // A body that fills what it is given gets more at a time.
+            let more = if self.answered { READ_MAX / 2 } else { READ };
+            read.reserve(more);
+        }
+        pin!(connection.io.read_buf(read)).poll(cx)
+    }
+
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let deadline = self.deadline;
+        let waits = self.waits.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        if waits.deadline() != deadline {
+            waits.as_mut().reset(deadline);
+        }
+        waits.as_mut().poll(cx)
+    }
+
+    /// Sends what there is. Ready when all is sent.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Refusal>> {
+        loop {
+            if self.deaf || self.connection.is_none() {
+                return Poll::Ready(Ok(()));
+            }
+            // First more to send, so that the first piece of a body goes out with the head.
+            let has_more = self.poll_body(cx)?;
+            match self.poll_write(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(_)) => {
+                    self.deaf = true;
+                    self.sending = None;
+                    return Poll::Ready(Ok(()));
+                }
+                Poll::Ready(Ok(())) => {}
+            }
+            match has_more {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(false) => return Poll::Ready(Ok(())),
+                Poll::Ready(true) => {}
+            }
+        }
+    }
+
+    /// Takes the next piece of the request's body, if all before it is written or little. `false`: that was all.
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Refusal>> {
+        let Some(sending) = &mut self.sending else { return Poll::Ready(Ok(false)) };
+        let out = &mut self.connection.as_mut().expect("a connection while a body is sent").out;
+        if !self.chunk.is_empty() || out.len() - self.written > COPIED_MAX {
+            return Poll::Ready(Ok(true));
+        }
+        if !self.can_repeat && self.written == out.len() {
+            out.clear();
+            self.written = 0;
+        }
+        let frame = match ready!(Pin::new(&mut sending.body).poll_frame(cx)) {
+            Some(Ok(frame)) => frame,
+            Some(Err(_)) => {
+                let refusal = self.client.line.body_refusal(self.client.number).unwrap_or(Refusal::CUT_OFF);
+                self.connection = None;
+                return Poll::Ready(Err(refusal));
+            }
+            None => {
+                if sending.chunked {
+                    out.extend_from_slice(b"0\r\n\r\n");
+                }
+                self.sending = None;
+                return Poll::Ready(Ok(false));
+            }
+        };
+        // It goes on, so this is not the end of the time that the upstream has.
+        self.deadline = Instant::now() + self.upstream.deadlines.response;
+        match frame.into_data() {
+            Ok(data) if data.is_empty() => {}
+            Ok(data) => {
+                if sending.chunked {
+                    out.extend_from_slice(format!("{:x}\r\n", data.len()).as_bytes());
+                }
+                if data.len() <= COPIED_MAX && out.len() + data.len() <= 2 * COPIED_MAX {
+                    out.extend_from_slice(&data);
+                    if sending.chunked {
+                        out.extend_from_slice(b"\r\n");
+                    }
+                } else {
+                    self.can_repeat = false;
+                    self.chunk = data;
+                }
+            }
+            Err(frame) => {
+                if let Ok(trailers) = frame.into_trailers()
+                    && sending.chunked
+                {
+                    out.extend_from_slice(b"0\r\n");
+                    for (name, value) in &trailers {
+                        if may_trail(name.as_str().as_bytes()) {
+                            field(out, name, value);
+                        }
+                    }
+                    out.extend_from_slice(b"\r\n");
+                }
+                self.sending = None;
+                return Poll::Ready(Ok(false));
+            }
+        }
+        Poll::Ready(Ok(true))
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let connection = self.connection.as_mut().expect("a connection while something is sent");
+        loop {
+            let out = &connection.out[self.written..];
+            let io = Pin::new(&mut connection.io);
+            let len = match (out.is_empty(), self.chunk.is_empty()) {
+                (true, true) => return Poll::Ready(Ok(())),
+                (_, true) => ready!(io.poll_write(cx, out))?,
+                _ => ready!(io.poll_write_vectored(cx, &[IoSlice::new(out), IoSlice::new(&self.chunk)]))?,
+            };
+            if len == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            let of_out = len.min(out.len());
+            self.written += of_out;
+            if len > of_out {
+                self.chunk.advance(len - of_out);
+            }
+            if len > of_out && self.chunk.is_empty() && self.sending.as_ref().is_some_and(|sending| sending.chunked) {
+                connection.out.clear();
+                self.written = 0;
+                connection.out.extend_from_slice(b"\r\n");
+            }
+        }
+    }
+}
+
+trait ReadyErr {
+    fn is_ready_err(&self) -> bool;
+}
+
+impl<T, E> ReadyErr for Poll<Result<T, E>> {
+    fn is_ready_err(&self) -> bool {
+        matches!(self, Poll::Ready(Err(_)))
+    }
+}
+
+/// Writes the head of a request, and says what follows.
+fn write_head(
+    out: &mut Vec<u8>,
+    upstream: &Upstream,
+    client: &Client,
+    parts: &Parts,
+    body: Incoming,
+) -> Option<Sending> {
+    let uri = &parts.uri;
+    out.extend_from_slice(parts.method.as_str().as_bytes());
+    out.push(b' ');
+    match uri.path_and_query() {
+        // RFC 9112, 3.2.4: without a path it asks about the server.
+        Some(target) if uri.authority().is_some() && parts.method == Method::OPTIONS && target == "/" => {
+            out.push(b'*');
+        }
+        Some(target) => out.extend_from_slice(target.as_str().as_bytes()),
+        None => out.push(b'/'),
+    }
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    let host = host(upstream, parts);
+    let mut te = false;
+    client.hop.to_upstream(parts, &host, |name, value| {
+        te |= *name == TE;
+        field(out, name, value);
+    });
+    if client.line.asks_upgrade(client.number) {
+        out.extend_from_slice(b"connection: upgrade\r\n");
+        for value in parts.headers.get_all(UPGRADE) {
+            field(out, &UPGRADE, value);
+        }
+    } else if te {
+        // RFC 9110, 10.1.4.
+        out.extend_from_slice(b"connection: te\r\n");
+    }
+    let sending = if is_empty(&body) {
+        // A body of length 0 is not the same as none.
+        if parts.headers.contains_key(CONTENT_LENGTH) || expects_body(&parts.method) {
+            out.extend_from_slice(b"content-length: 0\r\n");
+        }
+        None
+    } else if let Some(length) = body.size_hint().exact() {
+        out.extend_from_slice(b"content-length: ");
+        out.extend_from_slice(length.to_string().as_bytes());
+        out.extend_from_slice(b"\r\n");
+        Some(Sending { body, chunked: false })
+    } else {
+        out.extend_from_slice(b"transfer-encoding: chunked\r\n");
+        Some(Sending { body, chunked: true })
+    };
+    out.extend_from_slice(b"\r\n");
+    sending
+}
+
+fn expects_body(method: &Method) -> bool {
+    matches!(*method, Method::POST | Method::PUT | Method::PATCH)
+}
+
+/// The host that the client asked: of the target where it names one (RFC 9112, 3.2.2), else of `Host`.
+pub(super) fn host(upstream: &Upstream, parts: &Parts) -> HeaderValue {
+    match parts.uri.authority() {
+        Some(authority) => HeaderValue::from_str(authority.as_str()).unwrap_or_else(|_| upstream.host.clone()),
+        None => parts.headers.get(http::header::HOST).unwrap_or(&upstream.host).clone(),
+    }
+}
+
+fn field(out: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
+    out.extend_from_slice(name.as_str().as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value.as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Reads the head of a response, if it is there. What two readers could take in two ways is garbage.
+fn read_head(read: &mut BytesMut) -> Result<Option<Head>, Refusal> {
+    let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
+    let mut parsed = httparse::Response::new(&mut fields);
+    let len = match parsed.parse(read) {
+        Ok(httparse::Status::Complete(len)) => len,
+        Ok(httparse::Status::Partial) => return Ok(None),
+        Err(_) => return Err(Refusal::GARBAGE),
+    };
+    let status = parsed.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(Refusal::GARBAGE)?;
+    let is_11 = parsed.version == Some(1);
+    let start = read.as_ptr() as usize;
+    let mut places = [(0usize, 0usize, 0usize, 0usize); FIELDS_MAX];
+    let count = parsed.headers.len();
+    for (place, field) in places.iter_mut().zip(parsed.headers.iter()) {
+        if has_control(field.value) {
+            return Err(Refusal::GARBAGE);
+        }
+        let (name, value) = (field.name.as_ptr() as usize - start, field.value.as_ptr() as usize - start);
+        *place = (name, name + field.name.len(), value, value + field.value.len());
+    }
+    let head = read.split_to(len).freeze();
+    let mut response = Response::new(());
+    *response.status_mut() = status;
+    *response.version_mut() = Version::HTTP_11;
+    let mut headers = HeaderMap::with_capacity(count);
+    let (mut length, mut codings, mut close, mut keep) = (None::<u64>, 0, false, false);
+    for &(name, name_end, value, value_end) in &places[..count] {
+        let name = HeaderName::from_bytes(&head[name..name_end]).map_err(|_| Refusal::GARBAGE)?;
+        let value = HeaderValue::from_maybe_shared(head.slice(value..value_end)).map_err(|_| Refusal::GARBAGE)?;
+        match name.as_str() {
+            "content-length" => {
+                let lengths = read_lengths(&value)?;
+                if length.replace(lengths).is_some_and(|before| before != lengths) {
+                    return Err(Refusal::GARBAGE);
+                }
+                // Once is enough, and in one form.
+                headers.insert(name, HeaderValue::from(lengths));
+                continue;
+            }
+            "transfer-encoding" => {
+                codings += 1;
+                if !trim(value.as_bytes()).eq_ignore_ascii_case(b"chunked") {
+                    return Err(Refusal::GARBAGE);
+                }
+            }
+            "connection" => {
+                close |= has_option(&value, "close");
+                keep |= has_option(&value, "keep-alive");
+            }
+            _ => {}
+        }
+        headers.append(name, value);
+    }
+    *response.headers_mut() = headers;
+    let receiving = match (codings, length) {
+        (0, None) => Receiving::UntilClosed,
+        (0, Some(length)) => Receiving::Length(length),
+        (1, None) if is_11 => Receiving::Chunked(Box::new(Chunks::keeping_trailers())),
+        _ => return Err(Refusal::GARBAGE),
+    };
+    let reusable = !close && (is_11 || keep);
+    Ok(Some(Head { response, receiving, reusable }))
+}
+
+/// `Content-Length`, which may be repeated in a list (RFC 9112, 6.3).
+fn read_lengths(value: &HeaderValue) -> Result<u64, Refusal> {
+    let mut lengths = value.as_bytes().split(|&byte| byte == b',').map(|text| {
+        let text = trim(text);
+        let digits = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+        let text = std::str::from_utf8(text).ok().filter(|_| digits)?;
+        text.parse::<u64>().ok().filter(|&length| length <= u64::MAX / 2)
+    });
+    let first = lengths.next().flatten().ok_or(Refusal::GARBAGE)?;
+    if lengths.all(|length| length == Some(first)) { Ok(first) } else { Err(Refusal::GARBAGE) }
+}

@@ -1,0 +1,239 @@
+//! Requests to an upstream that speaks HTTP/2 without TLS, all over one connection of the thread.
+
+use std::cell::{Cell, RefCell};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
+use http_body::{Body as _, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::client::conn::http2::SendRequest;
+use hyper_util::rt::TokioIo;
+use tokio::time::{Instant, Sleep, timeout};
+
+use super::body::{Body, Broken};
+use super::exchange::host;
+use super::{Client, Upstream};
+use crate::proxy::chunked::may_trail;
+use crate::proxy::fields::strip_response;
+use crate::proxy::line::Line;
+use crate::proxy::refusal::Refusal;
+use crate::proxy::runtime::{Here, Timer};
+
+/// The connection that all requests of a thread share, while it lives.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    sender: RefCell<Option<SendRequest<RequestBody>>>,
+}
+
+/// The client's body on its way to the upstream.
+#[derive(Debug)]
+pub(super) struct RequestBody {
+    body: Incoming,
+    watched: Rc<Watched>,
+    line: Rc<Line>,
+    number: u64,
+}
+
+/// What the one who waits for the response must know of the body.
+#[derive(Debug)]
+struct Watched {
+    last_frame: Cell<Instant>,
+    broken: Cell<Option<Refusal>>,
+}
+
+pub(super) async fn send(
+    upstream: Rc<Upstream>,
+    request: Request<Incoming>,
+    client: Client,
+) -> Result<Response<Body>, Refusal> {
+    let (parts, body) = request.into_parts();
+    let is_head = parts.method == Method::HEAD;
+    let mut outgoing = Request::new(());
+    *outgoing.version_mut() = Version::HTTP_2;
+    let host = host(&upstream, &parts);
+    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    *outgoing.uri_mut() = Uri::builder()
+        .scheme("http")
+        .authority(host.as_bytes())
+        .path_and_query(if path.is_empty() { "/" } else { path })
+        .build()
+        .map_err(|_| Refusal::BAD_HOST)?;
+    let mut headers = HeaderMap::with_capacity(parts.headers.len() + 6);
+    client.hop.to_upstream(&parts, &host, |name, value| {
+        if *name != http::header::HOST {
+            headers.append(name, value.clone());
+        }
+    });
+    if let Some(length) = body.size_hint().exact()
+        && (length > 0 || parts.headers.contains_key(CONTENT_LENGTH))
+    {
+        headers.insert(CONTENT_LENGTH, length.into());
+    }
+    *outgoing.headers_mut() = headers;
+    *outgoing.method_mut() = parts.method;
+
+    let watched = Rc::new(Watched { last_frame: Cell::new(Instant::now()), broken: Cell::default() });
+    let mut request = outgoing.map(|()| RequestBody {
+        body,
+        watched: watched.clone(),
+        line: client.line.clone(),
+        number: client.number,
+    });
+    let mut tries = 0;
+    let response = loop {
+        tries += 1;
+        let mut sender = sender(&upstream).await?;
+        let mut response = std::pin::pin!(sender.try_send_request(request));
+        let answer = loop {
+            let wait = upstream.deadlines.response.saturating_sub(watched.last_frame.get().elapsed());
+            match timeout(wait, &mut response).await {
+                Ok(answer) => break answer,
+                Err(_) if watched.last_frame.get().elapsed() >= upstream.deadlines.response => {
+                    return Err(Refusal::RESPONSE_SLOW);
+                }
+                Err(_) => {}
+            }
+        };
+        match answer {
+            Ok(response) => break response,
+            Err(mut error) => match error.take_message() {
+                // The connection was at its end, and nothing was sent.
+                Some(unsent) if tries < 3 => {
+                    upstream.http2.sender.borrow_mut().take();
+                    request = unsent;
+                }
+                _ => return Err(watched.broken.get().unwrap_or(Refusal::NO_RESPONSE)),
+            },
+        }
+    };
+    let (mut parts, body) = response.into_parts();
+    if parts.status.is_informational() {
+        return Err(Refusal::GARBAGE);
+    }
+    strip_response(&mut parts.headers);
+    parts.version = Version::HTTP_11;
+    let none = is_head || parts.status == StatusCode::NO_CONTENT || parts.status == StatusCode::NOT_MODIFIED;
+    let body = if none || body.is_end_stream() {
+        Body::Empty
+    } else {
+        Body::Http2(Box::new(Stream { body, upstream, waits: None }))
+    };
+    Ok(Response::from_parts(parts, body))
+}
+
+/// A handle of the connection, which is made if there is none.
+async fn sender(upstream: &Rc<Upstream>) -> Result<SendRequest<RequestBody>, Refusal> {
+    if let Some(sender) = &*upstream.http2.sender.borrow()
+        && !sender.is_closed()
+    {
+        return Ok(sender.clone());
+    }
+    let (io, counted) = upstream.connect().await?;
+    let handshake = hyper::client::conn::http2::Builder::new(Here)
+        .timer(Timer)
+        .keep_alive_interval(Some(std::time::Duration::from_secs(20)))
+        .max_header_list_size(64 * 1024)
+        .handshake(TokioIo::new(io));
+    let (sender, connection) = match timeout(upstream.deadlines.response, handshake).await {
+        Ok(Ok(both)) => both,
+        Ok(Err(_)) => return Err(Refusal::GARBAGE),
+        Err(_) => return Err(Refusal::RESPONSE_SLOW),
+    };
+    tokio::task::spawn_local(async move {
+        let _counted = counted;
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "the connection to the upstream ended");
+        }
+    });
+    *upstream.http2.sender.borrow_mut() = Some(sender.clone());
+    Ok(sender)
+}
+
+impl hyper::body::Body for RequestBody {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let this = self.get_mut();
+        let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
+        this.watched.last_frame.set(Instant::now());
+        Poll::Ready(match frame {
+            Some(Ok(frame)) => Some(Ok(frame.map_trailers(only_trailers))),
+            Some(Err(_)) => {
+                this.watched.broken.set(Some(this.line.body_refusal(this.number).unwrap_or(Refusal::CUT_OFF)));
+                Some(Err(Broken))
+            }
+            None => None,
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+trait MapTrailers {
+    fn map_trailers(self, change: impl FnOnce(HeaderMap) -> HeaderMap) -> Self;
+}
+
+impl MapTrailers for Frame<Bytes> {
+    fn map_trailers(self, change: impl FnOnce(HeaderMap) -> HeaderMap) -> Self {
+        match self.into_trailers() {
+            Ok(trailers) => Frame::trailers(change(trailers)),
+            Err(frame) => frame,
+        }
+    }
+}
+
+/// Those that may be there.
+fn only_trailers(trailers: HeaderMap) -> HeaderMap {
+    if trailers.keys().all(|name| may_trail(name.as_str().as_bytes())) {
+        return trailers;
+    }
+    let mut good = HeaderMap::new();
+    for (name, value) in &trailers {
+        if may_trail(name.as_str().as_bytes()) {
+            good.append(name, value.clone());
+        }
+    }
+    good
+}
+
+/// The body of a response that comes over HTTP/2.
+#[derive(Debug)]
+pub(in crate::proxy) struct Stream {
+    body: Incoming,
+    upstream: Rc<Upstream>,
+    waits: Option<Pin<Box<Sleep>>>,
+}
+
+impl Stream {
+    pub(super) fn is_end(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    pub(super) fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+
+    pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+            self.waits = None;
+            return Poll::Ready(
+                frame.map(|frame| frame.map_err(|_| Broken).map(|frame| frame.map_trailers(only_trailers))),
+            );
+        }
+        let idle = self.upstream.deadlines.idle;
+        let waits = self.waits.get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
+        ready!(waits.as_mut().poll(cx));
+        Poll::Ready(Some(Err(Refusal::RESPONSE_SLOW.into())))
+    }
+}
