@@ -89,3 +89,13 @@ fn a_body_that_cannot_hold_an_answer_is_told_how_to() {
         ],
     );
 }
+
+/// A layer that delays and one that does not are of two kinds, and a request is decided by one kind.
+#[test]
+#[cfg(all(feature = "tower", feature = "tokio"))]
+fn a_layer_of_another_kind_is_not_taken_instead() {
+    let limit = "tollgate::RateLimitLayer::per_second(28)";
+    let slow = format!("{limit}.delay(std::time::Duration::from_secs(1))");
+    check(&format!("{limit}.when(|_| true, {slow});"), &["E0308", "found", "Delayed"]);
+    check(&format!("{slow}.when(|_| true, {limit});"), &["E0308", "expected", "Delayed"]);
+}
