@@ -6,6 +6,7 @@ use std::hash::Hash;
 use crate::decision::{Denied, Permit};
 use crate::fingerprint::Fingerprint;
 use crate::limiter::RateLimiter;
+use crate::plan::Plan;
 use crate::reservation::Reservation;
 
 /// What is asked of one limit for one key, from [`RateLimiter::demand`].
@@ -15,6 +16,8 @@ use crate::reservation::Reservation;
 #[must_use = "a demand asks nothing until it is checked"]
 pub struct Demand<'a> {
     limiter: &'a RateLimiter,
+    /// One of the limiter's own.
+    plan: Plan,
     key: Fingerprint,
     cost: u64,
 }
@@ -22,11 +25,17 @@ pub struct Demand<'a> {
 impl RateLimiter {
     /// Asks for one for this key, by this handle's plan, together with what is asked of other limiters: see [`check_all`].
     pub fn demand<K: Hash + ?Sized>(&self, key: &K) -> Demand<'_> {
-        Demand { limiter: self, key: self.fingerprint(key), cost: 1 }
+        Demand { limiter: self, plan: self.current_plan(), key: self.fingerprint(key), cost: 1 }
     }
 }
 
-impl Demand<'_> {
+impl<'a> Demand<'a> {
+    /// Of a fingerprint, on a plan that the limiter has.
+    #[cfg(feature = "tower")]
+    pub(crate) fn of(limiter: &'a RateLimiter, plan: Plan, key: Fingerprint, cost: u64) -> Self {
+        Self { limiter, plan, key, cost }
+    }
+
     /// Asks for so many instead of one. A cost of 0 always passes and charges nothing.
     pub fn cost(self, cost: u64) -> Self {
         Self { cost, ..self }
@@ -34,7 +43,7 @@ impl Demand<'_> {
 
     /// What a check would say after a wait, if nobody else charged the key before.
     fn look(&self, wait_nanos: u64) -> Result<(), Denied> {
-        self.limiter.look(self.key, self.cost, wait_nanos)
+        self.limiter.look_on(self.plan, self.key, self.cost, wait_nanos)
     }
 }
 
@@ -73,7 +82,8 @@ impl Demand<'_> {
 pub fn check_all(demands: &[Demand<'_>]) -> Result<Permit, DeniedDemand> {
     match demands {
         [only] => {
-            only.limiter.check_fingerprint(only.key, only.cost).map_err(|denied| DeniedDemand { index: 0, denied })
+            let checked = only.limiter.check_on(only.plan, only.key, only.cost);
+            checked.map_err(|denied| DeniedDemand { index: 0, denied })
         }
         _ => charge_all(demands, &mut drop),
     }
@@ -107,8 +117,10 @@ fn charge_from(
     keep: &mut dyn FnMut(Reservation),
 ) -> Result<Permit, DeniedDemand> {
     let Some(demand) = demands.get(index) else { return Ok(Permit::UNLIMITED) };
-    let reservation =
-        demand.limiter.reserve_fingerprint(demand.key, demand.cost).map_err(|denied| DeniedDemand { index, denied })?;
+    let reservation = demand
+        .limiter
+        .reserve_on(demand.plan, demand.key, demand.cost)
+        .map_err(|denied| DeniedDemand { index, denied })?;
     match charge_from(demands, index + 1, keep) {
         Ok(others) => {
             let this = *reservation.permit();

@@ -284,7 +284,6 @@ impl RateLimiter {
         Reservation::new(&self.engine, plan, key, cost)
     }
 
-    #[cfg(feature = "tower")]
     pub(crate) fn current_plan(&self) -> Plan {
         self.plan
     }
@@ -307,17 +306,10 @@ impl RateLimiter {
         self.engine.fingerprint(key)
     }
 
-    pub(crate) fn check_fingerprint(&self, key: Fingerprint, cost: u64) -> Result<Permit, Denied> {
-        self.check_on(self.plan, key, cost)
-    }
-
-    pub(crate) fn reserve_fingerprint(&self, key: Fingerprint, cost: u64) -> Result<Reservation, Denied> {
-        self.reserve_on(self.plan, key, cost)
-    }
-
-    /// What a check would say after a wait, if nobody else charged the key before. Charges nothing.
-    pub(crate) fn look(&self, key: Fingerprint, cost: u64, wait_nanos: u64) -> Result<(), Denied> {
-        match self.plan.index() {
+    /// What a check on a plan that it [has](Self::has) would say after a wait, if nobody else charged the key before. Charges
+    /// nothing.
+    pub(crate) fn look_on(&self, plan: Plan, key: Fingerprint, cost: u64, wait_nanos: u64) -> Result<(), Denied> {
+        match plan.index() {
             Some(plan) => self.engine.look(key, plan, cost, wait_nanos),
             None => Ok(()),
         }
@@ -327,6 +319,10 @@ impl RateLimiter {
 /// What waiting needs beside that.
 #[cfg(feature = "tokio")]
 impl RateLimiter {
+    pub(crate) fn reserve_fingerprint(&self, key: Fingerprint, cost: u64) -> Result<Reservation, Denied> {
+        self.reserve_on(self.plan, key, cost)
+    }
+
     pub(crate) fn queues(&self) -> &Queues {
         self.engine.queues()
     }

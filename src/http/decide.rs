@@ -16,12 +16,31 @@ use super::rollout::Rollout;
 use super::settings::Settings;
 use crate::backend::{Answer, Backend, Grant, Question, Wanted};
 use crate::decision::{Denied, Status};
+use crate::fingerprint::Fingerprint;
 use crate::key::{Key, SharedKey};
 use crate::plan::Plan;
 
 /// Decides about a request, whatever it is counted by: what a layer needs that leaves some to another.
 pub(super) trait Decide<L: Backend>: Send + Sync {
     fn decide(&self, head: &mut Parts) -> Decision<L>;
+
+    /// What there is to ask about a request, where it is to be asked together with others.
+    fn question(&self, head: &mut Parts) -> Asked<L>;
+}
+
+/// What there is to ask about a request.
+pub(super) enum Asked<L: Backend> {
+    Question(Asking<L>),
+    /// Nothing: this becomes of it, as far as this layer is concerned.
+    Decided(Decision<L>),
+}
+
+/// A question that was not asked yet.
+pub(super) struct Asking<L> {
+    pub(super) settings: Arc<Settings<L>>,
+    pub(super) plan: Plan,
+    pub(super) key: Fingerprint,
+    pub(super) cost: u64,
 }
 
 /// What becomes of a request.
@@ -100,6 +119,12 @@ impl<L: Backend> Settings<L> {
         Said { answer, plan, instead_of_denial: instead_of_denial.get() }
     }
 
+    /// What there is to ask about a request.
+    pub(super) fn asking<K: Key + ?Sized>(self: &Arc<Self>, key: &K, cost: u64, head: &Parts) -> Asking<L> {
+        let key = self.limiter.limiter().fingerprint(key);
+        Asking { settings: self.clone(), plan: self.plan_of(head), key, cost }
+    }
+
     /// The plan that a request is judged by.
     #[inline]
     pub(super) fn plan_of(&self, head: &Parts) -> Plan {
@@ -123,15 +148,15 @@ impl<L: Backend> Settings<L> {
     pub(super) fn conclude(self: &Arc<Self>, said: Said<L>, head: &mut Parts) -> Decision<L> {
         let Said { answer, plan, instead_of_denial } = said;
         match answer {
-            Answer::Granted(grant) => self.pass(grant, plan, head),
+            Answer::Granted(grant) => Decision::Pass(self.pass(grant, plan, head)),
             Answer::Denied(denied) => self.deny(denied, plan, head),
-            Answer::NotDelayed(denied) => self.let_pass(&denied, plan, head),
+            Answer::NotDelayed(denied) => Decision::Pass(self.let_pass(&denied, plan, head)),
             Answer::Later(wait) => Decision::Wait(wait, Pending { settings: self.clone(), plan, instead_of_denial }),
         }
     }
 
     /// Lets a request pass that was charged.
-    fn pass(&self, grant: Grant<L::Receipt>, plan: Plan, head: &mut Parts) -> Decision<L> {
+    pub(super) fn pass(&self, grant: Grant<L::Receipt>, plan: Plan, head: &mut Parts) -> After<L::Receipt> {
         let Grant { permit, receipt, standing } = grant;
         self.observers.allowed(permit.status());
         if let Some(standing) = standing {
@@ -145,7 +170,7 @@ impl<L: Backend> Settings<L> {
                     plan,
                 });
                 let settlement = Settlement { receipt, outcome: outcome.clone(), tell };
-                Decision::Pass(After::Settle(Box::new(settlement)))
+                After::Settle(Box::new(settlement))
             }
             _ => self.tell(permit.status(), plan),
         }
@@ -153,34 +178,34 @@ impl<L: Backend> Settings<L> {
 
     /// Lets a request pass whose response tells where the client stands, if that is wanted.
     #[inline]
-    fn tell(&self, status: &Status, plan: Plan) -> Decision<L> {
+    fn tell(&self, status: &Status, plan: Plan) -> After<L::Receipt> {
         if !self.telling.on_every_response {
-            return Decision::PASS;
+            return After::Nothing;
         }
         match self.telling.when_passed(status, self.limiter.limiter(), plan) {
-            None => Decision::PASS,
-            Some(headers) => Decision::Pass(After::Tell(Box::new(headers))),
+            None => After::Nothing,
+            Some(headers) => After::Tell(Box::new(headers)),
         }
     }
 
     fn deny(&self, denied: Denied, plan: Plan, head: &mut Parts) -> Decision<L> {
-        if self.acts() { self.refuse(denied, plan, head) } else { self.let_pass(&denied, plan, head) }
+        if self.acts() { self.refuse(denied, plan, head) } else { Decision::Pass(self.let_pass(&denied, plan, head)) }
     }
 
     /// Whether this layer acts on what it finds, this time.
-    fn acts(&self) -> bool {
+    pub(super) fn acts(&self) -> bool {
         !self.shadow && self.rollout.as_ref().is_none_or(Rollout::acts)
     }
 
     /// Answers a request instead of letting it pass.
-    fn refuse(&self, denied: Denied, plan: Plan, head: &mut Parts) -> Decision<L> {
+    pub(super) fn refuse(&self, denied: Denied, plan: Plan, head: &mut Parts) -> Decision<L> {
         let limiter = self.limiter.limiter();
         self.observers.denied(&denied, head, limiter);
         Decision::Answer(self.denials.answer(denied, head, || self.telling.when_denied(&denied, limiter, plan)))
     }
 
     /// Lets a request pass that is over the limit.
-    fn let_pass(&self, denied: &Denied, plan: Plan, head: &Parts) -> Decision<L> {
+    pub(super) fn let_pass(&self, denied: &Denied, plan: Plan, head: &Parts) -> After<L::Receipt> {
         self.observers.shadow_denied(denied, head, self.limiter.limiter());
         self.tell(denied.status(), plan)
     }
@@ -188,21 +213,30 @@ impl<L: Backend> Settings<L> {
     /// What becomes of a request that has no key.
     #[cold]
     pub(super) fn without_key(self: &Arc<Self>, no_key: &NoKey, cost: u64, head: &mut Parts) -> Decision<L> {
+        match self.refuse_without_key(no_key, head) {
+            Some(decision) => decision,
+            None => {
+                let said = self.ask(&SharedKey, cost, head);
+                self.conclude(said, head)
+            }
+        }
+    }
+
+    /// The same, unless it is counted with all others that have none.
+    #[cold]
+    pub(super) fn refuse_without_key(&self, no_key: &NoKey, head: &Parts) -> Option<Decision<L>> {
         log_no_key(no_key, self.limiter.limiter());
         match self.when_no_key {
-            WhenNoKey::Share => {
-                let said = self.ask(&SharedKey, cost, head);
-                return self.conclude(said, head);
-            }
+            WhenNoKey::Share => return None,
             WhenNoKey::Allow => self.observers.no_key(),
             WhenNoKey::Refuse => {
                 self.observers.no_key();
                 if self.acts() {
-                    return Decision::Answer(self.denials.without_key(no_key, head));
+                    return Some(Decision::Answer(self.denials.without_key(no_key, head)));
                 }
             }
         }
-        Decision::PASS
+        Some(Decision::PASS)
     }
 }
 
@@ -211,7 +245,7 @@ impl<L: Backend> Pending<L> {
     pub(super) fn conclude(self, answer: Result<Grant<L::Receipt>, Denied>, head: &mut Parts) -> Decision<L> {
         let Self { settings, plan, instead_of_denial } = self;
         match answer {
-            Ok(grant) => settings.pass(grant, plan, head),
+            Ok(grant) => Decision::Pass(settings.pass(grant, plan, head)),
             Err(denied) if instead_of_denial => settings.refuse(denied, plan, head),
             Err(denied) => settings.deny(denied, plan, head),
         }

@@ -12,6 +12,8 @@ use super::grpc;
 use super::headers::Told;
 use super::key::NoKey;
 use crate::decision::Denied;
+#[cfg(feature = "axum")]
+use crate::demand::DeniedDemand;
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
@@ -200,5 +202,13 @@ impl axum::response::IntoResponse for Denied {
         let mut response = plain(Bytes::from_static(DEFAULT_BODY), TEXT);
         make_denial(&mut response, self);
         response.map(axum::body::Body::from)
+    }
+}
+
+#[cfg(feature = "axum")]
+impl axum::response::IntoResponse for DeniedDemand {
+    /// As [`Denied`]'s.
+    fn into_response(self) -> axum::response::Response {
+        Denied::from(self).into_response()
     }
 }

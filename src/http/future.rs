@@ -14,7 +14,6 @@ use super::body::AnswerBody;
 use super::decide::{Decision, Pending};
 use super::outcome::After;
 use crate::backend::Backend;
-use crate::decision::Denied;
 use crate::limiter::RateLimiter;
 
 pin_project! {
@@ -85,17 +84,7 @@ where
             match self.as_mut().project().state.project() {
                 StateProjection::Passed { future, after } => {
                     let response = ready!(future.poll(cx))?;
-                    let (mut response, told) = match std::mem::replace(after, After::Nothing) {
-                        After::Nothing => return Poll::Ready(Ok(response)),
-                        After::Tell(told) => (response, Some(*told)),
-                        After::Settle(settlement) => settlement.settle(response),
-                    };
-                    // A denial from further inside keeps its own headers: they say where the client stands with the
-                    // limit that it has reached.
-                    if let Some(told) = told.filter(|_| response.extensions().get::<Denied>().is_none()) {
-                        told.insert_into(response.headers_mut());
-                    }
-                    return Poll::Ready(Ok(response));
+                    return Poll::Ready(Ok(std::mem::replace(after, After::Nothing).finish(response)));
                 }
                 StateProjection::Answered { response } => {
                     let response = response.take().expect("a future is not polled after it is ready");

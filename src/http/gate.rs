@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use http::request::Parts;
 
-use super::decide::{Decide, Decision};
+use super::decide::{Asked, Decide, Decision};
 use super::key::KeyExtractor;
 use super::scope::{DecidedBy, Scope};
 use super::settings::Settings;
 use crate::backend::Backend;
+use crate::key::SharedKey;
 
 /// All that is set on a layer: which requests it counts, by what, and what becomes of them.
 pub(super) struct Gate<K, L> {
@@ -74,6 +75,23 @@ impl<K: KeyExtractor, L: Backend> Gate<K, L> {
 impl<K: KeyExtractor + Send + Sync, L: Backend> Decide<L> for Gate<K, L> {
     fn decide(&self, head: &mut Parts) -> Decision<L> {
         self.decide(head)
+    }
+
+    fn question(&self, head: &mut Parts) -> Asked<L> {
+        match self.scope.decided_by(head) {
+            DecidedBy::This => {}
+            DecidedBy::Other(other) => return other.question(head),
+            DecidedBy::Nobody => return Asked::Decided(Decision::PASS),
+        }
+        let settings = &self.settings;
+        let Some(cost) = settings.cost(head) else { return Asked::Decided(Decision::PASS) };
+        match self.key.extract(head).map(|key| settings.asking(&key, cost, head)) {
+            Ok(asking) => Asked::Question(asking),
+            Err(no_key) => match settings.refuse_without_key(&no_key, head) {
+                Some(decision) => Asked::Decided(decision),
+                None => Asked::Question(settings.asking(&SharedKey, cost, head)),
+            },
+        }
     }
 }
 

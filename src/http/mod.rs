@@ -6,6 +6,7 @@
 //! |---|---|
 //! | What a request is counted by | [`ClientIp`], [`ExtensionKey`], [`BearerToken`], [`HeaderKey`], [`CookieKey`], [`HostKey`], [`GlobalKey`], closures, pairs and triples: see [`KeyExtractor`] |
 #![cfg_attr(feature = "axum", doc = "| The same, as axum knows it | [`RouteKey`], [`MethodRouteKey`], [`PathParam`] |")]
+//! | Several limits judged as one | [`RateLimitLayer::and`], [`JointLayer`] |
 //! | Putting keys together | [`first_of`], [`AnyKey`] |
 //! | Which addresses are meant | [`Networks`] |
 //! | A request without a key | [`NoKey`], [`WhenNoKey`] |
@@ -44,6 +45,7 @@ mod future;
 mod gate;
 mod grpc;
 mod headers;
+mod joint;
 mod key;
 mod layer;
 mod meter;
@@ -70,7 +72,8 @@ pub use counters::{Counters, LimiterCounts, QuotaCounts};
 pub use denials::WhenNoKey;
 pub use future::ResponseFuture;
 pub use headers::Headers;
-pub use layer::RateLimitLayer;
+pub use joint::JointLimit;
+pub use layer::{JointLayer, RateLimitLayer};
 pub use rollout::Rollout;
 pub use service::RateLimit;
 pub use setting_error::SettingError;

@@ -9,6 +9,7 @@ use super::body::AnswerBody;
 use super::headers::{Told, ToldLater};
 use super::meter::Meter;
 use crate::backend::Receipt;
+use crate::decision::Denied;
 
 type ByHead = dyn Fn(&response::Parts) -> Option<u64> + Send + Sync;
 type ByBody = dyn Fn(u64) -> u64 + Send + Sync;
@@ -26,6 +27,8 @@ pub(super) enum After<R> {
     Nothing,
     Tell(Box<Told>),
     Settle(Box<Settlement<R>>),
+    /// All of these, in turn.
+    Several(Box<Vec<After<R>>>),
 }
 
 /// A charge that waits for its response. Dropped before, it stays charged.
@@ -34,6 +37,32 @@ pub(super) struct Settlement<R> {
     pub(super) receipt: Box<R>,
     pub(super) outcome: Arc<Outcome>,
     pub(super) tell: Option<ToldLater>,
+}
+
+impl<R: Receipt> After<R> {
+    /// All of these, in turn.
+    pub(super) fn all(mut several: Vec<Self>) -> Self {
+        several.retain(|after| !matches!(after, Self::Nothing));
+        if several.is_empty() { Self::Nothing } else { Self::Several(Box::new(several)) }
+    }
+
+    /// Does it.
+    pub(super) fn finish<B: AnswerBody>(self, response: Response<B>) -> Response<B> {
+        let (mut response, told) = match self {
+            Self::Nothing => return response,
+            Self::Tell(told) => (response, Some(*told)),
+            Self::Settle(settlement) => settlement.settle(response),
+            Self::Several(several) => {
+                return several.into_iter().fold(response, |response, after| after.finish(response));
+            }
+        };
+        // A denial from further inside keeps its own headers: they say where the client stands with the limit that it has
+        // reached.
+        if let Some(told) = told.filter(|_| response.extensions().get::<Denied>().is_none()) {
+            told.insert_into(response.headers_mut());
+        }
+        response
+    }
 }
 
 impl<R: Receipt> Settlement<R> {

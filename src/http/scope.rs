@@ -10,7 +10,7 @@ use http::request::Parts;
 
 use super::decide::Decide;
 #[cfg(feature = "tokio")]
-use super::decide::Decision;
+use super::decide::{Asked, Decision};
 use crate::backend::Backend;
 
 type Predicate = Arc<dyn Fn(&Parts) -> bool + Send + Sync>;
@@ -88,6 +88,11 @@ where
             Decision::Answer(response) => Decision::Answer(response),
             Decision::Wait(never, _) => match never {},
         }
+    }
+
+    /// It was decided by itself: a layer that may wait is not joined with others.
+    fn question(&self, head: &mut Parts) -> Asked<M> {
+        Asked::Decided(self.decide(head))
     }
 }
 

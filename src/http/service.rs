@@ -4,6 +4,7 @@ use std::mem;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use http::request::Parts;
 use http::{Request, Response};
 use tower_service::Service;
 
@@ -76,18 +77,30 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (mut head, body) = request.into_parts();
-        match self.gate.decide(&mut head) {
-            Decision::Pass(after) => ResponseFuture::passed(self.inner.call(Request::from_parts(head, body)), after),
-            Decision::Answer(response) => {
-                // Dropping the service that had become ready releases all that it reserved for the call that will not be.
-                self.inner = self.inner.clone();
-                ResponseFuture::answered(response)
-            }
-            Decision::Wait(wait, pending) => {
-                let clone = self.inner.clone();
-                let ready = mem::replace(&mut self.inner, clone);
-                ResponseFuture::waits(wait, Held { ready, head, body, pending })
-            }
+        let decision = self.gate.decide(&mut head);
+        follow(decision, &mut self.inner, head, body)
+    }
+}
+
+/// Does with a request what was decided about it.
+#[inline]
+pub(super) fn follow<S, B, B2, L>(decision: Decision<L>, inner: &mut S, head: Parts, body: B) -> ResponseFuture<S, B, L>
+where
+    S: Service<Request<B>, Response = Response<B2>> + Clone,
+    B2: AnswerBody,
+    L: Backend,
+{
+    match decision {
+        Decision::Pass(after) => ResponseFuture::passed(inner.call(Request::from_parts(head, body)), after),
+        Decision::Answer(response) => {
+            // Dropping the service that had become ready releases all that it reserved for the call that will not be.
+            *inner = inner.clone();
+            ResponseFuture::answered(response)
+        }
+        Decision::Wait(wait, pending) => {
+            let clone = inner.clone();
+            let ready = mem::replace(inner, clone);
+            ResponseFuture::waits(wait, Held { ready, head, body, pending })
         }
     }
 }

@@ -10,6 +10,8 @@ mod every_answer;
 mod found_again;
 mod future_size;
 mod fuzz_corpus;
+#[cfg(feature = "axum")]
+mod joint;
 mod keys;
 mod layer_plans;
 mod log;

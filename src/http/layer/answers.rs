@@ -138,4 +138,34 @@ impl<K, L: Backend> RateLimitLayer<K, L> {
     pub fn tell_handler(self) -> Self {
         self.setting(|settings| settings.tells_handler = true)
     }
+
+    /// This layer's answer to a request that was denied elsewhere, by a direct call such as [`check_all`](crate::check_all):
+    /// with the headers and body that are set here, and in gRPC's form for gRPC. Nobody is told of the denial, and nothing is
+    /// logged.
+    ///
+    /// ```
+    /// use http::Request;
+    /// use tollgate::{Quota, RateLimitLayer, RateLimiter};
+    ///
+    /// let limiter = RateLimiter::new(Quota::per_minute(1));
+    /// let answers = RateLimitLayer::sharing(limiter.clone());
+    ///
+    /// limiter.check("alice")?;
+    /// let (head, ()) = Request::new(()).into_parts();
+    /// if let Err(denied) = limiter.check("alice") {
+    ///     let response = answers.denial(denied, head);
+    ///     assert_eq!(response.status(), 429);
+    ///     assert_eq!(response.headers()["retry-after"], "60");
+    /// }
+    /// # Ok::<(), tollgate::Denied>(())
+    /// ```
+    ///
+    /// The draft's headers tell of this layer's own policy.
+    pub fn denial(&self, denied: Denied, mut head: Parts) -> Response<Bytes> {
+        let settings = &self.gate.settings;
+        let limiter = settings.limiter.limiter();
+        settings
+            .denials
+            .answer(denied, &mut head, || settings.telling.when_denied(&denied, limiter, limiter.current_plan()))
+    }
 }

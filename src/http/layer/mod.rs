@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tower_layer::Layer;
 
+pub use self::joint::JointLayer;
 use super::any_body::AnyBody;
 use super::gate::Gate;
 use super::key::ClientIp;
@@ -145,6 +146,8 @@ mod scope;
 
 #[cfg(feature = "axum")]
 mod routes;
+
+mod joint;
 
 mod watching;
 

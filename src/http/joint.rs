@@ -1,0 +1,125 @@
+//! [`JointLimit`]: the service behind several limits that are judged as one.
+
+use std::cmp::Reverse;
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::request::Parts;
+use http::{Request, Response};
+use tower_service::Service;
+
+use super::body::AnswerBody;
+use super::decide::{Asked, Asking, Decide, Decision};
+use super::future::ResponseFuture;
+use super::outcome::After;
+use super::service::follow;
+use crate::backend::Grant;
+use crate::demand::{Demand, reserve_all};
+use crate::limiter::RateLimiter;
+use crate::reservation::Reservation;
+
+/// Limits the requests to a service by several limits, judged as one. Made by [`JointLayer`](super::JointLayer).
+///
+/// It keeps Tower's contract as [`RateLimit`](super::RateLimit) does.
+pub struct JointLimit<S> {
+    inner: S,
+    members: Members,
+}
+
+/// The limits that are judged as one.
+pub(super) type Members = Arc<[Arc<dyn Decide<RateLimiter>>]>;
+
+impl<S> JointLimit<S> {
+    pub(super) fn new(inner: S, members: Members) -> Self {
+        Self { inner, members }
+    }
+
+    /// The service behind this one.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The service behind this one.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S, B, B2> Service<Request<B>> for JointLimit<S>
+where
+    S: Service<Request<B>, Response = Response<B2>> + Clone,
+    B2: AnswerBody,
+{
+    type Response = Response<B2>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S, B>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let (mut head, body) = request.into_parts();
+        let decision = decide(&self.members, &mut head);
+        follow(decision, &mut self.inner, head, body)
+    }
+}
+
+/// Asks all that are concerned. One that does not act is asked after the others let the request pass, and by itself.
+fn decide(members: &[Arc<dyn Decide<RateLimiter>>], head: &mut Parts) -> Decision<RateLimiter> {
+    let (mut acting, mut watching) = (Vec::with_capacity(members.len()), Vec::new());
+    for member in members {
+        match member.question(head) {
+            Asked::Question(asking) if asking.settings.acts() => acting.push(asking),
+            Asked::Question(asking) => watching.push(asking),
+            Asked::Decided(Decision::Pass(_)) => {}
+            Asked::Decided(decision) => return decision,
+        }
+    }
+    let demands: Vec<_> = acting.iter().map(demand).collect();
+    let reservations = match reserve_all(&demands) {
+        Ok(reservations) => reservations,
+        Err(denied) => {
+            let Asking { settings, plan, .. } = &acting[denied.index()];
+            return settings.refuse(*denied.denied(), *plan, head);
+        }
+    };
+    let mut passed: Vec<_> = acting.iter().zip(reservations).collect();
+    // Where two tell the same, the last one is heard: that has least left.
+    passed.sort_by_key(|(_, reservation)| Reverse(reservation.permit().status().remaining()));
+    let mut after = Vec::with_capacity(members.len());
+    for asking in &watching {
+        after.push(match asking.settings.limiter.reserve_on(asking.plan, asking.key, asking.cost) {
+            Ok(reservation) => pass(asking, reservation, head),
+            Err(denied) => asking.settings.let_pass(&denied, asking.plan, head),
+        });
+    }
+    after.extend(passed.into_iter().map(|(asking, reservation)| pass(asking, reservation, head)));
+    Decision::Pass(After::all(after))
+}
+
+fn demand(asking: &Asking<RateLimiter>) -> Demand<'_> {
+    Demand::of(&asking.settings.limiter, asking.plan, asking.key, asking.cost)
+}
+
+/// Lets a request pass, as far as one limit is concerned.
+fn pass(asking: &Asking<RateLimiter>, reservation: Reservation, head: &mut Parts) -> After<Reservation> {
+    let Asking { settings, plan, .. } = asking;
+    let permit = *reservation.permit();
+    let standing = settings.tells_handler.then(|| reservation.standing());
+    let receipt = settings.outcome.is_some().then(|| Box::new(reservation));
+    settings.pass(Grant { permit, receipt, standing }, *plan, head)
+}
+
+impl<S: Clone> Clone for JointLimit<S> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), members: self.members.clone() }
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for JointLimit<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JointLimit").field("inner", &self.inner).field("limits", &self.members.len()).finish()
+    }
+}

@@ -1,0 +1,98 @@
+//! [`JointLayer`]: several limits, judged as one.
+
+use std::fmt;
+use std::sync::Arc;
+
+use tower_layer::Layer;
+
+use super::RateLimitLayer;
+use crate::http::any_body::AnyBody;
+use crate::http::decide::Decide;
+use crate::http::joint::{JointLimit, Members};
+use crate::http::key::KeyExtractor;
+use crate::limiter::RateLimiter;
+
+/// # Several limits as one
+impl<K: KeyExtractor + Send + Sync + 'static> RateLimitLayer<K> {
+    /// Joins this layer with another: a request must pass both, and is charged to both or to none.
+    ///
+    /// Two layers, one around the other, do otherwise: the outer one has charged a request before the inner one denies it.
+    /// And it may let a client come back too early.
+    ///
+    /// ```
+    /// use tollgate::RateLimitLayer;
+    /// use tollgate::http::{ClientIp, ExtensionKey};
+    ///
+    /// // Inserted by the layer that checks the credentials.
+    /// #[derive(Clone)]
+    /// struct User {
+    ///     id: u64,
+    /// }
+    ///
+    /// let per_address = RateLimitLayer::per_second(28);
+    /// let per_user = RateLimitLayer::per_minute(600)
+    ///     .key(ExtensionKey::<User>::new(|user: &User| user.id));
+    /// let limit = per_address.and(per_user);
+    /// # let _ = limit;
+    /// ```
+    ///
+    /// Each keeps what is set on it: which requests it counts, by what, on which plan, at what cost, how it answers, and who is told.
+    /// A request that one of them does not count is the others' alone. Set all of it before.
+    ///
+    /// A denial is that of the layer with the longest wait. After that wait, the request passes all, if nobody else charges its
+    /// keys. A layer in [`shadow`](Self::shadow), or that does not [act](Self::rollout) this time, is asked after the
+    /// others let the request pass, so that it never charges them. If several tell the client where it stands, in headers of one
+    /// name, or the handler, then the one with least left is heard.
+    ///
+    /// A layer that delays cannot be joined: while a request waits for one limit, the others could not promise it anything.
+    #[must_use]
+    pub fn and<K2: KeyExtractor + Send + Sync + 'static>(self, other: RateLimitLayer<K2>) -> JointLayer {
+        JointLayer { members: Arc::new([self.gate]) }.and(other)
+    }
+}
+
+/// Several limits, judged as one: a request passes all and is charged to all, or to none. Made by
+/// [`RateLimitLayer::and`].
+///
+/// Clones share their limits, as clones of a [`RateLimitLayer`] do.
+#[derive(Clone)]
+pub struct JointLayer {
+    members: Members,
+}
+
+impl JointLayer {
+    /// Joins one more.
+    #[must_use]
+    pub fn and<K: KeyExtractor + Send + Sync + 'static>(self, other: RateLimitLayer<K>) -> Self {
+        let other: Arc<dyn Decide<RateLimiter>> = other.gate;
+        Self { members: self.members.iter().cloned().chain([other]).collect() }
+    }
+
+    /// Lets it stand around services with any response body, as [`RateLimitLayer::any_body`] does. Call this last.
+    #[must_use]
+    pub fn any_body(self) -> AnyBody<Self> {
+        AnyBody::new(self)
+    }
+}
+
+impl<S> Layer<S> for JointLayer {
+    type Service = JointLimit<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        JointLimit::new(inner, self.members.clone())
+    }
+}
+
+impl<S> Layer<S> for AnyBody<JointLayer> {
+    type Service = JointLimit<AnyBody<S>>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        self.get_ref().layer(AnyBody::new(inner))
+    }
+}
+
+impl fmt::Debug for JointLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JointLayer").field("limits", &self.members.len()).finish()
+    }
+}
