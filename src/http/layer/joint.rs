@@ -45,6 +45,16 @@ impl<K: KeyExtractor + Send + Sync + 'static> RateLimitLayer<K> {
     /// name, or the handler, then the one with least left is heard.
     ///
     /// A layer that delays cannot be joined: while a request waits for one limit, the others could not promise it anything.
+    ///
+    /// ```compile_fail,E0308
+    /// # #[cfg(not(feature = "tokio"))] compile_error!("there is no delay");
+    /// # use tollgate::RateLimitLayer;
+    /// let delaying = RateLimitLayer::per_second(28)
+    ///     .delay(std::time::Duration::from_secs(1));
+    /// let limit = RateLimitLayer::per_minute(600).and(delaying);
+    /// ```
+    ///
+    /// Nor can joined layers stand in for another, as by [`when`](Self::when). Give [`when`](Self::when) to those that are joined.
     #[must_use]
     pub fn and<K2: KeyExtractor + Send + Sync + 'static>(self, other: RateLimitLayer<K2>) -> JointLayer {
         JointLayer { members: Arc::new([self.gate]) }.and(other)
