@@ -88,15 +88,17 @@ fn decide(members: &[Arc<dyn Decide<RateLimiter>>], head: &mut Parts) -> Decisio
     let mut passed: Vec<_> = acting.iter().zip(reservations).collect();
     // Where two tell the same, the last one is heard: that has least left.
     passed.sort_by_key(|(_, reservation)| Reverse(reservation.permit().status().remaining()));
-    let mut after = Vec::with_capacity(members.len());
+    let mut after = After::Nothing;
     for asking in &watching {
-        after.push(match asking.settings.limiter.reserve_on(asking.plan, asking.key, asking.cost) {
+        after = after.then(match asking.settings.limiter.reserve_on(asking.plan, asking.key, asking.cost) {
             Ok(reservation) => pass(asking, reservation, head),
             Err(denied) => asking.settings.let_pass(&denied, asking.plan, head),
         });
     }
-    after.extend(passed.into_iter().map(|(asking, reservation)| pass(asking, reservation, head)));
-    Decision::Pass(After::all(after))
+    for (asking, reservation) in passed {
+        after = after.then(pass(asking, reservation, head));
+    }
+    Decision::Pass(after)
 }
 
 fn demand(asking: &Asking<RateLimiter>) -> Demand<'_> {

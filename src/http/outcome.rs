@@ -27,8 +27,8 @@ pub(super) enum After<R> {
     Nothing,
     Tell(Box<Told>),
     Settle(Box<Settlement<R>>),
-    /// All of these, in turn.
-    Several(Box<Vec<After<R>>>),
+    /// First the one, then the other.
+    Both(Box<[After<R>; 2]>),
 }
 
 /// A charge that waits for its response. Dropped before, it stays charged.
@@ -40,10 +40,12 @@ pub(super) struct Settlement<R> {
 }
 
 impl<R: Receipt> After<R> {
-    /// All of these, in turn.
-    pub(super) fn all(mut several: Vec<Self>) -> Self {
-        several.retain(|after| !matches!(after, Self::Nothing));
-        if several.is_empty() { Self::Nothing } else { Self::Several(Box::new(several)) }
+    /// First this, then another.
+    pub(super) fn then(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Nothing, only) | (only, Self::Nothing) => only,
+            both => Self::Both(Box::new(both.into())),
+        }
     }
 
     /// Does it.
@@ -52,9 +54,7 @@ impl<R: Receipt> After<R> {
             Self::Nothing => return response,
             Self::Tell(told) => (response, Some(*told)),
             Self::Settle(settlement) => settlement.settle(response),
-            Self::Several(several) => {
-                return several.into_iter().fold(response, |response, after| after.finish(response));
-            }
+            Self::Both(both) => return both.into_iter().fold(response, |response, after| after.finish(response)),
         };
         // A denial from further inside keeps its own headers: they say where the client stands with the limit that it has
         // reached.
