@@ -16,8 +16,14 @@ use crate::reservation::Reservation;
 #[must_use = "a demand asks nothing until it is checked"]
 pub struct Demand<'a> {
     limiter: &'a RateLimiter,
+    terms: Terms,
+}
+
+/// What is demanded, whoever is asked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
     /// One of the limiter's own.
-    plan: Plan,
+    pub(crate) plan: Plan,
     key: Fingerprint,
     cost: u64,
 }
@@ -25,25 +31,35 @@ pub struct Demand<'a> {
 impl RateLimiter {
     /// Asks for one for this key, by this handle's plan, together with what is asked of other limiters: see [`check_all`].
     pub fn demand<K: Hash + ?Sized>(&self, key: &K) -> Demand<'_> {
-        Demand { limiter: self, plan: self.current_plan(), key: self.fingerprint(key), cost: 1 }
+        self.demand_on(self.terms(self.current_plan(), key, 1))
+    }
+
+    /// Terms that this limiter understands, on a plan that it has.
+    pub(crate) fn terms<K: Hash + ?Sized>(&self, plan: Plan, key: &K, cost: u64) -> Terms {
+        Terms { plan, key: self.fingerprint(key), cost }
+    }
+
+    /// A demand on these terms, which are this limiter's.
+    pub(crate) fn demand_on(&self, terms: Terms) -> Demand<'_> {
+        Demand { limiter: self, terms }
     }
 }
 
-impl<'a> Demand<'a> {
-    /// Of a fingerprint, on a plan that the limiter has.
-    #[cfg(feature = "tower")]
-    pub(crate) fn of(limiter: &'a RateLimiter, plan: Plan, key: Fingerprint, cost: u64) -> Self {
-        Self { limiter, plan, key, cost }
-    }
-
+impl Demand<'_> {
     /// Asks for so many instead of one. A cost of 0 always passes and charges nothing.
     pub fn cost(self, cost: u64) -> Self {
-        Self { cost, ..self }
+        Self { terms: Terms { cost, ..self.terms }, ..self }
+    }
+
+    pub(crate) fn reserve(&self) -> Result<Reservation, Denied> {
+        let Terms { plan, key, cost } = self.terms;
+        self.limiter.reserve_on(plan, key, cost)
     }
 
     /// What a check would say after a wait, if nobody else charged the key before.
     fn look(&self, wait_nanos: u64) -> Result<(), Denied> {
-        self.limiter.look_on(self.plan, self.key, self.cost, wait_nanos)
+        let Terms { plan, key, cost } = self.terms;
+        self.limiter.look_on(plan, key, cost, wait_nanos)
     }
 }
 
@@ -82,8 +98,8 @@ impl<'a> Demand<'a> {
 pub fn check_all(demands: &[Demand<'_>]) -> Result<Permit, DeniedDemand> {
     match demands {
         [only] => {
-            let checked = only.limiter.check_on(only.plan, only.key, only.cost);
-            checked.map_err(|denied| DeniedDemand { index: 0, denied })
+            let Terms { plan, key, cost } = only.terms;
+            only.limiter.check_on(plan, key, cost).map_err(|denied| DeniedDemand { index: 0, denied })
         }
         _ => charge_all(demands, &mut drop),
     }
@@ -117,10 +133,7 @@ fn charge_from(
     keep: &mut dyn FnMut(Reservation),
 ) -> Result<Permit, DeniedDemand> {
     let Some(demand) = demands.get(index) else { return Ok(Permit::UNLIMITED) };
-    let reservation = demand
-        .limiter
-        .reserve_on(demand.plan, demand.key, demand.cost)
-        .map_err(|denied| DeniedDemand { index, denied })?;
+    let reservation = demand.reserve().map_err(|denied| DeniedDemand { index, denied })?;
     match charge_from(demands, index + 1, keep) {
         Ok(others) => {
             let this = *reservation.permit();
@@ -199,6 +212,6 @@ impl std::error::Error for DeniedDemand {}
 
 impl fmt::Debug for Demand<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Demand").field("limiter", self.limiter).field("cost", &self.cost).finish_non_exhaustive()
+        f.debug_struct("Demand").field("limiter", self.limiter).field("cost", &self.terms.cost).finish_non_exhaustive()
     }
 }

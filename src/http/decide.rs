@@ -16,7 +16,7 @@ use super::rollout::Rollout;
 use super::settings::Settings;
 use crate::backend::{Answer, Backend, Grant, Question, Wanted};
 use crate::decision::{Denied, Status};
-use crate::fingerprint::Fingerprint;
+use crate::demand::Terms;
 use crate::key::{Key, SharedKey};
 use crate::plan::Plan;
 
@@ -38,9 +38,7 @@ pub(super) enum Asked<L: Backend> {
 /// A question that was not asked yet.
 pub(super) struct Asking<L> {
     pub(super) settings: Arc<Settings<L>>,
-    pub(super) plan: Plan,
-    pub(super) key: Fingerprint,
-    pub(super) cost: u64,
+    pub(super) terms: Terms,
 }
 
 /// What becomes of a request.
@@ -121,8 +119,8 @@ impl<L: Backend> Settings<L> {
 
     /// What there is to ask about a request.
     pub(super) fn asking<K: Key + ?Sized>(self: &Arc<Self>, key: &K, cost: u64, head: &Parts) -> Asking<L> {
-        let key = self.limiter.limiter().fingerprint(key);
-        Asking { settings: self.clone(), plan: self.plan_of(head), key, cost }
+        let terms = self.limiter.limiter().terms(self.plan_of(head), key, cost);
+        Asking { settings: self.clone(), terms }
     }
 
     /// The plan that a request is judged by.

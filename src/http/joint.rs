@@ -81,8 +81,8 @@ fn decide(members: &[Arc<dyn Decide<RateLimiter>>], head: &mut Parts) -> Decisio
     let reservations = match reserve_all(&demands) {
         Ok(reservations) => reservations,
         Err(denied) => {
-            let Asking { settings, plan, .. } = &acting[denied.index()];
-            return settings.refuse(*denied.denied(), *plan, head);
+            let Asking { settings, terms } = &acting[denied.index()];
+            return settings.refuse(*denied.denied(), terms.plan, head);
         }
     };
     let mut passed: Vec<_> = acting.iter().zip(reservations).collect();
@@ -90,9 +90,9 @@ fn decide(members: &[Arc<dyn Decide<RateLimiter>>], head: &mut Parts) -> Decisio
     passed.sort_by_key(|(_, reservation)| Reverse(reservation.permit().status().remaining()));
     let mut after = After::Nothing;
     for asking in &watching {
-        after = after.then(match asking.settings.limiter.reserve_on(asking.plan, asking.key, asking.cost) {
+        after = after.then(match demand(asking).reserve() {
             Ok(reservation) => pass(asking, reservation, head),
-            Err(denied) => asking.settings.let_pass(&denied, asking.plan, head),
+            Err(denied) => asking.settings.let_pass(&denied, asking.terms.plan, head),
         });
     }
     for (asking, reservation) in passed {
@@ -102,16 +102,16 @@ fn decide(members: &[Arc<dyn Decide<RateLimiter>>], head: &mut Parts) -> Decisio
 }
 
 fn demand(asking: &Asking<RateLimiter>) -> Demand<'_> {
-    Demand::of(&asking.settings.limiter, asking.plan, asking.key, asking.cost)
+    asking.settings.limiter.demand_on(asking.terms)
 }
 
 /// Lets a request pass, as far as one limit is concerned.
 fn pass(asking: &Asking<RateLimiter>, reservation: Reservation, head: &mut Parts) -> After<Reservation> {
-    let Asking { settings, plan, .. } = asking;
+    let Asking { settings, terms } = asking;
     let permit = *reservation.permit();
     let standing = settings.tells_handler.then(|| reservation.standing());
     let receipt = settings.outcome.is_some().then(|| Box::new(reservation));
-    settings.pass(Grant { permit, receipt, standing }, *plan, head)
+    settings.pass(Grant { permit, receipt, standing }, terms.plan, head)
 }
 
 impl<S: Clone> Clone for JointLimit<S> {

@@ -32,7 +32,7 @@ const EDGES: &[(&str, &[&str])] = &[
         &["engine", "reservation", "plan", "policy", "table", "clock", "decision", "throttle", "queue", "fingerprint"],
     ),
     ("reservation", &["engine", "plan", "decision", "fingerprint"]),
-    ("demand", &["limiter", "reservation", "decision", "fingerprint"]),
+    ("demand", &["limiter", "reservation", "plan", "decision", "fingerprint"]),
     ("backend", &["limiter", "reservation", "plan", "key", "decision"]),
     ("wait", &["backend", "limiter", "reservation", "queue", "decision", "clock", "fingerprint", "key"]),
     (
