@@ -148,7 +148,7 @@ impl<K, L: Backend> RateLimitLayer<K, L> {
     /// use tollgate::{Quota, RateLimitLayer, RateLimiter};
     ///
     /// let limiter = RateLimiter::new(Quota::per_minute(1));
-    /// let answers = RateLimitLayer::sharing(limiter.clone());
+    /// let answers = RateLimitLayer::sharing(&limiter);
     ///
     /// limiter.check("alice")?;
     /// let (head, ()) = Request::new(()).into_parts();
