@@ -4,20 +4,32 @@
 //! meets which limit is not decided here but by [`Matcher`](crate::rules::Matcher), which is made of it.
 
 mod answers;
+mod file;
 mod limit;
 mod listener;
+mod origin;
+mod overrides;
 mod pattern;
+mod problem;
 mod ranges;
+mod reader;
 mod upstream;
+pub(crate) mod words;
+mod written;
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 pub use answers::{Denied, DeniedBody};
+pub(crate) use file::limit_error;
+pub use file::read;
 pub use limit::{Cost, Key, KeyPart, Limit, Missing, Percent, Plans, Scope};
 pub use listener::{Admin, Tls};
+pub use origin::{Origin, OriginError};
+pub use overrides::Overrides;
 pub use pattern::{Path, Pattern, PatternError};
+pub use problem::{FileError, Problem};
 pub use ranges::Ranges;
 pub use tollgate::http::Headers;
 pub use upstream::{Protocol, Upstream, UpstreamError, Upstreams};
@@ -156,10 +168,15 @@ impl Config {
             metrics: None,
             deadlines: Deadlines::default(),
             caps: Caps::default(),
-            threads: std::thread::available_parallelism().map_or(1, usize::from).min(4),
+            threads: Self::default_threads(),
             log: LogFormat::Text,
             access_log: false,
         }
+    }
+
+    /// One for each processor, and at most four: a proxy beside an application leaves it the others.
+    fn default_threads() -> usize {
+        std::thread::available_parallelism().map_or(1, usize::from).min(4)
     }
 
     /// The limit of this name.

@@ -1,0 +1,66 @@
+//! `tollgate demo`: an upstream, a proxy in front of it, and what to try.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::ExitCode;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+
+use super::args::DemoArgs;
+use crate::config::{Config, Limit};
+
+/// Runs until a signal ends it.
+pub(super) fn run(args: &DemoArgs) -> ExitCode {
+    let upstream = match upstream() {
+        Ok(address) => address,
+        Err(error) => return super::fail(&format!("cannot start an upstream: {error}")),
+    };
+    let url = format!("http://{upstream}").parse().expect("an address");
+    let mut config = Config::new(args.listen, url);
+    config.limits.push(Limit::new("client", args.limit.clone()));
+    config.admin = None;
+    super::print(&format!(
+        "An upstream that says hello is on {upstream}, and tollgate in front of it on {listen}.\n\
+         Each client address has {limit}. Try:\n\n  \
+         for i in 1 2 3 4 5 6 7; do curl -si http://{listen}/ | head -1; done\n\n\
+         Ctrl-C ends it. The same for your own server:\n\n  \
+         tollgate serve --listen 0.0.0.0:5002 --upstream http://localhost:5000 --limit \"{limit}\"\n\n",
+        listen = args.listen,
+        limit = args.limit,
+    ));
+    super::start(config)
+}
+
+/// Starts a server that says hello, on a free port of this machine, until the program ends.
+fn upstream() -> io::Result<SocketAddr> {
+    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    listener.set_nonblocking(true)?;
+    let address = listener.local_addr()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::Builder::new().name("demo upstream".to_owned()).spawn(move || {
+        runtime.block_on(async move {
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            loop {
+                let (stream, _) = listener.accept().await?;
+                let connection = http1::Builder::new()
+                    .timer(TokioTimer::new())
+                    .serve_connection(TokioIo::new(stream), service_fn(hello));
+                tokio::spawn(connection);
+            }
+            #[expect(unreachable_code, reason = "says what `?` gives")]
+            io::Result::Ok(())
+        })
+    })?;
+    Ok(address)
+}
+
+async fn hello(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    Ok(Response::new(Full::from(format!("hello from the upstream: {} {}\n", request.method(), request.uri().path()))))
+}

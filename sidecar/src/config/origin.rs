@@ -1,0 +1,86 @@
+//! [`Origin`]: where a configuration comes from, so that it can be read again.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::file::{NO_FILE, read};
+use super::{Config, FileError, Overrides};
+
+/// Where a configuration comes from: perhaps a file, and what flags and the environment say. A reload reads it again.
+#[derive(Clone, Debug, Default)]
+pub struct Origin {
+    file: Option<PathBuf>,
+    overrides: Overrides,
+}
+
+/// A configuration that cannot be had.
+#[derive(Debug)]
+pub enum OriginError {
+    /// The file cannot be read.
+    Unreadable(PathBuf, io::Error),
+    /// It says what cannot be meant.
+    Bad(FileError),
+    /// There is no file, and flags do not say enough, or what cannot be meant.
+    Flags(Vec<String>),
+}
+
+impl Origin {
+    /// A file, if there is one, and what beats it.
+    pub fn new(file: Option<PathBuf>, overrides: Overrides) -> Self {
+        Self { file, overrides }
+    }
+
+    /// The file. Its contents, not its time, tell whether it has changed: a ConfigMap is a link that is exchanged.
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
+    /// The contents of the file; nothing, if there is none.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read.
+    pub fn contents(&self) -> Result<Vec<u8>, OriginError> {
+        match &self.file {
+            None => Ok(Vec::new()),
+            Some(file) => std::fs::read(file).map_err(|error| OriginError::Unreadable(file.clone(), error)),
+        }
+    }
+
+    /// The configuration that these contents of the file make, with what beats them.
+    ///
+    /// # Errors
+    ///
+    /// If that cannot be meant. The error has all that is wrong.
+    pub fn config(&self, contents: &[u8]) -> Result<Config, OriginError> {
+        match &self.file {
+            Some(file) => read(&file.to_string_lossy(), contents, &self.overrides).map_err(OriginError::Bad),
+            None => read(NO_FILE, b"", &self.overrides).map_err(|error| {
+                OriginError::Flags(error.problems().iter().map(|problem| problem.what.clone()).collect())
+            }),
+        }
+    }
+
+    /// Reads the file and makes the configuration.
+    ///
+    /// # Errors
+    ///
+    /// If either fails.
+    pub fn load(&self) -> Result<Config, OriginError> {
+        self.config(&self.contents()?)
+    }
+}
+
+/// All that is wrong, and how much it is: `3 errors.`
+impl fmt::Display for OriginError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable(file, error) => write!(f, "cannot read {}: {error}", file.display()),
+            Self::Bad(error) => write!(f, "{error}{}.", error.count()),
+            Self::Flags(problems) => f.write_str(&problems.join("\n")),
+        }
+    }
+}
+
+impl std::error::Error for OriginError {}

@@ -1,0 +1,156 @@
+//! The command line, as its user meets it: what is printed where, and the exit code.
+
+use std::process::{Command, Output};
+
+/// Runs the program with these words, in an environment of these variables alone.
+fn tollgate_in(env: &[(&str, &str)], words: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+    command.env_clear().envs(env.iter().copied()).current_dir(env!("CARGO_MANIFEST_DIR")).args(words);
+    command.output().expect("it runs")
+}
+
+pub(crate) fn tollgate(words: &[&str]) -> Output {
+    tollgate_in(&[], words)
+}
+
+pub(crate) fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+pub(crate) fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// What is refused with 2, and what stderr says then.
+#[track_caller]
+fn refused(env: &[(&str, &str)], words: &[&str], said: &str) {
+    let output = tollgate_in(env, words);
+    assert_eq!(output.status.code(), Some(2), "{words:?}: {}", stderr(&output));
+    assert_eq!(stdout(&output), "", "{words:?}");
+    assert!(stderr(&output).contains(said), "{words:?} says {:?}", stderr(&output));
+}
+
+/// The configuration that would be in force.
+#[track_caller]
+fn in_force(env: &[(&str, &str)], words: &[&str]) -> String {
+    let words: Vec<_> = ["serve", "--print-config"].iter().chain(words).copied().collect();
+    let output = tollgate_in(env, &words);
+    assert_eq!(output.status.code(), Some(0), "{words:?}: {}", stderr(&output));
+    stdout(&output)
+}
+
+const BY_FLAGS: [&str; 6] = ["--listen", "0.0.0.0:5002", "--upstream", "http://localhost:5000", "--limit", "29/second"];
+
+#[test]
+fn the_articles_line_is_the_articles_file() {
+    let by_flags =
+        in_force(&[], &[&BY_FLAGS[..], &["--key", "global", "--denial-header", "x-local-rate-limit: true"]].concat());
+    assert_eq!(by_flags, in_force(&[], &["--config", "examples/article.toml"]));
+}
+
+#[test]
+fn every_flag_is_in_force() {
+    let shown = in_force(
+        &[],
+        &[
+            &BY_FLAGS[..],
+            &["--key", "address,header:x-username", "--trusted-proxy", "10.0.0.0/8", "--trusted-proxy", "192.0.2.7"],
+            &["--exempt", "/healthz from 10.0.0.0/8", "--admin", "off", "--metrics", "0.0.0.0:5004", "--log", "json"],
+            &["--access-log", "--drain", "3s", "--redis", "redis://redis:6379"],
+        ]
+        .concat(),
+    );
+    for line in [
+        "trusted_proxies = [\"10.0.0.0/8\", \"192.0.2.7\"]",
+        "exempt = [{ path = \"/healthz\", from = \"10.0.0.0/8\" }]",
+        "admin = \"off\"",
+        "metrics = \"0.0.0.0:5004\"",
+        "log = \"json\"",
+        "access_log = true",
+        "redis = \"redis://redis:6379\"",
+        "drain = \"3s\"",
+        "key = [\"address\", \"header:x-username\"]",
+    ] {
+        assert!(shown.lines().any(|shown| shown == line), "{line} is in\n{shown}");
+    }
+}
+
+#[test]
+fn a_flag_beats_the_environment_which_beats_the_file() {
+    let env = [
+        ("TOLLGATE_CONFIG", "examples/article.toml"),
+        ("TOLLGATE_LISTEN", "127.0.0.1:1"),
+        ("TOLLGATE_UPSTREAM", "h2c://localhost:2"),
+        ("TOLLGATE_ADMIN", "off"),
+        ("TOLLGATE_METRICS", "127.0.0.1:3"),
+        ("TOLLGATE_REDIS", "redis://a"),
+    ];
+    let shown = in_force(&env, &["--listen", "127.0.0.1:9"]);
+    for line in [
+        "listen = \"127.0.0.1:9\"",
+        "upstream = \"h2c://localhost:2\"",
+        "admin = \"off\"",
+        "metrics = \"127.0.0.1:3\"",
+        "redis = \"redis://a\"",
+    ] {
+        assert!(shown.lines().any(|shown| shown == line), "{line} is in\n{shown}");
+    }
+    assert!(in_force(&env, &["-c", "examples/grpc.toml"]).contains("[limits.cart]"));
+    // Kubernetes sets this one for a Service named tollgate.
+    let shown = in_force(&[("TOLLGATE_PORT", "tcp://10.0.0.7:80")], &["-c", "examples/article.toml"]);
+    assert_eq!(shown, in_force(&[], &["-c", "examples/article.toml"]));
+    // A template that leaves a variable empty sets none.
+    assert_eq!(shown, in_force(&[("TOLLGATE_ADMIN", "")], &["-c", "examples/article.toml"]));
+}
+
+#[test]
+fn what_flags_cannot_say_is_refused_in_a_line() {
+    let flags = |more: &[&'static str]| -> Vec<&'static str> { [&["serve"], &BY_FLAGS[..], more].concat() };
+    refused(&[], &flags(&["--config", "examples/article.toml"]), "--limit is for a proxy without a file");
+    refused(&[("TOLLGATE_CONFIG", "examples/article.toml")], &flags(&[]), "--limit is for a proxy without a file");
+    refused(&[], &["serve"], "nothing says what to limit: give --limit \"28/second\", or a file with --config");
+    refused(&[], &["serve", "--limit", "1/s"], "nothing says where clients connect to: give --listen 0.0.0.0:5002");
+    refused(&[], &["serve", "--limit", "1/s"], "nothing says where requests go: give --upstream");
+    refused(&[], &["serve", "--limit", "28/secnd"], "invalid limit \"28/secnd\": expected a unit");
+    refused(&[], &["serve", "--listen", "5002"], "as in \"0.0.0.0:5002\"");
+    refused(&[], &["serve", "--lissen", "5002"], "--listen");
+    refused(&[], &flags(&["--admin", "0.0.0.0:5003"]), "is open to others");
+    refused(&[], &flags(&["--trusted-proxy", "10.0.0.0/88"]), "is not an address range");
+    refused(&[], &flags(&["--denial-header", "x"]), "a header is a name and a value");
+    refused(&[], &flags(&["--key", "a,b"]), "is not a key");
+    refused(&[], &["serve", "-c", "examples/article.toml", "--key", "global"], "--limit");
+    refused(&[("TOLLGATE_METRICS", "x")], &flags(&[]), "TOLLGATE_METRICS: \"x\" is not an address");
+    refused(&[], &["serve", "-c", "absent.toml"], "cannot read absent.toml: No such file");
+    refused(&[], &["serve", "-c", "src"], "cannot read src: Is a directory");
+    refused(&[], &["sreve"], "serve");
+    refused(&[], &[], "Usage: tollgate <COMMAND>");
+}
+
+#[test]
+fn a_store_is_refused_while_there_is_no_door_to_it() {
+    let output = tollgate(&["serve", "-c", "examples/replicas.toml"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("cannot count in Redis yet"), "{}", stderr(&output));
+}
+
+#[test]
+fn help_and_completions_are_there() {
+    for (words, said) in [
+        (&["--help"][..], "Exit codes: 0 done, 1 could not, 2 a bad flag or file."),
+        (&["serve", "--help"], "TOLLGATE_LISTEN"),
+        (&["serve", "--help"], "a second one ends at once"),
+        (&["--version"], env!("CARGO_PKG_VERSION")),
+        (&["completions", "bash"], "--denial-header"),
+        (&["completions", "zsh"], "--trusted-proxy"),
+        (&["completions", "fish"], "access-log"),
+    ] {
+        let output = tollgate(words);
+        assert_eq!(output.status.code(), Some(0), "{words:?}");
+        assert!(stdout(&output).contains(said), "{words:?}: {}", stdout(&output));
+    }
+    let help = stdout(&tollgate(&["serve", "--help"]));
+    assert!(!help.contains("TOLLGATE_PORT"), "{help}");
+    for line in help.lines() {
+        assert!(line.chars().count() <= 100, "{line}");
+    }
+}
