@@ -45,6 +45,16 @@ impl RateLimiter {
     }
 }
 
+#[cfg(feature = "tower")]
+impl Terms {
+    /// Tells the limiter, whose terms these are, that it denied them to the key of this text.
+    pub(crate) fn tell_denied(&self, limiter: &RateLimiter, text: &str) {
+        if let Some(sketch) = limiter.sketch() {
+            sketch.count(self.key, limiter.clock().now(), || text.to_owned());
+        }
+    }
+}
+
 impl Demand<'_> {
     /// Asks for so many instead of one. A cost of 0 always passes and charges nothing.
     pub fn cost(self, cost: u64) -> Self {

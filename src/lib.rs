@@ -86,6 +86,7 @@ pub mod http;
 mod key;
 mod limiter;
 mod name;
+mod offenders;
 mod parse;
 mod plan;
 mod policy;
@@ -110,6 +111,8 @@ pub use policy::{IntoPolicy, Policy};
 pub use error::{PolicyError, PolicyErrorKind};
 
 pub use plan::{Plan, PlanError, PlanErrorKind};
+
+pub use offenders::Offender;
 
 pub use demand::{Demand, DeniedDemand, check_all, reserve_all};
 

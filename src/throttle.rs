@@ -4,9 +4,12 @@
 
 use std::fmt;
 use std::num::NonZeroU64;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use parking_lot::Mutex;
+
+use crate::offenders::Sketch;
 
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
@@ -24,6 +27,8 @@ pub(crate) struct Reports {
     pub(crate) misconfigured: Throttle,
     /// Requests that were given a plan of another limiter.
     pub(crate) foreign_plans: Throttle,
+    /// The keys that are denied most, if they are wanted.
+    pub(crate) offenders: OnceLock<Sketch>,
     last_words: Mutex<Option<Box<LastWords>>>,
 }
 
@@ -51,7 +56,7 @@ impl Reports {
 
 impl Drop for Reports {
     fn drop(&mut self) {
-        let Self { denials, shadow_denials, misconfigured, foreign_plans, last_words } = self;
+        let Self { denials, shadow_denials, misconfigured, foreign_plans, last_words, .. } = self;
         let [denials, shadow_denials, misconfigured, foreign_plans] =
             [denials, shadow_denials, misconfigured, foreign_plans].map(|throttle| *throttle.unreported.get_mut());
         if denials + shadow_denials + misconfigured + foreign_plans > 0 {

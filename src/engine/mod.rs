@@ -25,7 +25,6 @@ pub(crate) struct Engine {
     state: State,
     queues: Queues,
     names: Names,
-    #[cfg_attr(not(feature = "tower"), allow(dead_code, reason = "only doors report"))]
     reports: Reports,
 }
 
@@ -101,7 +100,6 @@ impl Engine {
     }
 
     /// What the doors that share the limiter have to report of it.
-    #[cfg(feature = "tower")]
     pub(crate) fn reports(&self) -> &Reports {
         &self.reports
     }

@@ -17,7 +17,7 @@ use super::settings::Settings;
 use crate::backend::{Answer, Backend, Grant, Question, Wanted};
 use crate::decision::{Denied, Status};
 use crate::demand::Terms;
-use crate::key::{Key, SharedKey};
+use crate::key::{Key, KeyText, SharedKey};
 use crate::plan::Plan;
 
 /// Decides about a request, whatever it is counted by: what a layer needs that leaves some to another.
@@ -38,6 +38,8 @@ pub(super) enum Asked<L: Backend> {
 /// A question that was not asked yet.
 pub(super) struct Asking<L> {
     pub(super) settings: Arc<Settings<L>>,
+    /// The key's text, if the limiter wants to know it in case of a denial.
+    pub(super) text: Option<String>,
     pub(super) terms: Terms,
 }
 
@@ -59,6 +61,15 @@ pub(super) struct Pending<L> {
     pub(super) plan: Plan,
     /// Whether the request waits instead of being denied, and so is refused when it waited in vain.
     pub(super) instead_of_denial: bool,
+}
+
+impl<L: Backend> Asking<L> {
+    /// Tells the limiter that it denied this.
+    pub(super) fn denied(&self) {
+        if let Some(text) = &self.text {
+            self.terms.tell_denied(self.settings.limiter.limiter(), text);
+        }
+    }
 }
 
 impl<L: Backend> Decision<L> {
@@ -114,13 +125,17 @@ impl<L: Backend> Settings<L> {
             instead_of_denial.get()
         };
         let answer = self.limiter.ask(&Question { key, plan, cost, wanted }, may_wait);
+        if matches!(answer, Answer::Denied(_)) {
+            self.limiter.limiter().tell_denied(key);
+        }
         Said { answer, plan, instead_of_denial: instead_of_denial.get() }
     }
 
     /// What there is to ask about a request.
     pub(super) fn asking<K: Key + ?Sized>(self: &Arc<Self>, key: &K, cost: u64, head: &Parts) -> Asking<L> {
-        let terms = self.limiter.limiter().terms(self.plan_of(head), key, cost);
-        Asking { settings: self.clone(), terms }
+        let limiter = self.limiter.limiter();
+        let terms = limiter.terms(self.plan_of(head), key, cost);
+        Asking { settings: self.clone(), text: limiter.sketch().map(|_| KeyText::of(key)), terms }
     }
 
     /// The plan that a request is judged by.

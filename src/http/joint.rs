@@ -81,7 +81,9 @@ fn decide(members: &[Arc<dyn Decide<RateLimiter>>], head: &mut Parts) -> Decisio
     let reservations = match reserve_all(&demands) {
         Ok(reservations) => reservations,
         Err(denied) => {
-            let Asking { settings, terms } = &acting[denied.index()];
+            let asking = &acting[denied.index()];
+            asking.denied();
+            let Asking { settings, terms, .. } = asking;
             return settings.refuse(*denied.denied(), terms.plan, head);
         }
     };
@@ -92,7 +94,10 @@ fn decide(members: &[Arc<dyn Decide<RateLimiter>>], head: &mut Parts) -> Decisio
     for asking in &watching {
         after = after.then(match demand(asking).reserve() {
             Ok(reservation) => pass(asking, reservation, head),
-            Err(denied) => asking.settings.let_pass(&denied, asking.terms.plan, head),
+            Err(denied) => {
+                asking.denied();
+                asking.settings.let_pass(&denied, asking.terms.plan, head)
+            }
         });
     }
     for (asking, reservation) in passed {
@@ -107,7 +112,7 @@ fn demand(asking: &Asking<RateLimiter>) -> Demand<'_> {
 
 /// Lets a request pass, as far as one limit is concerned.
 fn pass(asking: &Asking<RateLimiter>, reservation: Reservation, head: &mut Parts) -> After<Reservation> {
-    let Asking { settings, terms } = asking;
+    let Asking { settings, terms, .. } = asking;
     let permit = *reservation.permit();
     let standing = settings.tells_handler.then(|| reservation.standing());
     let receipt = settings.outcome.is_some().then(|| Box::new(reservation));

@@ -264,3 +264,27 @@ async fn a_layer_answers_what_a_direct_call_denied() {
     assert_eq!(answers.denial(*denied.denied(), head).headers()["grpc-status"], "8");
     assert_eq!(denied.into_response().status(), StatusCode::TOO_MANY_REQUESTS);
 }
+
+/// The layer tells the limiter the text of who was denied, alone and joined.
+#[tokio::test]
+async fn the_limiter_keeps_who_was_denied_most() {
+    let build = || {
+        let limiter = RateLimiter::builder(Quota::per_hour(1)).offenders(2).capacity(64).clock(Clock::manual()).build();
+        (limiter.clone(), RateLimitLayer::sharing(&limiter).key(ExtensionKey::<u64>::new(|user: &u64| *user)))
+    };
+    let (alone, layer) = build();
+    let (joined, part) = build();
+    let routes = || Router::new().route("/", get(|| async { "fine" }));
+    for (limiter, app) in [(alone, routes().layer(layer)), (joined, routes().layer(part.and(limit("100/hour"))))] {
+        for user in [7_u64, 8, 8, 8, 7, 8, 9] {
+            ask(&app, Request::get("/").extension(user)).await;
+        }
+        let keys: Vec<_> = limiter.offenders().iter().map(|offender| offender.key().to_owned()).collect();
+        assert_eq!(keys, ["8", "7"]);
+        assert!(
+            (limiter.offenders()[0].denied_per_second() / limiter.offenders()[1].denied_per_second() - 3.0).abs()
+                < 1e-9
+        );
+    }
+    assert!(limiter("1/hour").1.offenders().is_empty());
+}
