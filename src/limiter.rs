@@ -309,7 +309,7 @@ impl RateLimiter {
 
     /// The sketch of those that were denied most, if there is one.
     pub(crate) fn sketch(&self) -> Option<&Sketch> {
-        self.engine.reports().offenders.get()
+        self.engine.reports().offenders.as_ref()
     }
 
     #[cfg(feature = "tower")]
@@ -526,9 +526,9 @@ impl RateLimiterBuilder {
         policies.insert(0, self.policy);
         let names = Names::new(self.name, plans);
         let clock = self.clock.unwrap_or_default();
-        let engine = Engine::new(policies, self.capacity, self.when_full, clock, self.waiters, names);
+        let mut engine = Engine::new(policies, self.capacity, self.when_full, clock, self.waiters, names);
         if self.offenders > 0 {
-            engine.reports().offenders.get_or_init(|| Sketch::new(self.offenders));
+            engine.keep_offenders(Sketch::new(self.offenders));
         }
         Ok(RateLimiter { engine: Arc::new(engine), plan: Plan::DEFAULT })
     }

@@ -4,7 +4,6 @@
 
 use std::fmt;
 use std::num::NonZeroU64;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use parking_lot::Mutex;
@@ -28,7 +27,7 @@ pub(crate) struct Reports {
     /// Requests that were given a plan of another limiter.
     pub(crate) foreign_plans: Throttle,
     /// The keys that are denied most, if they are wanted.
-    pub(crate) offenders: OnceLock<Sketch>,
+    pub(crate) offenders: Option<Sketch>,
     last_words: Mutex<Option<Box<LastWords>>>,
 }
 

@@ -9,6 +9,7 @@ use crate::algorithm::{Counter, Verdict};
 use crate::clock::Clock;
 use crate::decision::{Denied, Permit, Standing, Status};
 use crate::fingerprint::{Fingerprint, Owner};
+use crate::offenders::Sketch;
 use crate::policy::{Policy, QUOTAS_MAX};
 use crate::queue::{Bounds, Queues};
 use crate::rules::{Charged, Rules};
@@ -76,6 +77,11 @@ impl Engine {
         let table = Table::new(capacity, rules.width(), when_full, tag_mask);
         let (queues, reports) = (Queues::new(waiters), Reports::default());
         Self { hasher, state: State { rules, clock, table, tag_mask }, queues, names, reports }
+    }
+
+    /// Lets the doors keep the keys that are denied most.
+    pub(crate) fn keep_offenders(&mut self, sketch: Sketch) {
+        self.reports.offenders = Some(sketch);
     }
 
     pub(crate) fn rules(&self) -> &Rules {

@@ -27,7 +27,21 @@ const EDGES: &[(&str, &[&str])] = &[
     ("serde", &["parse", "policy", "quota", "error"]),
     ("plan", &["policy"]),
     ("rules", &["policy", "quota", "name", "algorithm", "decision", "fingerprint"]),
-    ("engine", &["rules", "table", "clock", "queue", "policy", "algorithm", "decision", "fingerprint", "throttle"]),
+    (
+        "engine",
+        &[
+            "rules",
+            "table",
+            "clock",
+            "queue",
+            "policy",
+            "algorithm",
+            "decision",
+            "fingerprint",
+            "throttle",
+            "offenders",
+        ],
+    ),
     (
         "limiter",
         &[
