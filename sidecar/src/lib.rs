@@ -3,7 +3,9 @@
 //! The program is `tollgate`. This library is what it is made of, so that tests can run it in process. It promises
 //! nothing to other users.
 
+pub mod check;
 pub mod cli;
 pub mod config;
+pub mod from_envoy;
 pub mod proxy;
 pub mod rules;

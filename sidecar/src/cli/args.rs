@@ -9,6 +9,7 @@ use clap_complete::Shell;
 use http::{HeaderName, HeaderValue};
 use tollgate::Policy;
 
+use crate::check::Asked;
 use crate::config::{Admin, Exemption, KeyPart, LogFormat, Ranges, Upstream, limit_error, words};
 
 /// Rate limits in front of any HTTP server.
@@ -17,13 +18,20 @@ use crate::config::{Admin, Exemption, KeyPart, LogFormat, Ranges, Upstream, limi
 #[command(after_help = "Exit codes: 0 done, 1 could not, 2 a bad flag or file.")]
 pub(super) struct Arguments {
     #[command(subcommand)]
-    pub(super) asked: Asked,
+    pub(super) action: Action,
 }
 
 #[derive(Debug, Subcommand)]
-pub(super) enum Asked {
+pub(super) enum Action {
     /// Forward requests to an upstream, as far as the limits let them pass
     Serve(Box<ServeArgs>),
+    /// Say what a configuration will do to which request, or what is wrong with it
+    Check(CheckArgs),
+    /// Print the configuration that does what an Envoy configuration does, and name what it cannot do
+    FromEnvoy {
+        /// Envoy's YAML or JSON, bare or inside a Kubernetes ConfigMap; - for standard input
+        file: PathBuf,
+    },
     /// Start an upstream, a proxy in front of it, and say what to try
     Demo(DemoArgs),
     /// Print a script that completes commands and flags in a shell
@@ -102,6 +110,24 @@ const SIGNALS: &str = "\
 Signals:
   TERM, INT  stop listening, finish what is under way within --drain; a second one ends at once
   HUP        read the file again; a bad one is refused, and the old one stays";
+
+#[derive(Args, Debug)]
+pub(super) struct CheckArgs {
+    /// The configuration, a TOML file
+    pub(super) file: PathBuf,
+
+    /// What happens to this request: "GET /login from 192.0.2.7"
+    #[arg(long, value_name = "REQUEST")]
+    pub(super) request: Option<Asked>,
+
+    /// A header of the request: "x-username: alice". Can be given several times
+    #[arg(long, value_name = "HEADER", requires = "request")]
+    pub(super) header: Vec<String>,
+
+    /// What changes if this file is in force now
+    #[arg(long, value_name = "OLD")]
+    pub(super) against: Option<PathBuf>,
+}
 
 #[derive(Args, Debug)]
 pub(super) struct DemoArgs {

@@ -5,14 +5,16 @@ mod demo;
 mod log;
 
 use std::ffi::OsString;
-use std::io::Write as _;
-use std::path::PathBuf;
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
 
-use self::args::{Arguments, Asked, ServeArgs};
-use crate::config::{Config, Key, Limit, Origin, OriginError, Overrides, Ranges, words};
+use self::args::{Action, Arguments, CheckArgs, ServeArgs};
+use crate::check;
+use crate::config::{Changes, Config, Key, Limit, Origin, OriginError, Overrides, Ranges, words};
+use crate::from_envoy;
 use crate::proxy;
 
 const DONE: ExitCode = ExitCode::SUCCESS;
@@ -32,10 +34,12 @@ fn run_in(words: impl IntoIterator<Item = OsString>, env: impl Fn(&str) -> Optio
             return if error.use_stderr() { bad() } else { DONE };
         }
     };
-    match arguments.asked {
-        Asked::Serve(args) => serve(*args, env),
-        Asked::Demo(args) => demo::run(&args),
-        Asked::Completions { shell } => {
+    match arguments.action {
+        Action::Serve(args) => serve(*args, env),
+        Action::Check(args) => check(args),
+        Action::FromEnvoy { file } => from_envoy(&file),
+        Action::Demo(args) => demo::run(&args),
+        Action::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "tollgate", &mut script);
             print(&String::from_utf8_lossy(&script))
@@ -61,6 +65,69 @@ fn serve(args: ServeArgs, env: impl Fn(&str) -> Option<OsString>) -> ExitCode {
         return fail("this build cannot count in Redis yet: take out [store] and --redis to count in each proxy alone");
     }
     start(config)
+}
+
+fn check(args: CheckArgs) -> ExitCode {
+    let load = |file: &Path| Origin::new(Some(file.to_owned()), Overrides::default()).load();
+    let config = match load(&args.file) {
+        Ok(config) => config,
+        Err(error) => return refuse(&told(&error, "Nothing was started.")),
+    };
+    let mut text = check::valid(&args.file.to_string_lossy(), &config);
+    if let Some(old) = &args.against {
+        let old_config = match load(old) {
+            Ok(config) => config,
+            Err(error) => return refuse(&told(&error, "Nothing was compared.")),
+        };
+        let changes = Changes::between(&old_config, &config);
+        text += &match changes.is_empty() {
+            true => format!("\nNothing changes from {}.\n", old.display()),
+            false => format!("\nChanges from {}:\n{changes}", old.display()),
+        };
+    }
+    let about = match args.request {
+        None if args.against.is_some() => Ok(String::new()),
+        None => Ok(check::overview(&config)),
+        Some(asked) => {
+            let asked = args.header.iter().try_fold(asked, |asked, header| asked.with_header(header));
+            asked.and_then(|asked| check::request(&config, &asked))
+        }
+    };
+    match about {
+        Ok(about) if about.is_empty() => {}
+        Ok(about) => text += &format!("\n{about}"),
+        Err(error) => return refuse(&format!("--request: {error}")),
+    }
+    for note in check::notes(&config) {
+        text += &format!("\n{note}\n");
+    }
+    print(&text)
+}
+
+fn from_envoy(file: &Path) -> ExitCode {
+    let contents = if file == Path::new("-") {
+        let mut contents = Vec::new();
+        std::io::stdin().read_to_end(&mut contents).map(|_| contents)
+    } else {
+        std::fs::read(file)
+    };
+    let translated = match contents {
+        Err(error) => return refuse(&format!("cannot read {}: {error}", file.display())),
+        Ok(contents) => from_envoy::translate(&contents),
+    };
+    match translated {
+        Err(error) => refuse(&format!("{} {error}", file.display())),
+        Ok(translated) => {
+            print(&translated.config.to_toml());
+            if translated.unhonoured.is_empty() {
+                return DONE;
+            }
+            for field in &translated.unhonoured {
+                let _ = writeln!(std::io::stderr(), "{}:{field}", file.display());
+            }
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn start(config: Config) -> ExitCode {

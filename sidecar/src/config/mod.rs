@@ -4,6 +4,7 @@
 //! meets which limit is not decided here but by [`Matcher`](crate::rules::Matcher), which is made of it.
 
 mod answers;
+mod changes;
 mod file;
 mod limit;
 mod listener;
@@ -22,6 +23,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 pub use answers::{Denied, DeniedBody};
+pub use changes::{Carried, Changes};
 pub(crate) use file::limit_error;
 pub use file::read;
 pub use limit::{Cost, Key, KeyPart, Limit, Missing, Percent, Plans, Scope};

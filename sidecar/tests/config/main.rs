@@ -1,7 +1,10 @@
 //! The configuration: the file, the command line, and what they say will happen.
 
+mod changes;
+mod check;
 mod cli;
 mod examples;
 mod file;
+mod from_envoy;
 mod survives;
 mod written;

@@ -1,0 +1,210 @@
+//! [`Changes`]: what a reload changes, which limits keep what was spent, and what waits for a restart.
+
+use std::fmt;
+
+use super::{Config, KeyPart, Limit};
+
+/// What a reload changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Changes {
+    /// Each limit of the new configuration, and what becomes of its counts.
+    pub limits: Vec<Carried>,
+    /// What changes, a line each, for the log and for a person who asks beforehand.
+    pub told: Vec<String>,
+    /// What keeps its old value until the program is started again, a line each.
+    pub until_restart: Vec<String>,
+}
+
+/// What becomes of a limit's counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Carried {
+    /// What was spent stays, with the old limit of this name, by its place.
+    Kept(usize),
+    /// It starts with nothing spent.
+    Fresh,
+}
+
+impl Changes {
+    /// From one configuration to another. A limit is its name.
+    pub fn between(old: &Config, new: &Config) -> Self {
+        let mut changes = Self::default();
+        let store = old.store != new.store;
+        for limit in &new.limits {
+            let carried = match old.limits.iter().position(|other| other.name == limit.name) {
+                Some(at) => changes.limit(at, &old.limits[at], limit, store),
+                None => changes.new_limit(limit, old, new),
+            };
+            changes.limits.push(carried);
+        }
+        for limit in old.limits.iter().filter(|limit| new.limit(&limit.name).is_none()) {
+            changes.say(format!("{}: gone, and what was spent with it", limit.name));
+        }
+        changes.rest(old, new);
+        changes
+    }
+
+    /// Whether nothing changes.
+    pub fn is_empty(&self) -> bool {
+        self.told.is_empty() && self.until_restart.is_empty()
+    }
+
+    fn say(&mut self, line: String) {
+        self.told.push(line);
+    }
+
+    fn limit(&mut self, at: usize, old: &Limit, new: &Limit, store: bool) -> Carried {
+        let why = if store { Some("it is counted elsewhere now".to_owned()) } else { fresh(old, new) };
+        let mut parts = Vec::new();
+        if old.policy != new.policy {
+            parts.push(format!("{} is now {}", old.policy, new.policy));
+        }
+        if old.scope != new.scope {
+            parts.push(format!("{} is now {}", old.scope, new.scope));
+        }
+        if old.plans.as_ref().map(|plans| &plans.policies) != new.plans.as_ref().map(|plans| &plans.policies) {
+            parts.push("its plans have changed".to_owned());
+        }
+        if old.instead_of != new.instead_of {
+            let told = |names: &[String]| if names.is_empty() { "none".to_owned() } else { names.join(" and ") };
+            parts.push(format!("instead of {} is now instead of {}", told(&old.instead_of), told(&new.instead_of)));
+        }
+        if (old.enabled, old.enforced) != (new.enabled, new.enforced) {
+            let told = |limit: &Limit| match (limit.enabled, limit.is_shadow()) {
+                (enabled, true) => format!("shadow on {enabled}"),
+                (enabled, false) => format!("acting on {} of {enabled}", limit.enforced),
+            };
+            parts.push(format!("{} is now {}", told(old), told(new)));
+        }
+        if (&old.cost, old.reserve) != (&new.cost, new.reserve) {
+            parts.push(format!("cost {} is now {}", old.cost, new.cost));
+        }
+        if old.missing != new.missing {
+            parts.push("what happens without a key has changed".to_owned());
+        }
+        match why {
+            Some(why) => {
+                parts.push(format!("starts fresh: {why}"));
+                self.say(format!("{}: {}", new.name, parts.join("; ")));
+                Carried::Fresh
+            }
+            None => {
+                if !parts.is_empty() {
+                    self.say(format!("{}: {}; what was spent stays", new.name, parts.join("; ")));
+                }
+                Carried::Kept(at)
+            }
+        }
+    }
+
+    fn new_limit(&mut self, limit: &Limit, old: &Config, new: &Config) -> Carried {
+        let renamed = old.limits.iter().find(|other| {
+            let as_before = Limit { name: limit.name.clone(), line: limit.line, ..(*other).clone() };
+            new.limit(&other.name).is_none() && as_before == *limit
+        });
+        self.say(match renamed {
+            Some(other) => format!(
+                "{}: starts fresh: it is {} under a new name, and what was spent belongs to the name",
+                limit.name, other.name
+            ),
+            None => format!("{}: new, {}", limit.name, limit.policy),
+        });
+        Carried::Fresh
+    }
+
+    /// What is not about limits.
+    fn rest(&mut self, old: &Config, new: &Config) {
+        if old.upstreams != new.upstreams {
+            let told = |config: &Config| {
+                config.upstreams.iter().map(|upstream| upstream.to_string()).collect::<Vec<_>>().join(" and ")
+            };
+            self.say(format!("upstream: {} is now {}", told(old), told(new)));
+        }
+        if old.trusted_proxies != new.trusted_proxies {
+            let told = |config: &Config| match config.trusted_proxies.is_empty() {
+                true => "nobody".to_owned(),
+                false => config.trusted_proxies.to_string(),
+            };
+            self.say(format!("trusted_proxies: {} is now {}", told(old), told(new)));
+        }
+        let exempt = |config: &Config| config.exempt.iter().map(|exemption| exemption.to_string()).collect::<Vec<_>>();
+        if exempt(old) != exempt(new) {
+            let told = |exempt: Vec<String>| if exempt.is_empty() { "nothing".to_owned() } else { exempt.join(", ") };
+            self.say(format!("exempt: {} is now {}", told(exempt(old)), told(exempt(new))));
+        }
+        for (what, changed) in [
+            ("denied", old.denied != new.denied),
+            ("rate_headers", old.rate_headers != new.rate_headers),
+            ("store", old.store != new.store),
+            ("deadlines", old.deadlines != new.deadlines),
+            ("access_log", old.access_log != new.access_log),
+        ] {
+            if changed {
+                self.say(format!("{what}: changed"));
+            }
+        }
+        for (what, changed) in [
+            ("listen", old.listen != new.listen || old.tls.is_some() != new.tls.is_some()),
+            ("admin", old.admin != new.admin),
+            ("metrics", old.metrics != new.metrics),
+            ("threads", old.threads != new.threads),
+            ("caps", old.caps != new.caps),
+            ("log", old.log != new.log),
+        ] {
+            if changed {
+                self.until_restart.push(format!("{what}: refused until restart, the old value stays"));
+            }
+        }
+        if old.tls != new.tls && old.tls.is_some() && new.tls.is_some() {
+            self.say("tls: changed".to_owned());
+        }
+    }
+}
+
+impl Config {
+    /// This configuration as it can be taken up while the program runs under an old one: what waits for a restart keeps
+    /// its old value.
+    #[must_use]
+    pub fn taken_up_after(self, old: &Self) -> Self {
+        let stays_plain = old.tls.is_none();
+        Self {
+            listen: old.listen,
+            tls: if stays_plain { None } else { self.tls.or_else(|| old.tls.clone()) },
+            admin: old.admin.clone(),
+            metrics: old.metrics,
+            threads: old.threads,
+            caps: old.caps.clone(),
+            log: old.log,
+            ..self
+        }
+    }
+}
+
+/// Why what was spent cannot be carried over from one limit to another of its name.
+fn fresh(old: &Limit, new: &Limit) -> Option<String> {
+    let names = |limit: &Limit| -> Vec<String> {
+        limit.plans.iter().flat_map(|plans| &plans.policies).map(|(name, _)| name.clone()).collect()
+    };
+    if old.key != new.key {
+        let told = |limit: &Limit| limit.key.parts().iter().map(KeyPart::to_string).collect::<Vec<_>>().join(" and ");
+        return Some(format!("it was counted by {} and is by {}", told(old), told(new)));
+    }
+    if old.policy.quotas().len() != new.policy.quotas().len() {
+        let (before, now) = (old.policy.quotas().len(), new.policy.quotas().len());
+        return Some(format!("it had {before} quota{} and has {now}", if before == 1 { "" } else { "s" }));
+    }
+    if names(old) != names(new) {
+        return Some("its plans have other names".to_owned());
+    }
+    if old.capacity != new.capacity {
+        return Some(format!("it remembered {} keys and remembers {}", old.capacity, new.capacity));
+    }
+    None
+}
+
+/// A line each.
+impl fmt::Display for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.told.iter().chain(&self.until_restart).try_for_each(|line| writeln!(f, "  {line}"))
+    }
+}
