@@ -46,6 +46,19 @@ enum Source {
     Followed(Arc<dyn Fn() -> Duration + Send + Sync>),
 }
 
+impl Source {
+    /// The time by what takes a call to read. Out of the way of a check by the counter.
+    #[inline(never)]
+    fn now_elsewhere(&self) -> u64 {
+        match self {
+            Self::Tsc(tsc) => tsc.now(),
+            Self::System(zero) => nanos(zero.elapsed()),
+            Self::Manual(now) => now.load(Relaxed),
+            Self::Followed(elapsed) => nanos(elapsed()),
+        }
+    }
+}
+
 impl Clock {
     /// The operating system's monotonic clock, read the fastest way that is as trustworthy.
     ///
@@ -86,13 +99,12 @@ impl Clock {
 
     /// Nanoseconds since this clock was made.
     // Relaxed: a reading orders nothing but itself; two threads that must agree on the time also share a state word.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn now(&self) -> u64 {
         match &self.source {
             Source::Tsc(tsc) => tsc.now(),
-            Source::System(zero) => nanos(zero.elapsed()),
             Source::Manual(now) => now.load(Relaxed),
-            Source::Followed(elapsed) => nanos(elapsed()),
+            other => other.now_elsewhere(),
         }
     }
 
@@ -226,7 +238,7 @@ impl Tsc {
         (nanos != 0 && nanos < 1 << 60).then_some((quanta, nanos << 4))
     }
 
-    #[inline]
+    #[inline(always)]
     fn now(&self) -> u64 {
         let ticks = self.quanta.raw();
         // Also true when the counter has gone backwards, as it may across a suspend.
@@ -278,5 +290,12 @@ impl Tsc {
 /// Nanoseconds that wrapped below zero are zero: a reading from before the correction that it is read against.
 #[inline]
 fn clamp_before_zero(nanos: u64) -> u64 {
-    if nanos > u64::MAX / 2 { 0 } else { nanos }
+    if nanos > u64::MAX / 2 { before_zero() } else { nanos }
+}
+
+/// 0, by a call: so that the processor guesses that it is not needed, and need not wait for a comparison.
+#[cold]
+#[inline(never)]
+fn before_zero() -> u64 {
+    0
 }

@@ -22,10 +22,17 @@ pub(crate) struct Owner(u64);
 
 impl Fingerprint {
     /// That of a key's hash.
-    #[inline]
+    #[inline(always)]
     pub(crate) const fn new(hash: u64, mask: TagMask) -> Self {
-        // Not 0, which would be nobody.
-        Self(if hash & !mask.0 == 0 { mask.0 + 1 } else { hash & !mask.0 })
+        let key = hash & !mask.0;
+        if key == 0 { Self::instead_of_nobody(mask) } else { Self(key) }
+    }
+
+    /// By a call, so that the processor guesses that it is not needed, and need not wait for a comparison.
+    #[cold]
+    #[inline(never)]
+    const fn instead_of_nobody(mask: TagMask) -> Self {
+        Self(mask.0 + 1)
     }
 
     /// The key, with its words read by this tag.

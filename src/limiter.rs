@@ -89,7 +89,8 @@ impl RateLimiter {
     /// # Errors
     ///
     /// [`Denied`] when the limit is reached. Nothing was charged then.
-    #[inline]
+    // Written into the caller, as `State::check_known` wants it.
+    #[inline(always)]
     pub fn check<K: Hash + ?Sized>(&self, key: &K) -> Result<Permit, Denied> {
         self.check_n(key, 1)
     }
@@ -100,7 +101,7 @@ impl RateLimiter {
     ///
     /// [`Denied`] when the limit is reached, or, [permanently](Denied::is_permanent), when the cost is above what a quota
     /// can ever grant. Nothing was charged then.
-    #[inline]
+    #[inline(always)]
     pub fn check_n<K: Hash + ?Sized>(&self, key: &K, cost: u64) -> Result<Permit, Denied> {
         self.check_on(self.plan, self.engine.fingerprint(key), cost)
     }

@@ -26,7 +26,7 @@
 //!   Where a word of one quota and a word of another are by chance the same number, they do not stand in the table as the same.
 //!   The first plan's seal in version 0 is 0.
 
-use crate::algorithm::{Cells, Counter, Verdict};
+use crate::algorithm::{Cells, Counter, TokenBucket, Verdict};
 use crate::decision::{Denied, Permit, Status};
 use crate::fingerprint::{Tag, TagMask};
 use crate::name::Name;
@@ -56,6 +56,14 @@ pub(crate) struct Prepared {
     name: Name,
 }
 
+/// A policy of one token bucket: the numbers that most checks decide by.
+#[derive(Clone, Copy)]
+pub(crate) struct OnlyBucket {
+    pub(crate) bucket: TokenBucket,
+    pub(crate) limit: u64,
+    pub(crate) name: Name,
+}
+
 /// What a policy of one quota answered, and where the key then stands.
 #[derive(Clone, Copy)]
 pub(crate) struct Charged {
@@ -72,6 +80,8 @@ pub(crate) struct Rules {
     writing: AtomicU64,
     /// The quotas of version 0, plan by plan: most limiters never see another, and need not copy these.
     initial: Box<[Prepared]>,
+    /// See [`only_bucket`](Self::only_bucket).
+    only_bucket: Option<OnlyBucket>,
     /// Bank, plan, quota, number.
     cells: Box<[AtomicU64]>,
     plans: usize,
@@ -123,6 +133,7 @@ impl Rules {
             version: AtomicU64::new(0),
             writing: AtomicU64::new(0),
             initial: Box::default(),
+            only_bucket: None,
             cells,
             plans,
             width,
@@ -135,6 +146,12 @@ impl Rules {
             let given = rules.given.lock();
             rules.write(0, &given);
             (0..plans).flat_map(|plan| rules.prepared(0, plan, &given)).collect()
+        };
+        rules.only_bucket = match rules.initial[..width] {
+            [Prepared { counter: Counter::TokenBucket(bucket), limit, name, .. }] => {
+                Some(OnlyBucket { bucket, limit, name })
+            }
+            _ => None,
         };
         rules
     }
@@ -253,11 +270,11 @@ impl Rules {
         (self.version() == 0).then(|| &self.initial[plan * self.width..][..self.width])
     }
 
-    /// The default plan's quota, if it is the only one and of version 0. Its words are [sealed](Prepared::sealed) by 0: they
-    /// stand in the table as they are.
-    #[inline]
-    pub(crate) fn initial_only(&self) -> Option<&Prepared> {
-        if self.width == 1 && self.version() == 0 { self.initial.first() } else { None }
+    /// The default plan's quota, if it is the only one, of version 0, and a token bucket. Its words are
+    /// [sealed](Prepared::sealed) by 0: they stand in the table as they are.
+    #[inline(always)]
+    pub(crate) fn only_bucket(&self) -> Option<&OnlyBucket> {
+        if self.version() == 0 { self.only_bucket.as_ref() } else { None }
     }
 
     /// A plan's first quota, and the version it is of.

@@ -102,7 +102,7 @@ pub(crate) struct Table {
     /// The first cell of the first bucket. It begins a pair of cache lines; by an offset, because what is aligned by its type
     /// the standard library clears by hand.
     first: usize,
-    buckets: usize,
+    buckets: u32,
     /// Words per key.
     width: usize,
     tag_mask: TagMask,
@@ -169,27 +169,28 @@ pub(crate) struct Counts {
     pub(crate) shared: u64,
 }
 
-/// The first word of a key.
+/// The word of a key that has one.
 #[derive(Clone, Copy)]
-pub(crate) struct FirstWord<'a> {
+pub(crate) struct OnlyWord<'a> {
     owner: Owner,
-    stands: &'a AtomicU64,
-    word: &'a AtomicU64,
+    /// Fingerprints, and then words.
+    bucket: &'a [AtomicU64; 2 * WAYS],
+    way: usize,
 }
 
-impl FirstWord<'_> {
+impl OnlyWord<'_> {
     /// The word; `None` if the slot is no longer the key's own. As [`Table::word`].
     #[inline]
     pub(crate) fn load(&self) -> Option<u64> {
-        let word = self.word.load(Acquire);
-        let mine = self.stands.load(Relaxed) == self.owner.bits();
+        let word = self.bucket[WAYS + self.way].load(Acquire);
+        let mine = self.bucket[self.way].load(Relaxed) == self.owner.bits();
         (mine && word != CLAIMED).then_some(word)
     }
 
     /// Charges: replaces a word that has not moved. As [`Table::replace`].
     #[inline]
     pub(crate) fn replace(&self, old: u64, new: u64) -> bool {
-        self.word.compare_exchange(old, new, Relaxed, Relaxed).is_ok()
+        self.bucket[WAYS + self.way].compare_exchange(old, new, Relaxed, Relaxed).is_ok()
     }
 }
 
@@ -208,12 +209,13 @@ impl Table {
         let first = cells.as_ptr().align_offset(128).min(2 * WAYS);
         let stripe = || StripeState { shared: (Owner::NOBODY, [0; WORDS_MAX]), counts: Counts::default() };
         let stripes = (0..STRIPES).map(|_| Stripe(Mutex::new(stripe()))).collect();
+        let buckets = u32::try_from(buckets).expect("at most 9/64 of the greatest capacity");
         Self { cells, first, buckets, width, tag_mask, when_full, stripes }
     }
 
     /// How many keys fit, at most.
     pub(crate) fn slots(&self) -> usize {
-        self.buckets * WAYS
+        self.buckets as usize * WAYS
     }
 
     pub(crate) fn counts(&self) -> Counts {
@@ -231,13 +233,25 @@ impl Table {
     /// multiplication instead of division (Lemire 2016, "fast range").
     #[inline]
     fn homes(&self, key: Fingerprint) -> [usize; 2] {
-        let place = |half: u64| ((half * self.buckets as u64) >> 32) as usize;
-        let one = place(key.bits() >> 32);
-        let mut two = place(key.bits() & 0xffff_ffff);
-        if two == one {
-            two = if one + 1 == self.buckets { 0 } else { one + 1 };
+        let [one, two] = self.places(key);
+        [one, self.other_place(one, two)].map(|bucket| self.first + bucket * (1 + self.width) * WAYS)
+    }
+
+    /// The two buckets, which may be one.
+    #[inline(always)]
+    fn places(&self, key: Fingerprint) -> [usize; 2] {
+        let place = |half: u64| ((half * u64::from(self.buckets)) >> 32) as usize;
+        [place(key.bits() >> 32), place(key.bits() & 0xffff_ffff)]
+    }
+
+    /// The second bucket: the next one, if both are one.
+    #[inline(always)]
+    fn other_place(&self, one: usize, two: usize) -> usize {
+        match two == one {
+            true if one + 1 == self.buckets as usize => 0,
+            true => one + 1,
+            false => two,
         }
-        [one, two].map(|bucket| self.first + bucket * (1 + self.width) * WAYS)
     }
 
     /// Where a key stands under its tag, at a glance: a slot that is being claimed may be named, and `word` then says so.
@@ -251,16 +265,20 @@ impl Table {
         })
     }
 
-    /// A key's first word, where it stands at a glance: what [`find`](Self::find), [`word`](Self::word) and
-    /// [`replace`](Self::replace) would find and do, without looking up the place each time.
+    /// A key's word in a table of one word per key, where it stands at a glance: what [`find`](Self::find),
+    /// [`word`](Self::word) and [`replace`](Self::replace) would find and do, without looking up the place each time. The key
+    /// is the owner's.
     #[inline(always)]
-    pub(crate) fn first_word(&self, owner: Owner) -> Option<FirstWord<'_>> {
-        self.homes(owner.key(self.tag_mask)).into_iter().find_map(|home| {
-            let (line, words) = self.cells[home..home + 2 * WAYS].split_at(WAYS);
+    pub(crate) fn only_word(&self, owner: Owner, key: Fingerprint) -> Option<OnlyWord<'_>> {
+        debug_assert_eq!(self.width, 1);
+        let [one, two] = self.places(key);
+        let at = |place: usize| {
+            let bucket = self.cells.get(self.first + place * 2 * WAYS..)?.first_chunk()?;
             // Acquire: as in `find`.
-            let (stands, word) = line.iter().zip(words).find(|(cell, _)| cell.load(Acquire) == owner.bits())?;
-            Some(FirstWord { owner, stands, word })
-        })
+            let way = bucket[..WAYS].iter().position(|cell| cell.load(Acquire) == owner.bits())?;
+            Some(OnlyWord { owner, bucket, way })
+        };
+        at(one).or_else(|| at(self.other_place(one, two)))
     }
 
     #[inline]
@@ -374,7 +392,7 @@ impl Table {
                 stripe.shared = (current(owner), self.carried(words, |index, word| carry(owner, index, word)));
             }
         }
-        for bucket in 0..self.buckets {
+        for bucket in 0..self.buckets as usize {
             let home = self.first + bucket * (1 + self.width) * WAYS;
             for slot in (home..home + WAYS).map(Slot) {
                 let mut waits = 0;

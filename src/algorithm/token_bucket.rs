@@ -60,12 +60,15 @@ impl TokenBucket {
     }
 
     /// The first nanosecond whose `units` are at least these, which are above `ORIGIN`.
-    #[inline]
+    #[inline(always)]
     fn nanos_until(&self, units: u64) -> u64 {
         let before = units - ORIGIN - 1;
-        // `inverse` is rounded up by less than one in 2^64, so this is the quotient or one more.
-        let nanos = ((u128::from(before) * u128::from(self.inverse)) >> 64) as u64; // the span fits 2^62 ns
-        let above = u128::from(nanos) * u128::from(self.rate) > u128::from(before) << 60;
+        // `inverse` is rounded up by less than one, so the product is too large by less than `before`, and its upper word is
+        // the quotient, or, if the lower is less than that, perhaps one more. So one division in as many is looked at again as
+        // the uptime is short of the horizon.
+        let product = u128::from(before) * u128::from(self.inverse);
+        let nanos = (product >> 64) as u64; // the span fits 2^62 ns
+        let above = (product as u64) < before && u128::from(nanos) * u128::from(self.rate) > u128::from(before) << 60;
         nanos + 1 - u64::from(above)
     }
 
@@ -82,6 +85,22 @@ impl TokenBucket {
         } else {
             Verdict::Wait(self.nanos_until(arrival - tolerance))
         }
+    }
+
+    /// The bucket as it is asked most often, in as few steps as there can be. `None` where it takes more: at the horizon, for a
+    /// cost above the burst, and for none.
+    #[inline(always)]
+    pub(crate) fn asked(&self, now: u64, cost: u64) -> Option<Asked<'_>> {
+        if now >= HORIZON_NANOS || cost > self.burst || cost == 0 {
+            return None;
+        }
+        // As `units`, but in sixteenths of a nanosecond: so the whole units are the upper word of the product, and what must be
+        // rounded up is the lower.
+        let product = u128::from(now << 4) * u128::from(self.rate);
+        let units = (product >> 64) as u64 + u64::from(product as u64 != 0) + ORIGIN;
+        let charge = cost << self.shift;
+        let tolerance = self.size - charge;
+        Some(Asked { bucket: self, now, units, charge, tolerance, latest: units + tolerance, least: units + charge })
     }
 
     #[inline]
@@ -156,5 +175,133 @@ impl TokenBucket {
         let [_, burst, rate, inverse, _] = *cells;
         let shift = byte(cells, 0);
         Self { burst, shift, size: burst << shift, rate, inverse }
+    }
+}
+
+/// A token bucket, asked for one cost at one moment. It says what the bucket itself would say.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    bucket: &'a TokenBucket,
+    now: u64,
+    /// The same in units.
+    units: u64,
+    /// The cost in units.
+    charge: u64,
+    /// How much may be owed before.
+    tolerance: u64,
+    /// The highest word that lets it pass.
+    latest: u64,
+    /// The word afterwards, if the bucket is full before.
+    least: u64,
+}
+
+impl Asked<'_> {
+    /// The word after the charge; `None` if it does not pass.
+    #[inline(always)]
+    pub(crate) fn charged(&self, word: u64) -> Option<u64> {
+        (word <= self.latest).then(|| (word + self.charge).max(self.least))
+    }
+
+    /// How much would pass after a charge that left this word.
+    #[inline(always)]
+    pub(crate) fn remaining(&self, word: u64) -> u64 {
+        self.bucket.size.saturating_sub(word - self.units) >> self.bucket.shift
+    }
+
+    /// How long until the bucket is full again, after a charge that left this word, or a denial by it.
+    #[inline(always)]
+    pub(crate) fn reset_after(&self, word: u64) -> u64 {
+        self.bucket.nanos_until(word) - self.now
+    }
+
+    /// How long until the cost passes that this word does not let pass.
+    #[inline(always)]
+    pub(crate) fn wait(&self, word: u64) -> u64 {
+        self.bucket.nanos_until(word - self.tolerance) - self.now
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    /// Rates from one in 18 years to one a nanosecond, evenly divided or not.
+    fn buckets() -> Vec<TokenBucket> {
+        let rates = [(1, SECOND), (1, 1), (7, 3), (28, SECOND), (1_000_000, SECOND), (5, 60 * SECOND), (1, 1 << 59)];
+        let each = rates.iter().flat_map(|&(amount, period)| [1, 2, 1000].map(|burst| (amount, period, burst)));
+        // What a quota can be.
+        each.filter(|(amount, period, burst)| u128::from(*burst) * u128::from(*period) < u128::from(*amount) << 62)
+            .map(|(amount, period, burst)| TokenBucket::new(amount, period, burst))
+            .collect()
+    }
+
+    /// Times and words that stand close to each other, where roundings show, and far apart.
+    fn each_case(mut look: impl FnMut(&TokenBucket, u64, u64)) {
+        let mut random = 1_u64;
+        let mut draw = || {
+            random = random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+            random >> 32
+        };
+        for bucket in buckets() {
+            for _ in 0..2000 {
+                let now = (draw() << 28) >> (draw() % 60);
+                let near = bucket.units(now) + (bucket.size >> (draw() % 20)) + draw() % 3;
+                for word in [0, near, near.saturating_sub(2), near + (draw() >> (draw() % 32))] {
+                    look(&bucket, word, now);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn it_says_the_same_however_it_is_asked() {
+        let (mut passed, mut denied) = (0, 0);
+        each_case(|bucket, word, now| {
+            for cost in [1, 2, bucket.burst] {
+                let Some(asked) = bucket.asked(now, cost) else {
+                    assert_eq!(bucket.decide(word, now, cost), Verdict::Never);
+                    continue;
+                };
+                let after = match asked.charged(word) {
+                    Some(next) => {
+                        passed += 1;
+                        assert_eq!(bucket.decide(word, now, cost), Verdict::Allow(next), "{bucket:?}: {word} at {now}");
+                        next
+                    }
+                    None => {
+                        denied += 1;
+                        let until = Verdict::Wait(now + asked.wait(word));
+                        assert_eq!(bucket.decide(word, now, cost), until, "{bucket:?}: {word} at {now}");
+                        word
+                    }
+                };
+                assert_eq!(asked.remaining(after), bucket.remaining(after, now), "{bucket:?}: {word} at {now}");
+                assert_eq!(asked.reset_after(after), bucket.reset_after(after, now), "{bucket:?}: {word} at {now}");
+            }
+        });
+        assert!(passed > 10_000 && denied > 10_000, "{passed}, {denied}");
+    }
+
+    #[test]
+    fn it_is_asked_otherwise_where_time_stands_still_or_nothing_is_to_be_decided() {
+        let bucket = TokenBucket::new(1, SECOND, 5);
+        assert!(bucket.asked(HORIZON_NANOS - 1, 5).is_some());
+        assert!(bucket.asked(HORIZON_NANOS, 5).is_none());
+        assert!(bucket.asked(0, 6).is_none());
+        assert!(bucket.asked(0, 0).is_none());
+        assert!(TokenBucket::new(0, SECOND, 0).asked(0, 1).is_none());
+    }
+
+    #[test]
+    fn the_end_of_a_wait_is_the_first_nanosecond_at_which_it_is_over() {
+        each_case(|bucket, word, now| {
+            if word > bucket.units(now) && word - ORIGIN < 1 << 60 {
+                let end = bucket.nanos_until(word);
+                assert!(bucket.units(end) >= word, "{bucket:?}: {word}");
+                assert!(end == 0 || bucket.units(end - 1) < word, "{bucket:?}: {word}");
+            }
+        });
     }
 }

@@ -5,14 +5,13 @@ mod state;
 
 use std::hash::{BuildHasher, Hash};
 
-use crate::algorithm::{Counter, Verdict};
 use crate::clock::Clock;
 use crate::decision::{Denied, Permit, Standing, Status};
 use crate::fingerprint::{Fingerprint, Owner};
 use crate::offenders::Sketch;
 use crate::policy::{Policy, QUOTAS_MAX};
 use crate::queue::{Bounds, Queues};
-use crate::rules::{Charged, Rules};
+use crate::rules::Rules;
 use crate::table::{Table, WORDS_MAX, WhenFull};
 use crate::throttle::Reports;
 pub(crate) use attempt::Charge;
@@ -117,24 +116,9 @@ impl Engine {
 
     #[inline(always)]
     pub(crate) fn check(&self, key: Fingerprint, plan: usize, cost: u64) -> Result<Permit, Denied> {
-        // A known key of the default plan under one token bucket, as long as rules have not been replaced: what `check_any` would
-        // find too. Here the verdict stays in registers, and the answer is built once, where it is returned.
-        if let (0, 1.., Some(quota)) = (plan, cost, self.state.rules.initial_only()) {
-            if let Counter::TokenBucket(bucket) = quota.counter {
-                let now = self.state.clock.now();
-                if let Some(slot) = self.state.table.first_word(key.under(Rules::tag(0, 0))) {
-                    while let Some(word) = slot.load() {
-                        let verdict = bucket.decide(word, now, cost);
-                        let after = match verdict {
-                            Verdict::Allow(next) if !slot.replace(word, next) => continue,
-                            Verdict::Allow(next) => next,
-                            Verdict::Wait(_) | Verdict::Never => word,
-                        };
-                        let (remaining, reset_after_nanos) =
-                            (bucket.remaining(after, now), bucket.reset_after(after, now));
-                        return quota.answer(Charged { verdict, word: after, remaining, reset_after_nanos }, now);
-                    }
-                }
+        if let (0, Some(only)) = (plan, self.state.rules.only_bucket()) {
+            if let Some(answer) = self.state.check_known(only, key, cost) {
+                return answer;
             }
         }
         self.check_any(key, plan, cost)
