@@ -198,9 +198,19 @@ impl Proxy {
 
     /// Until all connections have ended, or were cut off at the deadline.
     pub async fn ended(&self) {
-        while self.threads.iter().any(|thread| !thread.is_finished()) {
+        while !self.has_ended() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    /// Whether that is so.
+    pub fn has_ended(&self) -> bool {
+        self.threads.iter().all(JoinHandle::is_finished)
+    }
+
+    /// How many connections there are, to clients and to the upstream.
+    pub fn connections(&self) -> (i64, i64) {
+        (self.metrics.iter().map(Metrics::clients).sum(), self.metrics.iter().map(Metrics::upstreams).sum())
     }
 
     /// How many requests had this outcome, as `/metrics` names it.

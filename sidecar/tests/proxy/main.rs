@@ -1,6 +1,9 @@
 //! The proxy over real sockets: clients and upstreams here are written by hand, byte by byte, so that they can do wrong.
 
 mod article;
+mod clients;
+mod fields;
 mod framing;
+mod tunnel;
 mod upstream;
 mod world;

@@ -532,7 +532,12 @@ fn write_head(
         Some(target) if uri.authority().is_some() && parts.method == Method::OPTIONS && target == "/" => {
             out.push(b'*');
         }
-        Some(target) => out.extend_from_slice(target.as_str().as_bytes()),
+        Some(target) => {
+            if target.as_str().starts_with('?') {
+                out.push(b'/');
+            }
+            out.extend_from_slice(target.as_str().as_bytes());
+        }
         None => out.push(b'/'),
     }
     out.extend_from_slice(b" HTTP/1.1\r\n");

@@ -55,11 +55,14 @@ pub(super) async fn send(
     let mut outgoing = Request::new(());
     *outgoing.version_mut() = Version::HTTP_2;
     let host = host(&upstream, &parts);
-    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    let path = match parts.uri.path_and_query().map_or("/", |path| path.as_str()) {
+        query if query.starts_with('?') => format!("/{query}"),
+        path => path.to_owned(),
+    };
     *outgoing.uri_mut() = Uri::builder()
         .scheme("http")
         .authority(host.as_bytes())
-        .path_and_query(if path.is_empty() { "/" } else { path })
+        .path_and_query(path)
         .build()
         .map_err(|_| Refusal::BAD_HOST)?;
     let mut headers = HeaderMap::with_capacity(parts.headers.len() + 6);
