@@ -198,8 +198,7 @@ impl Head {
             _ => Method::Other,
         };
         self.target = (start + target, start + target + target_len);
-        let path = line[target..target + target_len].split(|&byte| byte == b'?').next().unwrap_or_default();
-        if memchr::memmem::find(path, b"%00").is_some() {
+        if has_nul(&line[target..target + target_len]) {
             return Err(Refusal::TARGET);
         }
         if newer {
@@ -427,6 +426,17 @@ static TOKEN: [bool; 256] = {
     }
     table
 };
+
+/// Whether this can be the path and query of a request.
+pub(super) fn is_target(target: &[u8]) -> bool {
+    target_len(target) == target.len() && !has_nul(target)
+}
+
+/// Whether the path has a NUL in it: what reads it may stop there, and find something else.
+fn has_nul(target: &[u8]) -> bool {
+    let path = target.split(|&byte| byte == b'?').next().unwrap_or_default();
+    memchr::memmem::find(path, b"%00").is_some()
+}
 
 /// How much of this can be a request target. It has no fragment. Browsers leave more unescaped behind the `?` than URIs
 /// know (URL standard, query percent-encode set); before it, they escape these.

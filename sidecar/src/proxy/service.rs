@@ -19,7 +19,7 @@ use tower_layer::Layer as _;
 use tower_service::Service as _;
 
 use super::fields::{Hop, has_option};
-use super::head::is_host;
+use super::head::{has_control, is_host, is_target};
 use super::line::Line;
 use super::metrics::{Metrics, Outcome};
 use super::refusal::Refusal;
@@ -107,6 +107,11 @@ fn check_http2(request: &Request<Incoming>) -> Result<(), Refusal> {
     if !(path.starts_with('/') || path == "*" && request.method() == Method::OPTIONS) {
         return Err(Refusal::PSEUDO);
     }
+    if !uri.path_and_query().is_some_and(|target| is_target(target.as_str().as_bytes()))
+        || !matches!(uri.scheme_str(), Some("http" | "https"))
+    {
+        return Err(Refusal::PSEUDO);
+    }
     let mut hosts = request.headers().get_all(HOST).iter();
     let host = hosts.next();
     if hosts.next().is_some() {
@@ -122,7 +127,7 @@ fn check_http2(request: &Request<Incoming>) -> Result<(), Refusal> {
         _ => {}
     }
     for value in request.headers().values() {
-        if value.as_bytes().trim_ascii().len() != value.len() || super::head::has_control(value.as_bytes()) {
+        if value.as_bytes().trim_ascii().len() != value.len() || has_control(value.as_bytes()) {
             return Err(Refusal::VALUE);
         }
     }

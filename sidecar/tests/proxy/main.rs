@@ -4,6 +4,8 @@ mod article;
 mod clients;
 mod fields;
 mod framing;
+mod http2;
+mod tls;
 mod tunnel;
 mod upstream;
 mod world;

@@ -1,0 +1,90 @@
+//! Clients that speak TLS. The certificate beside this file is for these tests alone.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use tollgate_sidecar::config::{Config, Tls};
+use tollgate_sidecar::proxy::Proxy;
+
+use crate::world::{Echo, PATIENCE, Peer, proxy};
+
+fn file(name: &str) -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/proxy/certificate").join(name)
+}
+
+/// A client that offers these protocols.
+fn connect(address: SocketAddr, protocols: &[&[u8]]) -> StreamOwned<ClientConnection, TcpStream> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(file("cert.pem")).unwrap()).unwrap();
+    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let client = ClientConnection::new(Arc::new(config), "shop.example".try_into().unwrap()).unwrap();
+    let mut both = StreamOwned::new(client, stream);
+    both.flush().unwrap();
+    both
+}
+
+fn tls(config: &mut Config) {
+    config.tls = Some(Tls::new(file("cert.pem"), file("key.pem")));
+}
+
+#[test]
+fn requests_come_over_tls_and_the_upstream_is_told() {
+    let echo = Echo::start();
+    let proxy = proxy(echo.address, tls);
+    let mut client = connect(proxy.address(), &[b"http/1.1"]);
+    client.write_all(b"GET / HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    let _ = client.read_to_string(&mut answer);
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert!(answer.contains("\nx-forwarded-proto: https\n"), "{answer}");
+    assert_eq!(client.conn.alpn_protocol(), Some(&b"http/1.1"[..]));
+}
+
+#[test]
+fn http2_is_agreed_on_in_the_handshake() {
+    let proxy = proxy(Echo::start().address, tls);
+    let mut client = connect(proxy.address(), &[b"h2", b"http/1.1"]);
+    client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").unwrap();
+    let mut frame = [0; 9];
+    client.read_exact(&mut frame).unwrap();
+    assert_eq!(frame[3], 4, "SETTINGS");
+    assert_eq!(client.conn.alpn_protocol(), Some(&b"h2"[..]));
+}
+
+#[test]
+fn a_handshake_that_does_not_come_is_not_waited_for() {
+    let proxy = proxy(Echo::start().address, |config| {
+        tls(config);
+        config.deadlines.header = Duration::from_millis(100);
+    });
+    Peer::connect(proxy.address()).expect_end();
+    let mut plain = Peer::connect(proxy.address());
+    plain.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    assert!(!matches!(plain.try_response(), Ok(Some(message)) if message.status() == 200));
+}
+
+#[test]
+fn files_that_are_not_what_they_should_be_are_named() {
+    let start = |cert: &str, key: &str| {
+        let mut config = Config::new("127.0.0.1:0".parse().unwrap(), "http://localhost:1".parse().unwrap());
+        config.tls = Some(Tls::new(file(cert), file(key)));
+        Proxy::start(config).unwrap_err().to_string()
+    };
+    assert!(start("missing.pem", "key.pem").contains("missing.pem: "));
+    assert!(start("cert.pem", "missing.pem").contains("missing.pem: "));
+    assert!(start("key.pem", "key.pem").contains("key.pem: there is no certificate in it"));
+    assert!(start("cert.pem", "cert.pem").contains("cert.pem: "));
+}
