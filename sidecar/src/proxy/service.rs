@@ -107,9 +107,13 @@ fn check_http2(request: &Request<Incoming>) -> Result<(), Refusal> {
     if !(path.starts_with('/') || path == "*" && request.method() == Method::OPTIONS) {
         return Err(Refusal::PSEUDO);
     }
-    if !uri.path_and_query().is_some_and(|target| is_target(target.as_str().as_bytes()))
-        || !matches!(uri.scheme_str(), Some("http" | "https"))
-    {
+    // Without an authority, hyper does not tell the scheme.
+    let scheme = match uri.scheme_str() {
+        Some("http" | "https") => true,
+        Some(_) => false,
+        None => uri.authority().is_none(),
+    };
+    if !scheme || !uri.path_and_query().is_some_and(|target| is_target(target.as_str().as_bytes())) {
         return Err(Refusal::PSEUDO);
     }
     let mut hosts = request.headers().get_all(HOST).iter();
