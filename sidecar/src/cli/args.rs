@@ -32,6 +32,8 @@ pub(super) enum Action {
         /// Envoy's YAML or JSON, bare or inside a Kubernetes ConfigMap; - for standard input
         file: PathBuf,
     },
+    /// Print the JSON Schema of the configuration, by which editors check and complete it
+    Schema,
     /// Start an upstream, a proxy in front of it, and say what to try
     Demo(DemoArgs),
     /// Print a script that completes commands and flags in a shell

@@ -13,7 +13,7 @@ use clap::{CommandFactory as _, Parser as _};
 
 use self::args::{Action, Arguments, CheckArgs, ServeArgs};
 use crate::check;
-use crate::config::{Changes, Config, Key, Limit, Origin, OriginError, Overrides, Ranges, words};
+use crate::config::{Changes, Config, Key, Limit, Origin, OriginError, Overrides, Ranges, SCHEMA, words};
 use crate::from_envoy;
 use crate::proxy;
 
@@ -38,6 +38,7 @@ fn run_in(words: impl IntoIterator<Item = OsString>, env: impl Fn(&str) -> Optio
         Action::Serve(args) => serve(*args, env),
         Action::Check(args) => check(args),
         Action::FromEnvoy { file } => from_envoy(&file),
+        Action::Schema => print(SCHEMA),
         Action::Demo(args) => demo::run(&args),
         Action::Completions { shell } => {
             let mut script = Vec::new();

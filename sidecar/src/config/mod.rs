@@ -36,6 +36,9 @@ pub use ranges::Ranges;
 pub use tollgate::http::Headers;
 pub use upstream::{Protocol, Upstream, UpstreamError, Upstreams};
 
+/// The JSON Schema (draft 7) of the file, for editors.
+pub const SCHEMA: &str = include_str!("../../tollgate.schema.json");
+
 /// All that `serve` needs to know.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]

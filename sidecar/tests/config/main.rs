@@ -3,8 +3,10 @@
 mod changes;
 mod check;
 mod cli;
+mod deploy;
 mod examples;
 mod file;
 mod from_envoy;
+mod schema;
 mod survives;
 mod written;
