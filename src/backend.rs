@@ -49,6 +49,21 @@ pub trait Backend: seal::Sealed + Clone + fmt::Debug + Send + Sync + 'static {
         may_wait: impl FnOnce() -> bool,
     ) -> Answer<Self::Receipt, Self::Wait>;
 
+    /// Asks for one, on the limiter's own plan, by one who does not want to know where the key stands if it is granted.
+    #[doc(hidden)]
+    #[inline]
+    fn ask_for_one<K: Key + ?Sized>(
+        &self,
+        key: &K,
+        may_wait: impl FnOnce() -> bool,
+    ) -> Result<(), Answer<Self::Receipt, Self::Wait>> {
+        let plan = self.limiter().current_plan();
+        match self.ask(&Question { key, plan, cost: 1, wanted: Wanted::default() }, may_wait) {
+            Answer::Granted(_) => Ok(()),
+            answer => Err(answer),
+        }
+    }
+
     /// Lets this wait for the answer.
     #[doc(hidden)]
     fn hold<H>(wait: Self::Wait, held: H) -> Self::Waiting<H>;
@@ -138,6 +153,16 @@ impl Backend for RateLimiter {
             Ok(reservation) => Answer::Granted(Grant::new(reservation, wanted)),
             Err(denied) => Answer::Denied(denied),
         }
+    }
+
+    #[inline]
+    fn ask_for_one<K: Key + ?Sized>(
+        &self,
+        key: &K,
+        _: impl FnOnce() -> bool,
+    ) -> Result<(), Answer<Reservation, Infallible>> {
+        // A permit that nobody looks at is not made.
+        self.check_on(self.current_plan(), self.fingerprint(key), 1).map(drop).map_err(Answer::Denied)
     }
 
     fn hold<H>(wait: Infallible, _: H) -> Never<H> {

@@ -35,9 +35,14 @@ impl Name {
     }
 
     pub(crate) fn as_str(&self) -> &str {
+        std::str::from_utf8(self.as_bytes()).expect("copied whole from a str")
+    }
+
+    /// The same, not looked through once more.
+    #[inline]
+    pub(crate) fn as_bytes(&self) -> &[u8] {
         let [len, name @ ..] = &self.0;
-        let name = name.get(..usize::from(*len)).unwrap_or_default();
-        std::str::from_utf8(name).expect("copied whole from a str")
+        name.get(..usize::from(*len)).unwrap_or_default()
     }
 
     /// The name as plain numbers, from which [`Name::from_cells`] makes it again.

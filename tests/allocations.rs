@@ -93,6 +93,75 @@ fn any_key_allocates_once() {
     }
 }
 
+/// A service that answers at once, of nothing.
+#[derive(Clone)]
+struct Empty;
+
+type Unsync = http_body_util::combinators::UnsyncBoxBody<bytes::Bytes, std::convert::Infallible>;
+
+impl tower::Service<Request<()>> for Empty {
+    type Response = http::Response<Unsync>;
+    type Error = std::convert::Infallible;
+    type Future = std::future::Ready<Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Self::Error>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<()>) -> Self::Future {
+        use http_body_util::BodyExt as _;
+        std::future::ready(Ok(http::Response::new(http_body_util::Empty::new().boxed_unsync())))
+    }
+}
+
+/// The allocations of a request from its call to its response, and how it was answered.
+fn of_a_request(layer: &tollgate::RateLimitLayer, header: Option<&'static str>) -> (u64, http::StatusCode) {
+    use tower::{Layer as _, Service as _};
+
+    let mut request = Request::new(());
+    if let Some(name) = header {
+        request.headers_mut().insert(name, HeaderValue::from_static("value"));
+    }
+    request.extensions_mut().insert(PeerAddr("10.0.0.1:80".parse().unwrap()));
+    let mut service = layer.layer(Empty);
+    let mut request = Some(request);
+    let mut response = None;
+    let measured = allocation_counter::measure(|| {
+        let cx = &mut std::task::Context::from_waker(std::task::Waker::noop());
+        let future = std::pin::pin!(service.call(request.take().unwrap()));
+        response = Some(future.poll(cx));
+    });
+    let Some(std::task::Poll::Ready(Ok(response))) = response else { panic!("no answer") };
+    (measured.count_total, response.status())
+}
+
+#[test]
+fn a_request_that_passes_allocates_nothing_and_a_denial_what_it_hands_on() {
+    use tollgate::RateLimitLayer;
+    use tollgate::http::{Counters, Headers};
+
+    let wide = || RateLimitLayer::per_second(1_000_000_000).capacity(64);
+    let shut = || RateLimitLayer::new(Quota::per_hour(0)).capacity(64);
+    for header in [None, Some("x-any")] {
+        for (what, layer, expected) in [
+            ("allowed", wide(), 0),
+            ("allowed, looked at", wide().cost(|_| 1), 0),
+            ("allowed, counted", wide().count_into(&Counters::new()), 0),
+            // What is told while the service works, its text, and the two of the response's headers.
+            ("allowed and told", wide().headers(Headers::Draft).headers_on_every_response(), 4),
+            // Two of the headers, the body and the mark.
+            ("denied", shut(), 4),
+            // And the text of what is told.
+            ("denied and told", shut().headers(Headers::Draft), 5),
+        ] {
+            of_a_request(&layer, header);
+            let (allocations, status) = of_a_request(&layer, header);
+            assert_eq!(status == http::StatusCode::OK, what.starts_with("allowed"), "{what}");
+            assert_eq!(allocations, expected, "{what}");
+        }
+    }
+}
+
 #[test]
 fn the_counter_counts() {
     assert_eq!(allocation_counter::measure(|| drop(std::hint::black_box(Box::new(7)))).count_total, 1);

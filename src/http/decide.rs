@@ -85,12 +85,6 @@ pub(super) struct Said<L: Backend> {
     instead_of_denial: bool,
 }
 
-impl<L: Backend> Said<L> {
-    pub(super) fn is_granted(&self) -> bool {
-        matches!(self.answer, Answer::Granted(_))
-    }
-}
-
 impl<L: Backend> Settings<L> {
     /// What a request is charged; `None` if it is not looked at.
     pub(super) fn cost(&self, head: &Parts) -> Option<u64> {
@@ -111,21 +105,43 @@ impl<L: Backend> Settings<L> {
         self.ask_for(key, plan, cost, wanted)
     }
 
-    /// Asks about a request where [nothing is set](Self::is_plain) that concerns one that passes.
+    /// Asks about a request where nothing is set that concerns one that passes.
     #[inline]
-    pub(super) fn ask_plainly<K: Key + ?Sized>(&self, key: &K) -> Said<L> {
-        self.ask_for(key, self.limiter.limiter().current_plan(), 1, Wanted::default())
+    pub(super) fn ask_for_one<K: Key + ?Sized>(&self, key: &K) -> Result<(), Said<L>> {
+        let instead_of_denial = Cell::new(false);
+        let answer = self.limiter.ask_for_one(key, || self.may_wait(&instead_of_denial));
+        answer.map_err(|answer| self.said(key, answer, self.limiter.limiter().current_plan(), &instead_of_denial))
+    }
+
+    /// Asks about a request where [nothing depends on it](Self::asks_by_request), and tells what is to be told if it passes.
+    pub(super) fn ask_plainly<K: Key + ?Sized>(&self, key: &K) -> Result<After<L::Receipt>, Said<L>> {
+        let plan = self.limiter.limiter().current_plan();
+        match self.ask_for(key, plan, 1, Wanted::default()) {
+            Said { answer: Answer::Granted(grant), .. } => {
+                let status = grant.permit.status();
+                self.observers.allowed(status);
+                Ok(self.tell(status, plan))
+            }
+            said => Err(said),
+        }
     }
 
     #[inline]
     fn ask_for<K: Key + ?Sized>(&self, key: &K, plan: Plan, cost: u64, wanted: Wanted) -> Said<L> {
         let instead_of_denial = Cell::new(false);
-        let may_wait = || {
-            instead_of_denial.set(self.acts());
-            instead_of_denial.get()
-        };
-        let answer = self.limiter.ask(&Question { key, plan, cost, wanted }, may_wait);
-        if matches!(answer, Answer::Denied(_)) {
+        let answer = self.limiter.ask(&Question { key, plan, cost, wanted }, || self.may_wait(&instead_of_denial));
+        self.said(key, answer, plan, &instead_of_denial)
+    }
+
+    #[inline]
+    fn said<K: Key + ?Sized>(
+        &self,
+        key: &K,
+        answer: Answer<L::Receipt, L::Wait>,
+        plan: Plan,
+        instead_of_denial: &Cell<bool>,
+    ) -> Said<L> {
+        if let Answer::Denied(_) = answer {
             self.limiter.limiter().tell_denied(key);
         }
         Said { answer, plan, instead_of_denial: instead_of_denial.get() }
@@ -136,6 +152,12 @@ impl<L: Backend> Settings<L> {
         let limiter = self.limiter.limiter();
         let terms = limiter.terms(self.plan_of(head), key, cost);
         Asking { settings: self.clone(), text: limiter.sketch().map(|_| KeyText::of(key)), terms }
+    }
+
+    /// Whether a request may wait instead of being denied, and says so to whoever asks later.
+    fn may_wait(&self, instead_of_denial: &Cell<bool>) -> bool {
+        instead_of_denial.set(self.acts());
+        instead_of_denial.get()
     }
 
     /// The plan that a request is judged by.
@@ -158,6 +180,7 @@ impl<L: Backend> Settings<L> {
     }
 
     /// What becomes of a request, by what was said about it.
+    #[inline]
     pub(super) fn conclude(self: &Arc<Self>, said: Said<L>, head: &mut Parts) -> Decision<L> {
         let Said { answer, plan, instead_of_denial } = said;
         match answer {
@@ -189,7 +212,7 @@ impl<L: Backend> Settings<L> {
         }
     }
 
-    /// Lets a request pass whose response tells where the client stands, if that is wanted.
+    /// What the response to a request that passes tells of where the client stands, if that is wanted.
     #[inline]
     fn tell(&self, status: &Status, plan: Plan) -> After<L::Receipt> {
         if !self.telling.on_every_response {
@@ -197,24 +220,28 @@ impl<L: Backend> Settings<L> {
         }
         match self.telling.when_passed(status, self.limiter.limiter(), plan) {
             None => After::Nothing,
-            Some(headers) => After::Tell(Box::new(headers)),
+            Some(told) => After::Tell(Box::new(told)),
         }
     }
 
+    #[inline]
     fn deny(&self, denied: Denied, plan: Plan, head: &mut Parts) -> Decision<L> {
         if self.acts() { self.refuse(denied, plan, head) } else { Decision::Pass(self.let_pass(&denied, plan, head)) }
     }
 
     /// Whether this layer acts on what it finds, this time.
+    #[inline]
     pub(super) fn acts(&self) -> bool {
         !self.shadow && self.rollout.as_ref().is_none_or(Rollout::acts)
     }
 
     /// Answers a request instead of letting it pass.
+    #[inline]
     pub(super) fn refuse(&self, denied: Denied, plan: Plan, head: &mut Parts) -> Decision<L> {
         let limiter = self.limiter.limiter();
         self.observers.denied(&denied, head, limiter);
-        Decision::Answer(self.denials.answer(denied, head, || self.telling.when_denied(&denied, limiter, plan)))
+        let told = self.telling.when_denied(&denied, limiter, plan);
+        Decision::Answer(self.denials.answer(&denied, head, told))
     }
 
     /// Lets a request pass that is over the limit.

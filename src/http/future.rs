@@ -61,6 +61,7 @@ where
     }
 
     /// An answer of the limiter's own.
+    #[inline]
     pub(super) fn answered(response: Response<Bytes>) -> Self {
         Self { state: State::Answered { response: Some(response.map(B2::answer)) } }
     }
@@ -79,7 +80,24 @@ where
 {
     type Output = Result<Response<B2>, S::Error>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // Most are so; all else is out of their way.
+        if let StateProjection::Passed { future, after: After::Nothing } = self.as_mut().project().state.project() {
+            return future.poll(cx);
+        }
+        self.poll_any(cx)
+    }
+}
+
+impl<S, B, B2, L> ResponseFuture<S, B, L>
+where
+    S: Service<Request<B>, Response = Response<B2>>,
+    B2: AnswerBody,
+    L: Backend,
+{
+    #[inline(never)]
+    fn poll_any(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Response<B2>, S::Error>> {
         loop {
             match self.as_mut().project().state.project() {
                 StateProjection::Passed { future, after } => {

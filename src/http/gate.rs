@@ -3,10 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
+use http::Request;
 use http::request::Parts;
 
-use super::decide::{Asked, Decide, Decision};
-use super::key::KeyExtractor;
+use super::decide::{Asked, Decide, Decision, Said};
+use super::key::{Glance, KeyExtractor, NoKey};
+use super::outcome::After;
 use super::scope::{DecidedBy, Scope};
 use super::settings::Settings;
 use crate::backend::Backend;
@@ -17,46 +19,100 @@ pub(super) struct Gate<K, L> {
     pub(super) key: Arc<K>,
     pub(super) scope: Scope<L>,
     pub(super) settings: Arc<Settings<L>>,
-    /// Whether nothing is set that concerns a request that passes. Known beforehand, since most layers are so.
-    is_plain: bool,
+    /// How much is set that concerns a request that passes. Known beforehand, since in most layers it is nothing.
+    concern: Concern,
 }
 
-impl<K, L> Gate<K, L> {
+/// How much is set that concerns a request that passes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Concern {
+    /// Nothing: it costs one, and nobody is told.
+    Nothing,
+    /// Somebody is told what came of it.
+    Telling,
+    /// What is asked about it depends on its head, or on its response.
+    Asking,
+}
+
+impl<K, L: Backend> Gate<K, L> {
     pub(super) fn new(key: Arc<K>, scope: Scope<L>, settings: Arc<Settings<L>>) -> Self {
-        let is_plain = is_plain(&scope, &settings);
-        Self { key, scope, settings, is_plain }
+        let mut gate = Self { key, scope, settings, concern: Concern::Asking };
+        gate.change(|_, _| {});
+        gate
     }
 
     /// Changes what is set.
-    pub(super) fn change(&mut self, change: impl FnOnce(&mut Scope<L>, &mut Settings<L>))
-    where
-        L: Clone,
-    {
-        change(&mut self.scope, Arc::make_mut(&mut self.settings));
-        self.is_plain = is_plain(&self.scope, &self.settings);
+    pub(super) fn change(&mut self, change: impl FnOnce(&mut Scope<L>, &mut Settings<L>)) {
+        let settings = Arc::make_mut(&mut self.settings);
+        change(&mut self.scope, settings);
+        settings.prepare();
+        self.concern = if !self.scope.is_everything() || settings.asks_by_request() {
+            Concern::Asking
+        } else if settings.tells_of_passing() {
+            Concern::Telling
+        } else {
+            Concern::Nothing
+        };
     }
 }
 
-/// Whether nothing is set that concerns a request that passes.
-fn is_plain<L>(scope: &Scope<L>, settings: &Settings<L>) -> bool {
-    scope.is_everything() && settings.is_plain()
+/// What can be said of a request that is whole.
+pub(super) enum Seen<L: Backend> {
+    /// It passes, and nothing is to be done with its response.
+    Passes,
+    /// It passes, and this is to be done.
+    PassesFor(After<L::Receipt>),
+    /// This was said about it, or it has no key.
+    Said(Result<Said<L>, NoKey>),
+    /// Nothing.
+    Nothing,
 }
 
 impl<K: KeyExtractor, L: Backend> Gate<K, L> {
-    pub(super) fn decide(&self, head: &mut Parts) -> Decision<L> {
-        if !self.is_plain {
-            return self.decide_as_set(head);
+    /// Looks at a request that is whole: what most requests need in most layers. So it is one straight path, and all else is
+    /// out of its way.
+    #[inline]
+    pub(super) fn glance<B>(&self, request: &Request<B>) -> Seen<L> {
+        if !K::GLANCES || self.concern != Concern::Nothing {
+            return self.glance_and_tell(Glance::of(request));
         }
-        let settings = &self.settings;
-        let said = self.key.extract(head).map(|key| settings.ask_plainly(&key));
-        match said {
-            Ok(said) if said.is_granted() => Decision::PASS,
-            Ok(said) => settings.conclude(said, head),
-            Err(no_key) => settings.without_key(&no_key, 1, head),
+        self.key.glance(Glance::of(request), |key| match key {
+            Ok(key) => match self.settings.ask_for_one(&key) {
+                Ok(()) => Seen::Passes,
+                Err(said) => Seen::Said(Ok(said)),
+            },
+            Err(no_key) => Seen::Said(Err(no_key)),
+        })
+    }
+
+    /// The same where somebody is told.
+    #[inline(never)]
+    fn glance_and_tell(&self, head: Glance<'_>) -> Seen<L> {
+        if !K::GLANCES || self.concern == Concern::Asking {
+            return Seen::Nothing;
+        }
+        self.key.glance(head, |key| match key {
+            Ok(key) => match self.settings.ask_plainly(&key) {
+                Ok(after) => Seen::PassesFor(after),
+                Err(said) => Seen::Said(Ok(said)),
+            },
+            Err(no_key) => Seen::Said(Err(no_key)),
+        })
+    }
+
+    /// What becomes of a request, if it did not pass at a glance.
+    #[inline]
+    pub(super) fn conclude(&self, seen: Seen<L>, head: &mut Parts) -> Decision<L> {
+        match seen {
+            Seen::Passes => Decision::PASS,
+            Seen::PassesFor(after) => Decision::Pass(after),
+            Seen::Said(Ok(said)) => self.settings.conclude(said, head),
+            Seen::Said(Err(no_key)) => self.settings.without_key(&no_key, 1, head),
+            Seen::Nothing => self.decide(head),
         }
     }
 
-    fn decide_as_set(&self, head: &mut Parts) -> Decision<L> {
+    fn decide(&self, head: &mut Parts) -> Decision<L> {
         match self.scope.decided_by(head) {
             DecidedBy::This => {}
             DecidedBy::Other(other) => return other.decide(head),
@@ -74,7 +130,7 @@ impl<K: KeyExtractor, L: Backend> Gate<K, L> {
 
 impl<K: KeyExtractor + Send + Sync, L: Backend> Decide<L> for Gate<K, L> {
     fn decide(&self, head: &mut Parts) -> Decision<L> {
-        self.decide(head)
+        Gate::decide(self, head)
     }
 
     fn question(&self, head: &mut Parts) -> Asked<L> {
@@ -97,8 +153,8 @@ impl<K: KeyExtractor + Send + Sync, L: Backend> Decide<L> for Gate<K, L> {
 
 impl<K, L> Clone for Gate<K, L> {
     fn clone(&self) -> Self {
-        let Self { key, scope, settings, is_plain } = self;
-        Self { key: key.clone(), scope: scope.clone(), settings: settings.clone(), is_plain: *is_plain }
+        let Self { key, scope, settings, concern } = self;
+        Self { key: key.clone(), scope: scope.clone(), settings: settings.clone(), concern: *concern }
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue, RETRY_AFTER};
 use parking_lot::RwLock;
@@ -66,6 +65,33 @@ impl Headers {
             Self::XRateLimitDelta | Self::XRateLimitEpoch => vec![RETRY_AFTER, X_LIMIT, X_REMAINING, X_RESET],
         }
     }
+
+    /// How many headers tell where a client stands.
+    fn told_max(self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::Draft => 2,
+            Self::XRateLimitDelta | Self::XRateLimitEpoch => 3,
+        }
+    }
+
+    /// The name of the one with this number.
+    fn told(self, index: usize) -> HeaderName {
+        match (self, index) {
+            (Self::Draft, 0) => RATELIMIT_POLICY,
+            (Self::Draft, _) => RATELIMIT,
+            (_, 0) => X_LIMIT,
+            (_, 1) => X_REMAINING,
+            _ => X_RESET,
+        }
+    }
+
+    /// Holds the places of those that a denial will have, so that they are only [replaced](Told::replace_in) in it.
+    pub(super) fn hold_places(self, headers: &mut HeaderMap) {
+        for index in 0..self.told_max() {
+            headers.insert(self.told(index), HeaderValue::from_static(""));
+        }
+    }
 }
 
 /// In which headers a layer tells where a client stands, and when.
@@ -76,16 +102,39 @@ pub(super) struct Telling {
     policies: PolicyHeaders,
 }
 
-/// Headers to add to a response: no more than three, so that they need no allocation, or one where they wait.
+/// Headers to add to a response: at most three values, of the names of one dialect.
 #[derive(Debug)]
-pub(super) struct Told([Option<(HeaderName, HeaderValue)>; 3]);
+pub(super) struct Told {
+    headers: Headers,
+    values: [Option<HeaderValue>; 3],
+}
 
 impl Told {
     /// In place of those of the same name.
-    pub(super) fn insert_into(self, headers: &mut HeaderMap) {
-        for (name, value) in self.0.into_iter().flatten() {
-            headers.insert(name, value);
+    pub(super) fn insert_into(self, to: &mut HeaderMap) {
+        for (index, value) in self.values.into_iter().enumerate() {
+            if let Some(value) = value {
+                to.insert(self.headers.told(index), value);
+            }
         }
+    }
+
+    /// The same for headers that [hold the place](Headers::hold_places) of each: they are found without a hash.
+    pub(super) fn replace_in(mut self, headers: &mut HeaderMap) {
+        for (index, value) in self.values.iter_mut().enumerate().take(self.headers.told_max()) {
+            let name = self.headers.told(index);
+            match value.take() {
+                Some(value) => replace(headers, &name, value),
+                None => drop(headers.remove(name)),
+            }
+        }
+    }
+}
+
+/// Replaces a header that is there. A few are gone through in less time than one is hashed.
+pub(super) fn replace(headers: &mut HeaderMap, name: &HeaderName, value: HeaderValue) {
+    if let Some((_, place)) = headers.iter_mut().find(|(other, _)| *other == name) {
+        *place = value;
     }
 }
 
@@ -104,6 +153,13 @@ impl ToldLater {
 }
 
 impl Telling {
+    /// Prepares what few responses make different. To be called when all is set.
+    pub(super) fn prepare(&mut self, limiter: &RateLimiter) {
+        if self.headers == Headers::Draft {
+            self.policies.prepare(limiter);
+        }
+    }
+
     /// The headers that a response gets whose request was let pass, if any.
     pub(super) fn when_passed(&self, status: &Status, limiter: &RateLimiter, plan: Plan) -> Option<Told> {
         if !self.on_every_response || self.headers == Headers::None || plan == Plan::UNLIMITED {
@@ -112,76 +168,155 @@ impl Telling {
         Some(self.tell(status, Some(status.reset_after_nanos.div_ceil(NANOS_PER_SECOND)), limiter, plan))
     }
 
-    /// The headers of a denial.
-    pub(super) fn when_denied(&self, denied: &Denied, limiter: &RateLimiter, plan: Plan) -> Told {
+    /// The headers of a denial, if there are any beside `Retry-After`.
+    #[inline]
+    pub(super) fn when_denied(&self, denied: &Denied, limiter: &RateLimiter, plan: Plan) -> Option<Told> {
+        (self.headers != Headers::None).then(|| self.tell_of(denied, limiter, plan))
+    }
+
+    #[inline(never)]
+    fn tell_of(&self, denied: &Denied, limiter: &RateLimiter, plan: Plan) -> Told {
         self.tell(&denied.status, denied.retry_after_secs(), limiter, plan)
     }
 
     /// What is told of a status. `wait` is `t` in seconds; there is none for what no wait helps.
     fn tell(&self, status: &Status, wait: Option<u64>, limiter: &RateLimiter, plan: Plan) -> Told {
-        Told(match self.headers {
+        let values = match self.headers {
             Headers::None => [None, None, None],
-            Headers::Draft => [
-                Some((RATELIMIT_POLICY, self.policies.of(limiter, plan))),
-                Some((RATELIMIT, draft_state(status, wait))),
-                None,
-            ],
+            Headers::Draft => [Some(self.policies.of(limiter, plan)), Some(draft_state(status, wait)), None],
             Headers::XRateLimitDelta => x_rate_limit(status, wait.map(|_| status.reset_after_nanos)),
             Headers::XRateLimitEpoch => {
                 let reset_at = || status.reset_after_nanos.saturating_add(limiter.clock().unix_nanos());
                 x_rate_limit(status, wait.map(|_| reset_at()))
             }
-        })
+        };
+        Told { headers: self.headers, values }
     }
 }
 
-fn x_rate_limit(status: &Status, reset_nanos: Option<u64>) -> [Option<(HeaderName, HeaderValue)>; 3] {
-    let reset = reset_nanos.map(|nanos| (X_RESET, nanos.div_ceil(NANOS_PER_SECOND).into()));
-    [Some((X_LIMIT, status.limit().into())), Some((X_REMAINING, status.remaining().into())), reset]
+fn x_rate_limit(status: &Status, reset_nanos: Option<u64>) -> [Option<HeaderValue>; 3] {
+    let reset = reset_nanos.map(|nanos| number(nanos.div_ceil(NANOS_PER_SECOND)));
+    [Some(number(status.limit())), Some(number(status.remaining())), reset]
 }
 
 fn draft_state(status: &Status, wait: Option<u64>) -> HeaderValue {
-    let mut state = Vec::with_capacity(STATE_LEN_MAX);
-    state.push(b'"');
-    state.extend_from_slice(status.quota().as_bytes());
-    state.extend_from_slice(b"\";r=");
-    push_number(&mut state, status.remaining().min(INTEGER_MAX));
+    let mut state = Line::default();
+    state.push(b"\"");
+    state.push(status.quota.as_bytes());
+    state.push(b"\";r=");
+    state.push_number(status.remaining().min(INTEGER_MAX));
     if let Some(seconds) = wait {
-        state.extend_from_slice(b";t=");
-        push_number(&mut state, seconds);
+        state.push(b";t=");
+        state.push_number(seconds);
     }
-    // Not copied: the bytes are handed on.
-    HeaderValue::from_maybe_shared(Bytes::from(state)).expect("names are printable ASCII without quotes")
+    state.value()
 }
 
-/// The longest state: a name, two numbers, and what stands between them.
-const STATE_LEN_MAX: usize = 31 + 2 * 20 + 8;
-
-/// Writes a number in decimal, which takes a fifth of what formatting does.
-fn push_number(to: &mut Vec<u8>, mut number: u64) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (number % 10) as u8; // a digit
-        number /= 10;
-        if number == 0 {
-            break;
-        }
+/// A number as the value of a header. Those of most denials need no allocation.
+pub(super) fn number(number: u64) -> HeaderValue {
+    if let Some(digits) = small(number) {
+        return HeaderValue::from_static(digits);
     }
-    to.extend_from_slice(&digits[at..]);
+    let mut line = Line::default();
+    line.push_number(number);
+    line.value()
+}
+
+/// The digits of a number of seconds up to an hour, as most `Retry-After`s are. They take 13 kB of the program, and an
+/// allocation from each denial.
+fn small(number: u64) -> Option<&'static str> {
+    const DIGITS: &str = match std::str::from_utf8(&all_small()) {
+        Ok(digits) => digits,
+        Err(_) => unreachable!(),
+    };
+    let number = usize::try_from(number).ok()?;
+    Some(match number {
+        0..10 => &DIGITS[number..=number],
+        10..100 => &DIGITS[10 + (number - 10) * 2..][..2],
+        100..1000 => &DIGITS[190 + (number - 100) * 3..][..3],
+        1000..SMALL_END => &DIGITS[2890 + (number - 1000) * 4..][..4],
+        _ => return None,
+    })
+}
+
+const SMALL_END: usize = 3601;
+
+/// The digits of all these, in a row.
+const fn all_small() -> [u8; 10 + 90 * 2 + 900 * 3 + (SMALL_END - 1000) * 4] {
+    let mut digits = [0; 10 + 90 * 2 + 900 * 3 + (SMALL_END - 1000) * 4];
+    let (mut number, mut at) = (0, 0);
+    while number < SMALL_END {
+        let mut power = 1;
+        while number / power >= 10 {
+            power *= 10;
+        }
+        while power > 0 {
+            digits[at] = b'0' + (number / power % 10) as u8; // a digit
+            at += 1;
+            power /= 10;
+        }
+        number += 1;
+    }
+    digits
+}
+
+/// A line that is written where it needs no allocation, since its value takes one of just the right length.
+struct Line {
+    bytes: [u8; LINE_MAX],
+    len: usize,
+}
+
+/// The longest line: a name, two numbers, and what stands between them.
+const LINE_MAX: usize = 31 + 2 * 20 + 8;
+
+impl Default for Line {
+    fn default() -> Self {
+        Self { bytes: [0; LINE_MAX], len: 0 }
+    }
+}
+
+impl Line {
+    fn push(&mut self, bytes: &[u8]) {
+        self.bytes[self.len..][..bytes.len()].copy_from_slice(bytes);
+        self.len += bytes.len();
+    }
+
+    /// Writes a number in decimal, which takes a fifth of what formatting does.
+    fn push_number(&mut self, mut number: u64) {
+        let len = number.checked_ilog10().unwrap_or(0) as usize + 1; // at most 20
+        for digit in self.bytes[self.len..][..len].iter_mut().rev() {
+            *digit = b'0' + (number % 10) as u8; // a digit
+            number /= 10;
+        }
+        self.len += len;
+    }
+
+    fn value(&self) -> HeaderValue {
+        HeaderValue::from_bytes(&self.bytes[..self.len]).expect("names are printable ASCII without quotes")
+    }
 }
 
 /// The `RateLimit-Policy` header of each plan: made once, and again when a policy has been replaced.
 #[derive(Debug, Default)]
 struct PolicyHeaders {
-    /// By plan, with the version that it was made of.
+    /// That of the default plan, which most limiters keep: read without a lock.
+    first: Option<(u64, HeaderValue)>,
+    /// Those of other plans and later policies, by plan. Each with the version that it was made of.
     made: RwLock<Vec<Option<(u64, HeaderValue)>>>,
 }
 
 impl PolicyHeaders {
+    fn prepare(&mut self, limiter: &RateLimiter) {
+        self.first = Some((limiter.policy_version(), policy_value(&limiter.policy_of(Plan::DEFAULT))));
+    }
+
     fn of(&self, limiter: &RateLimiter, plan: Plan) -> HeaderValue {
         let (version, index) = (limiter.policy_version(), plan.index().unwrap_or_default());
+        if let (0, Some((made_of, value))) = (index, &self.first) {
+            if *made_of == version {
+                return value.clone();
+            }
+        }
         if let Some(Some((made_of, value))) = self.made.read().get(index) {
             if *made_of == version {
                 return value.clone();
@@ -212,4 +347,29 @@ fn policy_value(policy: &Policy) -> HeaderValue {
     });
     let quotas = quotas.collect::<Vec<_>>().join(", ");
     HeaderValue::try_from(quotas).expect("names are printable ASCII without quotes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_as_they_are_elsewhere() {
+        let large = (4..20).map(|power| 10_u64.pow(power)).flat_map(|power| [power - 1, power, power + 1]);
+        for n in (0..5000).chain(large).chain([u64::MAX - 1, u64::MAX]) {
+            assert_eq!(number(n), n.to_string());
+        }
+    }
+
+    #[test]
+    fn the_longest_line_has_room() {
+        let name = "q".repeat(31);
+        let limiter = RateLimiter::new(format!("{name}: 1/second").parse::<Policy>().expect("it is a policy"));
+        let status = Status { remaining: u64::MAX, ..limiter.peek("key") };
+        assert_eq!(
+            draft_state(&status, Some(u64::MAX)),
+            format!("\"{name}\";r=999999999999999;t=18446744073709551615")
+        );
+        assert_eq!(draft_state(&status, None), format!("\"{name}\";r=999999999999999"));
+    }
 }

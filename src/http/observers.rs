@@ -49,9 +49,12 @@ impl Observers {
         }
     }
 
+    #[inline]
     pub(super) fn denied(&self, denied: &Denied, head: &Parts, limiter: &RateLimiter) {
         log_denied(denied, limiter);
-        self.saw(Seen::Denied(denied.status.quota()));
+        if !self.counting.is_empty() {
+            self.saw(Seen::Denied(denied.status.quota()));
+        }
         if let Some(hook) = &self.on_denied {
             hook(denied, head);
         }
@@ -80,12 +83,18 @@ impl Observers {
 // No keys, and of each kind at most one line per limiter, second and power of ten: a flood of denials must not become a
 // flood of logging.
 
+#[inline]
 fn log_denied(denied: &Denied, limiter: &RateLimiter) {
     if tracing::enabled!(target: "tollgate", tracing::Level::INFO) {
-        if let Some(count) = limiter.reports().denials.count(limiter.clock().now()) {
-            let (limiter, latest_quota) = (limiter.name(), denied.status().quota());
-            tracing::info!(target: "tollgate", limiter, latest_quota, count, "requests over the limit since the last such line");
-        }
+        log_denial(denied, limiter);
+    }
+}
+
+#[inline(never)]
+fn log_denial(denied: &Denied, limiter: &RateLimiter) {
+    if let Some(count) = limiter.reports().denials.count(limiter.clock().now()) {
+        let (limiter, latest_quota) = (limiter.name(), denied.status().quota());
+        tracing::info!(target: "tollgate", limiter, latest_quota, count, "requests over the limit since the last such line");
     }
 }
 

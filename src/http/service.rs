@@ -11,8 +11,9 @@ use tower_service::Service;
 use super::body::AnswerBody;
 use super::decide::Decision;
 use super::future::{Held, ResponseFuture};
-use super::gate::Gate;
+use super::gate::{Gate, Seen};
 use super::key::{ClientIp, KeyExtractor};
+use super::outcome::After;
 use crate::backend::Backend;
 use crate::limiter::RateLimiter;
 
@@ -75,9 +76,30 @@ where
         self.inner.poll_ready(cx)
     }
 
+    #[inline]
     fn call(&mut self, request: Request<B>) -> Self::Future {
+        match self.gate.glance(&request) {
+            Seen::Passes => ResponseFuture::passed(self.inner.call(request), After::Nothing),
+            seen => self.conclude(request, seen),
+        }
+    }
+}
+
+impl<S, K, L> RateLimit<S, K, L> {
+    /// What becomes of a request, if it did not pass at a glance.
+    #[inline(never)]
+    fn conclude<B, B2>(&mut self, request: Request<B>, seen: Seen<L>) -> ResponseFuture<S, B, L>
+    where
+        S: Service<Request<B>, Response = Response<B2>> + Clone,
+        B2: AnswerBody,
+        K: KeyExtractor,
+        L: Backend,
+    {
+        if let Seen::PassesFor(after) = seen {
+            return ResponseFuture::passed(self.inner.call(request), after);
+        }
         let (mut head, body) = request.into_parts();
-        let decision = self.gate.decide(&mut head);
+        let decision = self.gate.conclude(seen, &mut head);
         follow(decision, &mut self.inner, head, body)
     }
 }

@@ -10,6 +10,7 @@ use super::headers::Telling;
 use super::observers::Observers;
 use super::outcome::Outcome;
 use super::rollout::Rollout;
+use crate::backend::Backend;
 use crate::plan::Plan;
 
 type Cost = dyn Fn(&Parts) -> u64 + Send + Sync;
@@ -73,17 +74,24 @@ impl<L: Clone> Settings<L> {
     }
 }
 
+impl<L: Backend> Settings<L> {
+    /// Prepares what no request makes different. To be called when all is set.
+    pub(super) fn prepare(&mut self) {
+        self.denials.prepare(self.telling.headers);
+        Arc::make_mut(&mut self.telling).prepare(self.limiter.limiter());
+    }
+}
+
 impl<L> Settings<L> {
-    /// Whether a request that passes leaves nothing to do: it costs one, and nobody is told.
-    pub(super) fn is_plain(&self) -> bool {
-        let Self { rollout, cost, plan, outcome, telling, tells_handler, observers, .. } = self;
-        rollout.is_none()
-            && cost.is_none()
-            && plan.is_none()
-            && outcome.is_none()
-            && !telling.on_every_response
-            && !tells_handler
-            && observers.counting.is_empty()
+    /// Whether what is asked about a request depends on its head, or on its response.
+    pub(super) fn asks_by_request(&self) -> bool {
+        let Self { rollout, cost, plan, outcome, tells_handler, .. } = self;
+        rollout.is_some() || cost.is_some() || plan.is_some() || outcome.is_some() || *tells_handler
+    }
+
+    /// Whether somebody is told of a request that passes.
+    pub(super) fn tells_of_passing(&self) -> bool {
+        self.telling.on_every_response || !self.observers.counting.is_empty()
     }
 }
 

@@ -20,5 +20,7 @@ mod outcome;
 mod rollout;
 #[cfg(feature = "axum")]
 mod scope;
+#[cfg(feature = "axum")]
+mod shortcuts;
 mod tower;
 mod watching;

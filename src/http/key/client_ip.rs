@@ -9,6 +9,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName};
 
 use super::forwarded::{HOPS_MAX, List, X_FORWARDED_FOR, lone_address};
+use super::glance::Glance;
 use super::networks::Networks;
 use super::no_key::NoKey;
 use super::{KeyExtractor, peer};
@@ -325,30 +326,53 @@ impl Default for ClientIp {
 impl KeyExtractor for ClientIp {
     type Key<'a> = IpAddr;
 
-    #[inline]
     fn extract<'a>(&'a self, parts: &'a Parts) -> Result<IpAddr, NoKey> {
-        let client = match &self.teller {
-            Teller::Peer(watch) => {
-                let peer = peer::peer(&parts.extensions)?;
-                watch.look(peer, &parts.headers);
-                return Ok(match peer {
-                    SocketAddr::V4(peer) => IpAddr::V4(*peer.ip()),
-                    SocketAddr::V6(peer) => self.key_of(IpAddr::V6(*peer.ip())),
-                });
+        self.glance(Glance::at(parts), |key| key)
+    }
+
+    const GLANCES: bool = true;
+
+    #[inline]
+    fn glance<'a, R>(&'a self, head: Glance<'a>, then: impl FnOnce(Result<Self::Key<'a>, NoKey>) -> R) -> R {
+        if let Teller::Peer(watch) = &self.teller {
+            if let Some(peer) = peer::peer(head.extensions) {
+                watch.look(peer, head.headers);
+                if let SocketAddr::V4(peer) = peer {
+                    return then(Ok(IpAddr::V4(*peer.ip())));
+                }
             }
-            Teller::Proxies { trusted, source } => by_proxies(trusted, source, parts)?,
-            Teller::Hops { proxies, list, chain } => by_hops(*proxies, *list, chain, parts)?,
-        };
-        Ok(self.prefix.network(client))
+        }
+        self.glance_closely(head, then)
     }
 }
 
-fn by_proxies(trusted: &Networks, source: &ToldIn, parts: &Parts) -> Result<IpAddr, NoKey> {
-    let peer = peer::peer(&parts.extensions)?.ip().to_canonical();
+impl ClientIp {
+    /// Out of the way of the most common client.
+    #[inline(never)]
+    fn glance_closely<R>(&self, head: Glance<'_>, then: impl FnOnce(Result<IpAddr, NoKey>) -> R) -> R {
+        then(self.told(head).map(|client| self.prefix.network(client)))
+    }
+
+    /// The client as it is told, in canonical form.
+    fn told(&self, head: Glance<'_>) -> Result<IpAddr, NoKey> {
+        match &self.teller {
+            Teller::Peer(_) => peer(head),
+            Teller::Proxies { trusted, source } => by_proxies(trusted, source, head),
+            Teller::Hops { proxies, list, chain } => by_hops(*proxies, *list, chain, head),
+        }
+    }
+}
+
+fn peer(head: Glance<'_>) -> Result<IpAddr, NoKey> {
+    Ok(peer::peer(head.extensions).ok_or_else(peer::missing)?.ip().to_canonical())
+}
+
+fn by_proxies(trusted: &Networks, source: &ToldIn, head: Glance<'_>) -> Result<IpAddr, NoKey> {
+    let peer = peer(head)?;
     Ok(match source {
         _ if !trusted.contains(peer) => peer,
-        ToldIn::List(list) => first_untrusted(peer, list.hops(&parts.headers), |address| trusted.contains(address)),
-        ToldIn::Header(name) => lone_address(&parts.headers, name).unwrap_or(peer),
+        ToldIn::List(list) => first_untrusted(peer, list.hops(head.headers), |address| trusted.contains(address)),
+        ToldIn::Header(name) => lone_address(head.headers, name).unwrap_or(peer),
     })
 }
 
@@ -364,10 +388,10 @@ fn first_untrusted(peer: IpAddr, hops: impl Iterator<Item = IpAddr>, trusted: im
     client
 }
 
-fn by_hops(proxies: usize, list: List, chain: &Chain, parts: &Parts) -> Result<IpAddr, NoKey> {
+fn by_hops(proxies: usize, list: List, chain: &Chain, head: Glance<'_>) -> Result<IpAddr, NoKey> {
     let mut found = 0;
     let mut client = None;
-    for hop in list.hops(&parts.headers).take(proxies) {
+    for hop in list.hops(head.headers).take(proxies) {
         found += 1;
         client = Some(hop);
     }
@@ -376,7 +400,7 @@ fn by_hops(proxies: usize, list: List, chain: &Chain, parts: &Parts) -> Result<I
     }
     match client {
         Some(client) => Ok(client),
-        None => Ok(peer::peer(&parts.extensions)?.ip().to_canonical()),
+        None => peer(head),
     }
 }
 

@@ -8,6 +8,7 @@ mod decoded;
 mod extension;
 mod first_of;
 mod forwarded;
+mod glance;
 mod header;
 mod host;
 mod networks;
@@ -31,6 +32,7 @@ pub use cookie::CookieKey;
 pub use decoded::Decoded;
 pub use extension::ExtensionKey;
 pub use first_of::first_of;
+pub(super) use glance::Glance;
 pub use header::HeaderKey;
 pub use host::HostKey;
 pub use networks::Networks;
@@ -128,6 +130,19 @@ pub trait KeyExtractor {
     /// [`NoKey`] says why there is no key. What happens then is up to the layer's
     /// [`when_no_key`](super::RateLimitLayer::when_no_key).
     fn extract<'a>(&'a self, parts: &'a Parts) -> Result<Self::Key<'a>, NoKey>;
+
+    /// Whether it [glances](Self::glance), too.
+    #[doc(hidden)]
+    const GLANCES: bool = false;
+
+    /// Finds the same key in a request that is whole, and goes on with it.
+    ///
+    /// It is handed on, and not back, so that it stays in registers: an address that is given back is written in parts and
+    /// read as a whole, for which the processor waits.
+    #[doc(hidden)]
+    fn glance<'a, R>(&'a self, _: Glance<'a>, _: impl FnOnce(Result<Self::Key<'a>, NoKey>) -> R) -> R {
+        unreachable!("what does not glance is not asked to")
+    }
 }
 
 /// The value that stands for several different ones.
@@ -158,6 +173,13 @@ impl KeyExtractor for GlobalKey {
     fn extract<'a>(&'a self, _: &'a Parts) -> Result<(), NoKey> {
         Ok(())
     }
+
+    const GLANCES: bool = true;
+
+    #[inline]
+    fn glance<'a, R>(&'a self, _: Glance<'a>, then: impl FnOnce(Result<Self::Key<'a>, NoKey>) -> R) -> R {
+        then(Ok(()))
+    }
 }
 
 /// An extractor that several layers share.
@@ -170,6 +192,13 @@ impl<E: KeyExtractor> KeyExtractor for Arc<E> {
     fn extract<'a>(&'a self, parts: &'a Parts) -> Result<Self::Key<'a>, NoKey> {
         (**self).extract(parts)
     }
+
+    const GLANCES: bool = E::GLANCES;
+
+    #[inline]
+    fn glance<'a, R>(&'a self, head: Glance<'a>, then: impl FnOnce(Result<Self::Key<'a>, NoKey>) -> R) -> R {
+        (**self).glance(head, then)
+    }
 }
 
 impl<A: KeyExtractor, B: KeyExtractor> KeyExtractor for (A, B) {
@@ -180,6 +209,16 @@ impl<A: KeyExtractor, B: KeyExtractor> KeyExtractor for (A, B) {
 
     fn extract<'a>(&'a self, parts: &'a Parts) -> Result<Self::Key<'a>, NoKey> {
         Ok((self.0.extract(parts)?, self.1.extract(parts)?))
+    }
+
+    const GLANCES: bool = A::GLANCES && B::GLANCES;
+
+    #[inline]
+    fn glance<'a, R>(&'a self, head: Glance<'a>, then: impl FnOnce(Result<Self::Key<'a>, NoKey>) -> R) -> R {
+        self.0.glance(head, |a| match a {
+            Ok(a) => self.1.glance(head, |b| then(b.map(|b| (a, b)))),
+            Err(no_key) => then(Err(no_key)),
+        })
     }
 }
 

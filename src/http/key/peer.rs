@@ -36,20 +36,20 @@ pub struct PeerAddr(pub SocketAddr);
 /// Each look-up costs some 20 instructions, and this is most of what the address costs: so no more than needed, in the order
 /// of what is common.
 #[inline]
-pub(super) fn peer(extensions: &Extensions) -> Result<&SocketAddr, NoKey> {
-    let peer = match extensions.get() {
+pub(super) fn peer(extensions: &Extensions) -> Option<&SocketAddr> {
+    match extensions.get() {
         Some(PeerAddr(peer)) => Some(peer),
         None => by_axum::connection(extensions).or_else(|| others(extensions)),
-    };
-    peer.ok_or_else(missing)
+    }
 }
 
+#[cold]
 fn others(extensions: &Extensions) -> Option<&SocketAddr> {
     extensions.get().or_else(|| by_axum::mock(extensions)).or_else(|| by_tonic::peer(extensions))
 }
 
 #[cold]
-fn missing() -> NoKey {
+pub(super) fn missing() -> NoKey {
     NoKey::Misconfigured(MISSING.into())
 }
 

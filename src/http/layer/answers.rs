@@ -164,8 +164,7 @@ impl<K, L: Backend> RateLimitLayer<K, L> {
     pub fn denial(&self, denied: Denied, mut head: Parts) -> Response<Bytes> {
         let settings = &self.gate.settings;
         let limiter = settings.limiter.limiter();
-        settings
-            .denials
-            .answer(denied, &mut head, || settings.telling.when_denied(&denied, limiter, limiter.current_plan()))
+        let told = settings.telling.when_denied(&denied, limiter, limiter.current_plan());
+        settings.denials.answer(&denied, &mut head, told)
     }
 }
