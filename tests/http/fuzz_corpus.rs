@@ -35,6 +35,36 @@ fn cidr() {
 }
 
 #[test]
+fn address_header() {
+    let words = ["203.0.113.9", "[::1]:80", "::ffff:10.0.0.2", "\"", ",", "%", ":", "unknown", "_x", "\n", " "];
+    run("address_header", targets::address_header, &words);
+}
+
+#[test]
+fn authorization() {
+    let words = ["Bearer ", "bearer", "Basic", "abc", "zzz", " ", "\t", ",", ";", "\"", "=", "\n"];
+    run("authorization", targets::authorization, &words);
+}
+
+#[test]
+fn cookie() {
+    let words = ["s=", "s=real", "%73", "%", "%65", "=", ";", "; ", "\"", " ", "\t", "\n", "a"];
+    run("cookie", targets::cookie, &words);
+}
+
+#[test]
+fn host() {
+    let words = ["a.b", "A.B", "[::1]", "[", "]", ":", "80", "65536", ".", "@", "\n", " "];
+    run("host", targets::host, &words);
+}
+
+#[test]
+fn decoded() {
+    let words = ["%", "%41", "%e9", "%C3%A9", "a", ":", " ", "\u{e9}", "%25"];
+    run("decoded", targets::decoded, &words);
+}
+
+#[test]
 fn limit_string() {
     let words = [
         "5/minute",
