@@ -49,7 +49,7 @@ fn hot(c: &mut Criterion) {
 
 fn keys(c: &mut Criterion) {
     let uniform = |count| move |random: &mut Random| random.below(count);
-    let mut zipf = Zipf::new(10_000);
+    let zipf = Zipf::new(10_000);
     some(c, "zipf, u64", 10_000, |random| zipf.draw(random), mix);
     for count in [1_000_000, 10_000_000] {
         some(c, "uniform, u64", count, uniform(count), mix);

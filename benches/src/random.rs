@@ -54,7 +54,7 @@ impl Zipf {
     }
 
     /// One of them, from 0 on.
-    pub fn draw(&mut self, random: &mut Random) -> u64 {
+    pub fn draw(&self, random: &mut Random) -> u64 {
         let total = self.cumulative.last().expect("there are keys");
         let point = random.draw() as f64 / u64::MAX as f64 * total;
         self.cumulative.partition_point(|&sum| sum < point).min(self.cumulative.len() - 1) as u64

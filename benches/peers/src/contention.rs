@@ -7,7 +7,7 @@ use tollgate::RateLimiter;
 use tollgate_benches::threads::together;
 
 use crate::limiters::{Governor, Work};
-use crate::measure::{alternate, at_least, at_most, title};
+use crate::measure::{alternate, at_least, at_most, fact, title};
 
 /// About 10 ms: long beside the start of a thread, and short enough that many rounds fall between two interruptions.
 const COUNT: u64 = 500_000;
@@ -37,13 +37,13 @@ fn one(what: &str, work: Work) {
     let [one, two, governor_one, governor_two] = &samples[..] else { unreachable!("as many samples as contenders") };
     let growth = 1.0 / two.faster_than(one);
     if what == "denied" {
-        at_most("tollgate, 2 threads over 1, denied", growth, 1.2);
+        at_most("tollgate, 2 threads over 1, denied", growth, 1.1);
         at_least("times faster than governor, 2 threads, denied", two.faster_than(governor_two), 4.0);
     } else {
-        println!("  tollgate, 2 threads over 1: {growth:.2}");
-        println!("  times faster than governor, 2 threads: {:.2}", two.faster_than(governor_two));
+        fact("tollgate, 2 threads over 1, allowed", growth);
+        fact("times faster than governor, 2 threads, allowed", two.faster_than(governor_two));
     }
-    println!("  governor, 2 threads over 1: {:.2}", 1.0 / governor_two.faster_than(governor_one));
+    fact(&format!("governor, 2 threads over 1, {what}"), 1.0 / governor_two.faster_than(governor_one));
 }
 
 /// Nanoseconds per operation of each of the threads while all run.

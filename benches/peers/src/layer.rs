@@ -5,25 +5,30 @@ use std::hint::black_box;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
+use axum::routing::get;
 use axum_governor::extractor::PeerIp;
 use axum_governor::nz;
 use http::{Request, Response, StatusCode};
+use tollgate::http::Headers;
 use tollgate::{Quota, RateLimitLayer};
 use tollgate_benches::service::{Hello, answer};
 use tower::{Layer, Service};
 use tower_governor::governor::GovernorConfigBuilder;
 
-use crate::measure::{alternate, at_most, title};
+use crate::measure::{Samples, alternate, at_most, fact, title};
 
 /// Requests made ahead of the time that is measured.
 const BATCH: usize = 1000;
 const ROUNDS: usize = 501;
 
 pub fn run() {
-    time(Work::Allowed);
-    time(Work::Denied);
+    for work in [Work::Allowed, Work::Denied] {
+        time(work);
+        routed(work);
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -53,9 +58,10 @@ impl Work {
 fn time(work: Work) {
     let what = work.name();
     title(&format!("the layer around a service that does nothing, {what} ({ROUNDS} rounds of {})", BATCH));
-    let (mut bare, mut ours) = (Hello, tollgate(work));
+    let (mut bare, mut ours, mut draft) = (Hello, tollgate(work), with_draft_headers(work));
     let (mut tower_governor, mut axum_governor) = (tower_governor(work), axum_governor(work));
     settle(&mut ours, work);
+    settle(&mut draft, work);
     settle(&mut tower_governor, work);
     settle(&mut axum_governor, work);
     let samples = alternate(
@@ -63,23 +69,53 @@ fn time(work: Work) {
         vec![
             ("the bare service", Box::new(|| batches(&mut bare))),
             ("tollgate", Box::new(|| batches(&mut ours))),
+            ("tollgate, draft headers on every response", Box::new(|| batches(&mut draft))),
             ("tower_governor", Box::new(|| batches(&mut tower_governor))),
             ("axum-governor", Box::new(|| batches(&mut axum_governor))),
         ],
     );
-    let [bare, ours, tower_governor, axum_governor] = &samples[..] else {
+    let [bare, ours, draft, tower_governor, axum_governor] = &samples[..] else {
         unreachable!("as many samples as contenders")
     };
-    let [ours_over, tower_governor, axum_governor] =
-        [ours, tower_governor, axum_governor].map(|samples| samples.median() - bare.median());
-    println!(
-        "  over the bare service: tollgate {ours_over:.1}, tower_governor {tower_governor:.1}, \
-         axum-governor {axum_governor:.1} ns"
-    );
+    let over = |samples: &Samples| samples.median() - bare.median();
     match work {
-        Work::Allowed => at_most("tollgate over the bare service in ns, allowed", ours_over, 60.0),
-        Work::Denied => at_most("tollgate in ns, the whole 429", ours.median(), 250.0),
+        Work::Allowed => at_most("tollgate over the bare service in ns, allowed", over(ours), 50.0),
+        Work::Denied => at_most("tollgate over the bare service in ns, the whole 429", over(ours), 250.0),
     }
+    fact(&format!("tower_governor over the bare service in ns, {what}"), over(tower_governor));
+    fact(&format!("axum-governor over the bare service in ns, {what}"), over(axum_governor));
+    let more = draft.median() - ours.median();
+    at_most(&format!("draft headers on every response, ns more, {what}"), more, 150.0);
+}
+
+/// An axum router in process, as a server calls it for each request.
+fn routed(work: Work) {
+    let what = work.name();
+    title(&format!("an axum router in process, {what} ({ROUNDS} rounds of {BATCH})"));
+    let app = || Router::new().route("/", get(|| async { "hello" }));
+    let quota = match work {
+        Work::Allowed => Quota::per_second(1_000_000_000),
+        Work::Denied => Quota::per_hour(1),
+    };
+    let (mut bare, mut ours) = (app(), app().layer(RateLimitLayer::new(quota)));
+    let mut tower_governor = app().layer(tower_governor::GovernorLayer::new(governor_config(work)));
+    settle(&mut ours, work);
+    settle(&mut tower_governor, work);
+    let samples = alternate(
+        ROUNDS,
+        vec![
+            ("the bare router", Box::new(|| batches(&mut bare))),
+            ("tollgate", Box::new(|| batches(&mut ours))),
+            ("tower_governor", Box::new(|| batches(&mut tower_governor))),
+        ],
+    );
+    let [bare, ours, tower_governor] = &samples[..] else { unreachable!("as many samples as contenders") };
+    let over = |samples: &Samples| samples.median() - bare.median();
+    match work {
+        Work::Allowed => at_most("tollgate over the bare router in ns, allowed", over(ours), 150.0),
+        Work::Denied => fact("tollgate over the bare router in ns, denied", over(ours)),
+    }
+    fact(&format!("tower_governor over the bare router in ns, {what}"), over(tower_governor));
 }
 
 /// Counts allocations of one request each. They are counted in a run of its own, because counting takes time.
@@ -132,14 +168,31 @@ fn tollgate(work: Work) -> impl Service<Request<Body>, Response = Response<impl 
     RateLimitLayer::new(quota).layer(Hello)
 }
 
+fn with_draft_headers(
+    work: Work,
+) -> impl Service<Request<Body>, Response = Response<impl http_body::Body>, Error = Infallible> {
+    let quota = match work {
+        Work::Allowed => Quota::per_second(1_000_000_000),
+        Work::Denied => Quota::per_hour(1),
+    };
+    RateLimitLayer::new(quota).headers(Headers::Draft).headers_on_every_response().layer(Hello)
+}
+
 fn tower_governor(work: Work) -> impl Service<Request<Body>, Response = Response<Body>, Error = Infallible> {
+    tower_governor::GovernorLayer::new(governor_config(work)).layer(Hello)
+}
+
+type GovernorConfig = tower_governor::governor::GovernorConfig<
+    tower_governor::key_extractor::PeerIpKeyExtractor,
+    governor::middleware::NoOpMiddleware<governor::clock::QuantaInstant>,
+>;
+
+fn governor_config(work: Work) -> GovernorConfig {
     let (period, burst) = match work {
         Work::Allowed => (Duration::from_nanos(1), 1_000_000_000),
         Work::Denied => (Duration::from_secs(3600), 1),
     };
-    let config =
-        GovernorConfigBuilder::default().period(period).burst_size(burst).finish().expect("the quota is valid");
-    tower_governor::GovernorLayer::new(config).layer(Hello)
+    GovernorConfigBuilder::default().period(period).burst_size(burst).finish().expect("the quota is valid")
 }
 
 fn axum_governor(work: Work) -> impl Service<Request<Body>, Response = Response<Body>, Error = Infallible> {

@@ -12,6 +12,9 @@ mod layer;
 mod limiters;
 mod measure;
 mod memory;
+#[cfg(feature = "others")]
+mod others;
+mod serve;
 mod slowest;
 
 /// Counts allocations, which slows them down; so only for the run that asks for it.
@@ -19,7 +22,8 @@ mod slowest;
 #[global_allocator]
 static ALLOCATOR: &stats_alloc::StatsAlloc<std::alloc::System> = &stats_alloc::INSTRUMENTED_SYSTEM;
 
-const USAGE: &str = "usage: tollgate-peers hot | keys | contention | memory | flood | slowest | layer | hashes | all";
+const USAGE: &str = "usage: tollgate-peers hot | keys | contention | memory | flood | slowest | layer | hashes | all, \
+                     others (feature), or serve none | tollgate | tower_governor | axum-governor | tower | axum_gcra allowed | denied";
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -33,6 +37,9 @@ fn main() {
         ["flood"] => flood::run(),
         ["slowest"] => slowest::run(),
         ["layer"] => layer::run(),
+        #[cfg(feature = "others")]
+        ["others"] => others::run(),
+        ["serve", limiter, work] => serve::run(limiter, work),
         #[cfg(feature = "allocations")]
         ["allocations"] => layer::count(),
         ["hashes"] => hashes::run(),

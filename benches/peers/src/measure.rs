@@ -1,7 +1,26 @@
 //! Rounds, medians and verdicts.
 
+use std::cell::RefCell;
 use std::hint::black_box;
 use std::time::Instant;
+
+thread_local! {
+    static TITLE: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// A line for `benches/record`, which reads what it is to write down: what is measured, of whom, and the numbers.
+fn record(kind: &str, name: &str, numbers: &[f64]) {
+    if std::env::var_os("TOLLGATE_RECORD").is_some() {
+        let numbers: Vec<String> = numbers.iter().map(f64::to_string).collect();
+        TITLE.with_borrow(|title| println!("@{kind}\t{title}\t{name}\t{}", numbers.join("\t")));
+    }
+}
+
+/// What to do of what a record does: `TOLLGATE_PERCENT` of it.
+pub fn percent(whole: u64) -> u64 {
+    let percent = std::env::var("TOLLGATE_PERCENT").map_or(100, |percent| percent.parse().expect("a number"));
+    whole * percent / 100
+}
 
 /// What one contender took per operation in each round, in nanoseconds.
 pub struct Samples {
@@ -27,6 +46,7 @@ impl Samples {
 
     pub fn print(&self) {
         let [low, median, high] = [0.25, 0.5, 0.75].map(|q| quantile(&self.nanos, q));
+        record("sample", self.name, &[low, median, high]);
         println!("  {:<52} {median:>10.1} ns   (quartiles {low:.1} to {high:.1})", self.name);
     }
 }
@@ -41,7 +61,8 @@ pub fn quantile(values: &[f64], q: f64) -> f64 {
 pub type Contender<'a> = (&'static str, Box<dyn FnMut() -> f64 + 'a>);
 
 /// Runs all contenders in turn, A B C A B C, after one round each to warm up.
-pub fn alternate(rounds: usize, mut contenders: Vec<Contender<'_>>) -> Vec<Samples> {
+pub fn alternate(whole: usize, mut contenders: Vec<Contender<'_>>) -> Vec<Samples> {
+    let rounds = percent(whole as u64).max(3) as usize;
     for (_, run) in &mut contenders {
         run();
     }
@@ -78,7 +99,19 @@ pub fn time_each<K, R>(keys: &[K], mut operation: impl FnMut(&K) -> R) -> f64 {
 }
 
 pub fn title(text: &str) {
+    TITLE.with_borrow_mut(|title| *title = text.to_owned());
     println!("\n{text}");
+}
+
+/// A number that belongs to no contender and has no target.
+pub fn fact(what: &str, value: f64) {
+    record("fact", what, &[value]);
+    println!("  {what}: {value:.2}");
+}
+
+/// A point in time of something that is drawn.
+pub fn series(name: &str, numbers: &[f64]) {
+    record("series", name, numbers);
 }
 
 /// A number of DESIGN's table, and whether it is reached: `value` at least, or at most, `target`.
@@ -91,6 +124,7 @@ pub fn at_most(what: &str, value: f64, target: f64) {
 }
 
 fn verdict(what: &str, value: f64, direction: &str, target: f64, reached: bool) {
+    record(if reached { "reached" } else { "missed" }, &format!("{what}, {direction}"), &[value, target]);
     let reached = if reached { "reached" } else { "NOT reached" };
     println!("  => {what}: {value:.2}, {direction} {target:.2}: {reached}");
 }

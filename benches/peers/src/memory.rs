@@ -8,11 +8,12 @@ use tollgate::RateLimiter;
 use tollgate_benches::random::{v4, v6};
 
 use crate::limiters::{Governor, Work};
-use crate::measure::{at_most, title};
+use crate::measure::{at_most, fact, quantile, title};
 
 const COUNT: u64 = 1_000_000;
 
 pub fn run() {
+    again();
     title(&format!("resident bytes per key, {COUNT} addresses, a fresh process each"));
     for family in ["IPv4", "IPv6"] {
         // A table as large as the keys are many has to let some go; one a tenth larger keeps nearly all.
@@ -25,8 +26,28 @@ pub fn run() {
         });
         at_most(&format!("tollgate, bytes per {family} address, capacity {COUNT}"), exact, 20.0);
         at_most("the same, capacity a tenth larger", roomy, 20.0);
-        println!("  governor over tollgate: {:.1}", governor / exact);
+        fact(&format!("governor, bytes per {family} address"), governor);
     }
+}
+
+/// A limiter of the default size, made, asked and dropped a thousand times: each takes as little as the first.
+fn again() {
+    title("create a limiter of the default size, ask it, drop it, 1000 times");
+    let mut micros = Vec::new();
+    let (mut first, mut most) = (0, 0);
+    let _ = RateLimiter::new(Work::denied().ours);
+    for turn in 0..1000 {
+        let start = std::time::Instant::now();
+        let limiter = RateLimiter::new(Work::denied().ours);
+        micros.push(start.elapsed().as_nanos() as f64 / 1000.0);
+        let _ = limiter.check(&turn);
+        let resident = resident_bytes();
+        first = if turn == 0 { resident } else { first };
+        most = most.max(resident);
+    }
+    at_most("us to create one, median", quantile(&micros, 0.5), 100.0);
+    at_most("us to create one, of the slowest but one in a hundred", quantile(&micros, 0.99), 100.0);
+    at_most("resident memory over that of the first", most as f64 / first as f64, 1.02);
 }
 
 pub fn child(limiter: &str, family: &str) {
