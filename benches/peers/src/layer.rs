@@ -32,7 +32,7 @@ pub fn run() {
 }
 
 #[derive(Clone, Copy)]
-enum Work {
+pub enum Work {
     /// 10^9 a second: never empty.
     Allowed,
     /// One an hour: empty after the first.
@@ -160,7 +160,9 @@ where
     assert_eq!(answer(service, request()).status(), work.status());
 }
 
-fn tollgate(work: Work) -> impl Service<Request<Body>, Response = Response<impl http_body::Body>, Error = Infallible> {
+pub fn tollgate(
+    work: Work,
+) -> impl Service<Request<Body>, Response = Response<impl http_body::Body>, Error = Infallible> {
     let quota = match work {
         Work::Allowed => Quota::per_second(1_000_000_000),
         Work::Denied => Quota::per_hour(1),
@@ -168,7 +170,7 @@ fn tollgate(work: Work) -> impl Service<Request<Body>, Response = Response<impl 
     RateLimitLayer::new(quota).layer(Hello)
 }
 
-fn with_draft_headers(
+pub fn with_draft_headers(
     work: Work,
 ) -> impl Service<Request<Body>, Response = Response<impl http_body::Body>, Error = Infallible> {
     let quota = match work {
@@ -178,7 +180,7 @@ fn with_draft_headers(
     RateLimitLayer::new(quota).headers(Headers::Draft).headers_on_every_response().layer(Hello)
 }
 
-fn tower_governor(work: Work) -> impl Service<Request<Body>, Response = Response<Body>, Error = Infallible> {
+pub fn tower_governor(work: Work) -> impl Service<Request<Body>, Response = Response<Body>, Error = Infallible> {
     tower_governor::GovernorLayer::new(governor_config(work)).layer(Hello)
 }
 
@@ -195,7 +197,7 @@ fn governor_config(work: Work) -> GovernorConfig {
     GovernorConfigBuilder::default().period(period).burst_size(burst).finish().expect("the quota is valid")
 }
 
-fn axum_governor(work: Work) -> impl Service<Request<Body>, Response = Response<Body>, Error = Infallible> {
+pub fn axum_governor(work: Work) -> impl Service<Request<Body>, Response = Response<Body>, Error = Infallible> {
     let quota = match work {
         Work::Allowed => axum_governor::Quota::requests_per_second(nz!(1_000_000_000_u32)),
         Work::Denied => axum_governor::Quota::requests_per_hour(nz!(1_u32)),
@@ -215,6 +217,14 @@ fn request() -> Request<Body> {
     let mut request = Request::new(Body::empty());
     request.extensions_mut().insert(ConnectInfo(SocketAddr::from(([192, 0, 2, 7], 40_000))));
     request
+}
+
+/// Makes a request and drops the answer.
+pub fn ask<S, B>(service: &mut S)
+where
+    S: Service<Request<Body>, Response = Response<B>, Error = Infallible>,
+{
+    black_box(answer(service, request()));
 }
 
 /// Nanoseconds per request, from the call to the response dropped, without making the request.

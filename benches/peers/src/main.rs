@@ -4,6 +4,7 @@
 //! `cargo run --release --features allocations -- allocations`.
 
 mod contention;
+mod count;
 mod flood;
 mod hashes;
 mod hot;
@@ -39,6 +40,7 @@ fn main() {
         ["layer"] => layer::run(),
         #[cfg(feature = "others")]
         ["others"] => others::run(),
+        ["count", what, times] => count::run(what, times),
         ["serve", limiter, work] => serve::run(limiter, work),
         #[cfg(feature = "allocations")]
         ["allocations"] => layer::count(),
