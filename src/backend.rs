@@ -22,6 +22,7 @@ use crate::reservation::Reservation;
 /// | limiter | answers |
 /// |---|---|
 /// | [`RateLimiter`] | at once, in process |
+#[cfg_attr(feature = "redis", doc = "| `tollgate::redis::RedisLimiter` | when a server has |")]
 #[cfg_attr(feature = "tokio", doc = "| `wait::Delayed` | when the request's turn has come |")]
 pub trait Backend: seal::Sealed + Clone + fmt::Debug + Send + Sync + 'static {
     /// By what a charge is settled.
@@ -67,6 +68,29 @@ pub trait Backend: seal::Sealed + Clone + fmt::Debug + Send + Sync + 'static {
     /// Lets this wait for the answer.
     #[doc(hidden)]
     fn hold<H>(wait: Self::Wait, held: H) -> Self::Waiting<H>;
+}
+
+/// A limiter that can delay requests over the limit instead of denying them, by `RateLimitLayer::delay`.
+///
+/// This trait is sealed: it cannot be implemented for other types.
+#[cfg(feature = "tokio")]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot delay",
+    label = "it delays already, or it cannot",
+    note = "call `.delay(..)` once, on a layer over a `RateLimiter` or a `tollgate::redis::RedisLimiter`"
+)]
+pub trait Delay: Backend {
+    /// The limiter that delays.
+    #[doc(hidden)]
+    type Delayed: Backend<Receipt = Self::Receipt>;
+
+    /// It delays no request for longer than this.
+    #[doc(hidden)]
+    fn delayed(&self, up_to: std::time::Duration) -> Self::Delayed;
+
+    /// A wait for an answer, as one who delays would have it.
+    #[doc(hidden)]
+    fn later(wait: Self::Wait) -> <Self::Delayed as Backend>::Wait;
 }
 
 /// What is asked about a request.

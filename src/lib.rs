@@ -47,7 +47,7 @@
 //!
 //! # What it does not do
 //!
-//! - It does not share a limit between machines: each process counts for itself.
+//! - It does not share a limit between machines, unless by the feature `redis`: each process counts for itself.
 //! - It does not keep limits across a restart.
 //! - It does not bound how many requests run at the same time. Use tower's `ConcurrencyLimit` for that.
 //! - It does not see bodies, and it does not slow down the bytes of a response.
@@ -62,6 +62,7 @@
 //! | `tower` | the layer, for any service that answers with `http::Response` |
 //! | `tonic` | the peer's address as tonic tells it; includes `tower` |
 //! | `tokio` | waiting: `until_ready`, and with `tower` the layer's `delay` |
+//! | `redis` | limits that programs and machines share through Redis or Valkey: see [`redis`](mod@redis); includes `tokio`; needs Rust 1.88 |
 //! | `serde` | quotas and policies in configuration files, as text or as tables |
 //! | `metrics` | the layer's `metrics`: counters of the `metrics` facade; includes `tower` |
 //!
@@ -92,6 +93,8 @@ mod plan;
 mod policy;
 mod queue;
 mod quota;
+#[cfg(feature = "redis")]
+pub mod redis;
 mod reservation;
 mod rules;
 #[cfg(feature = "serde")]
@@ -124,10 +127,16 @@ pub use decision::{Denied, Permit, Standing, Status};
 
 #[cfg(feature = "tower")]
 pub use backend::Backend;
+#[cfg(all(feature = "tower", feature = "tokio"))]
+pub use backend::Delay;
 
 pub use clock::{Clock, ManualClock};
 
 pub use key::{Key, KeyText};
+
+#[cfg(feature = "redis")]
+#[doc(inline)]
+pub use self::redis::{RedisLimiter, RedisStore};
 
 #[cfg(feature = "tokio")]
 #[doc(inline)]

@@ -3,9 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::decision::{Denied, Permit};
+#[cfg(any(feature = "tower", feature = "redis"))]
+use crate::decision::Standing;
 #[cfg(feature = "tower")]
-use crate::decision::{Standing, Status};
+use crate::decision::Status;
+use crate::decision::{Denied, Permit};
 use crate::engine::{Charge, Engine};
 use crate::fingerprint::Fingerprint;
 use crate::plan::Plan;
@@ -82,7 +84,7 @@ impl Reservation {
     }
 
     /// Where the key stands now.
-    #[cfg(feature = "tower")]
+    #[cfg(any(feature = "tower", feature = "redis"))]
     pub(crate) fn standing(&self) -> Standing {
         match self.plan.index() {
             Some(plan) => self.engine.standing(self.key, plan),
@@ -105,6 +107,11 @@ pub struct SettleError {
 }
 
 impl SettleError {
+    #[cfg(feature = "redis")]
+    pub(crate) fn new(reserved: u64, actual: u64) -> Self {
+        Self { reserved, actual }
+    }
+
     /// By how much the actual cost is above what was reserved.
     pub fn excess(&self) -> u64 {
         self.actual - self.reserved

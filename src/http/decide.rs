@@ -280,6 +280,16 @@ impl<L: Backend> Settings<L> {
     }
 }
 
+#[cfg(feature = "tokio")]
+impl<L: crate::backend::Delay> Pending<L> {
+    /// The same question, which will be answered without delay, as part of a layer that delays.
+    pub(super) fn undelayed(self) -> Pending<L::Delayed> {
+        let Self { settings, plan, instead_of_denial } = self;
+        let limiter = settings.limiter.delayed(std::time::Duration::ZERO);
+        Pending { settings: Arc::new(settings.over(limiter)), plan, instead_of_denial }
+    }
+}
+
 impl<L: Backend> Pending<L> {
     /// What becomes of a request whose answer is there at last.
     pub(super) fn conclude(self, answer: Result<Grant<L::Receipt>, Denied>, head: &mut Parts) -> Decision<L> {

@@ -1,7 +1,5 @@
 //! [`Scope`]: which requests a layer counts, and which it leaves to another.
 
-#[cfg(feature = "tokio")]
-use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 
@@ -12,6 +10,8 @@ use super::decide::Decide;
 #[cfg(feature = "tokio")]
 use super::decide::{Asked, Decision};
 use crate::backend::Backend;
+#[cfg(feature = "tokio")]
+use crate::backend::Delay;
 
 type Predicate = Arc<dyn Fn(&Parts) -> bool + Send + Sync>;
 
@@ -54,12 +54,11 @@ impl<L: Backend> Scope<L> {
 }
 
 #[cfg(feature = "tokio")]
-impl<L: Backend<Wait = Infallible>> Scope<L> {
-    /// The same scope for another backend, whose charges are settled alike. What is left to other layers is decided as
-    /// those say: at once.
-    pub(super) fn over<M: Backend<Receipt = L::Receipt>>(&self) -> Scope<M> {
+impl<L: Delay> Scope<L> {
+    /// The same scope for the limiter that delays. What is left to other layers is decided as those say: without delay.
+    pub(super) fn over(&self) -> Scope<L::Delayed> {
         let over = |(is_theirs, other): &(Predicate, Arc<dyn Decide<L>>)| {
-            let other: Arc<dyn Decide<M>> = Arc::new(AtOnce(other.clone()));
+            let other: Arc<dyn Decide<L::Delayed>> = Arc::new(Undelayed(other.clone()));
             (is_theirs.clone(), other)
         };
         let Self { exempt, instead, methods } = self;
@@ -72,26 +71,22 @@ fn counts(methods: &[Method], method: &Method) -> bool {
     methods.contains(method) || (*method == Method::HEAD && methods.contains(&Method::GET))
 }
 
-/// A layer that decides at once, beside one that may wait.
+/// A layer that does not delay, beside one that does.
 #[cfg(feature = "tokio")]
-struct AtOnce<L>(Arc<dyn Decide<L>>);
+struct Undelayed<L>(Arc<dyn Decide<L>>);
 
 #[cfg(feature = "tokio")]
-impl<L, M> Decide<M> for AtOnce<L>
-where
-    L: Backend<Wait = Infallible>,
-    M: Backend<Receipt = L::Receipt>,
-{
-    fn decide(&self, head: &mut Parts) -> Decision<M> {
+impl<L: Delay> Decide<L::Delayed> for Undelayed<L> {
+    fn decide(&self, head: &mut Parts) -> Decision<L::Delayed> {
         match self.0.decide(head) {
             Decision::Pass(after) => Decision::Pass(after),
             Decision::Answer(response) => Decision::Answer(response),
-            Decision::Wait(never, _) => match never {},
+            Decision::Wait(wait, pending) => Decision::Wait(L::later(wait), pending.undelayed()),
         }
     }
 
     /// It was decided by itself: a layer that may wait is not joined with others.
-    fn question(&self, head: &mut Parts) -> Asked<M> {
+    fn question(&self, head: &mut Parts) -> Asked<L::Delayed> {
         Asked::Decided(self.decide(head))
     }
 }

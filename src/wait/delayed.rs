@@ -1,5 +1,6 @@
 //! [`Delayed`]: a limiter that lets requests over the limit wait, within bounds, before it denies them.
 
+use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use pin_project_lite::pin_project;
 
 use super::line::{Arrival, Ask, InLine};
-use crate::backend::{Answer, Backend, Grant, Question, Wanted, seal};
+use crate::backend::{Answer, Backend, Delay, Grant, Question, Wanted, seal};
 use crate::decision::Denied;
 use crate::key::Key;
 use crate::limiter::RateLimiter;
@@ -22,11 +23,19 @@ pub struct Delayed {
     bound: Duration,
 }
 
-impl Delayed {
-    pub(crate) fn new(limiter: RateLimiter, bound: Duration) -> Self {
-        Self { limiter, bound }
+impl Delay for RateLimiter {
+    type Delayed = Delayed;
+
+    fn delayed(&self, up_to: Duration) -> Delayed {
+        Delayed { limiter: self.clone(), bound: up_to }
     }
 
+    fn later(never: Infallible) -> Queued {
+        match never {}
+    }
+}
+
+impl Delayed {
     /// The limiter that is charged.
     pub fn limiter(&self) -> &RateLimiter {
         &self.limiter

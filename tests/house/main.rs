@@ -79,14 +79,47 @@ const EDGES: &[(&str, &[&str])] = &[
             "wait",
         ],
     ),
+    (
+        "redis",
+        &[
+            "backend",
+            "wait",
+            "limiter",
+            "reservation",
+            "plan",
+            "policy",
+            "quota",
+            "name",
+            "decision",
+            "queue",
+            "clock",
+            "throttle",
+            "fingerprint",
+            "key",
+        ],
+    ),
 ];
 
 /// Crates that only doors may name.
-const DOORS_ONLY: &[&str] =
-    &["http", "http_body", "tower", "tower_layer", "tower_service", "tokio", "axum", "tonic", "bytes", "metrics"];
+const DOORS_ONLY: &[&str] = &[
+    "http",
+    "http_body",
+    "tower",
+    "tower_layer",
+    "tower_service",
+    "tokio",
+    "axum",
+    "tonic",
+    "bytes",
+    "metrics",
+    "redis",
+];
+
+/// The same but for the last: the layer asks what it is given, and knows no server.
+const DOORS_BUT_REDIS: &[&str] = DOORS_ONLY.split_at(DOORS_ONLY.len() - 1).0;
 
 /// Each door, and those of these crates that it may name.
-const DOORS: &[(&str, &[&str])] = &[("wait", &["tokio"]), ("http", DOORS_ONLY)];
+const DOORS: &[(&str, &[&str])] = &[("wait", &["tokio"]), ("redis", &["redis", "tokio"]), ("http", DOORS_BUT_REDIS)];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     files(folder, &["rs"], found);
@@ -219,6 +252,9 @@ fn what_is_deliberately_absent_is_absent() {
         {
             if (part.as_str(), absent) == ("clock", "OnceLock") {
                 continue; // its one global, which the test above names
+            }
+            if absent == "tokio::spawn" && path.ends_with("redis/node.rs") {
+                continue; // to make a connection takes longer than the check that needs it first may wait
             }
             assert!(!code.contains(absent), "{}: {part} has `{absent}`", path.display());
         }

@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::RateLimitLayer;
+use crate::backend::Delay;
 use crate::http::gate::Gate;
-use crate::limiter::RateLimiter;
-use crate::wait::Delayed;
 
 /// # Delay
-impl<K> RateLimitLayer<K, RateLimiter> {
+impl<K, L: Delay> RateLimitLayer<K, L> {
     /// Delays requests over the limit instead of denying them, first come first served, where the wait is no longer than
     /// this allows. (Needs the feature `tokio`.)
     ///
@@ -47,9 +46,9 @@ impl<K> RateLimitLayer<K, RateLimiter> {
     /// [places for each key](crate::RateLimiterBuilder::waiters_per_key) few. Then the dead take nothing from other keys, and
     /// an honest request with the same key is served or told within that time. Or put a layer outside of this one that
     /// reads the whole body first, with a bound on its length and on the time.
-    pub fn delay(self, up_to: Duration) -> RateLimitLayer<K, Delayed> {
+    pub fn delay(self, up_to: Duration) -> RateLimitLayer<K, L::Delayed> {
         let Gate { key, scope, settings, .. } = &*self.gate;
-        let settings = settings.over(Delayed::new(settings.limiter.clone(), up_to));
+        let settings = settings.over(settings.limiter.delayed(up_to));
         RateLimitLayer { gate: Arc::new(Gate::new(key.clone(), scope.over(), Arc::new(settings))) }
     }
 }

@@ -1,0 +1,297 @@
+//! A limit on a Redis server: how many checks a second, and what happens when the server is killed again and again.
+//!
+//! ```text
+//! cargo bench -p tollgate-benches --bench redis -- throughput   # or programs, kills; 0.5 to 3 minutes each
+//! ```
+//!
+//! Each starts a `redis-server` of its own. `throughput` runs the same script on the same keys by turns: through the limiter, by
+//! `redis-benchmark`, and by a plain client that writes so many calls at once and then reads so many answers.
+
+use std::io::Read;
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use tollgate::Quota;
+use tollgate::redis::{RedisLimiter, RedisStore, WhenUnreachable};
+
+#[path = "../tests/redis/server.rs"]
+#[allow(dead_code, reason = "shared with tests/redis, which needs more of it")]
+mod server;
+
+use server::{Server, Value};
+
+const SCRIPT: &str = include_str!("../src/redis/script.lua");
+
+/// So large that nothing is denied: what is measured is a check that charges.
+const LARGE: Quota = Quota::per_second(1_000_000_000);
+
+const KEYS: u64 = 1000;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words[..] {
+        ["throughput"] => throughput(),
+        ["programs"] => programs(),
+        ["kills"] => kills(),
+        ["program", url, seconds] => program(url, seconds.parse().expect("seconds")),
+        // `cargo bench` and `cargo test --benches` run everything: nothing here is quick.
+        _ => println!("say what to measure: throughput, programs or kills"),
+    }
+    ExitCode::SUCCESS
+}
+
+fn key(n: u64) -> String {
+    format!("{:012}", (n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 33) % KEYS)
+}
+
+fn alone() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
+}
+
+fn median(mut numbers: Vec<f64>) -> f64 {
+    numbers.sort_by(f64::total_cmp);
+    numbers[numbers.len() / 2]
+}
+
+fn throughput() {
+    let Some(server) = Server::start() else { return };
+    let sha = server.raw().ask(&["SCRIPT", "LOAD", SCRIPT]).text().to_owned();
+    println!("| in flight | limiter | redis-benchmark | plain client | ratio to redis-benchmark |");
+    println!("|---|---|---|---|---|");
+    for depth in [1, 64, 256] {
+        let (mut ours, mut theirs, mut plain) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..5 {
+            ours.push(through_the_limiter(&server, depth));
+            theirs.push(by_redis_benchmark(&server, &sha, depth));
+            plain.push(by_a_plain_client(&server, &sha, depth));
+        }
+        let (ours, theirs, plain) = (median(ours), median(theirs), median(plain));
+        println!("| {depth} | {ours:.0} | {theirs:.0} | {plain:.0} | {:.2} |", ours / theirs);
+    }
+    denied(&server);
+}
+
+const RUN: Duration = Duration::from_millis(1200);
+
+fn through_the_limiter(server: &Server, depth: u64) -> f64 {
+    alone().block_on(async {
+        let store = RedisStore::builder(&server.url()).deadline(Duration::from_secs(5)).build().expect("a URL");
+        let limiter = RedisLimiter::new(&store, "bench", LARGE).expect("it can be kept");
+        store.connect().await.expect("it is there");
+        let (start, done) = (Instant::now(), Arc::new(AtomicU64::new(0)));
+        let tasks: Vec<_> = (0..depth)
+            .map(|task| {
+                let (limiter, done) = (limiter.clone(), done.clone());
+                tokio::spawn(async move {
+                    let mut n = task * 1_000_003;
+                    while start.elapsed() < RUN {
+                        n += 1;
+                        limiter.check(&key(n)).await.expect("it is large");
+                        done.fetch_add(1, Relaxed);
+                    }
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.expect("no panic");
+        }
+        assert_eq!(limiter.stats().unanswered, 0, "all were answered by the server");
+        done.load(Relaxed) as f64 / start.elapsed().as_secs_f64()
+    })
+}
+
+fn by_redis_benchmark(server: &Server, sha: &str, depth: u64) -> f64 {
+    let calls = if depth == 1 { 20_000 } else { 80_000 };
+    let mut command = Command::new("redis-benchmark");
+    command.args(["-p", &server.port().to_string(), "-c", "1", "-P", &depth.to_string(), "-n", &calls.to_string()]);
+    command.args(["-r", &KEYS.to_string(), "--csv", "EVALSHA", sha, "1", "tollgate:bench:{__rand_int__}"]);
+    command.args(["check", "1", "1", "b", "1", "1000", "1000000000"]);
+    let output = command.output().expect("redis-benchmark is there");
+    let text = String::from_utf8_lossy(&output.stdout);
+    // "test","rps",...: the test's name has commas, so from the right.
+    let line = text.lines().last().expect("a line");
+    let columns: Vec<&str> = line.split("\",\"").collect();
+    columns[1].parse().unwrap_or_else(|_| panic!("{line}"))
+}
+
+fn by_a_plain_client(server: &Server, sha: &str, depth: u64) -> f64 {
+    let mut raw = server.raw();
+    let (start, mut done) = (Instant::now(), 0);
+    while start.elapsed() < RUN {
+        let call = |n: u64| {
+            let key = format!("tollgate:bench:{{{}}}", key(done + n));
+            ["EVALSHA", sha, "1", &key, "check", "1", "1", "b", "1", "1000", "1000000000"].map(str::to_owned)
+        };
+        let calls: Vec<_> = (0..depth).map(call).collect();
+        for answer in raw.ask_all(&calls) {
+            assert!(matches!(answer, Value::Array(_)), "{answer:?}");
+        }
+        done += depth;
+    }
+    done as f64 / start.elapsed().as_secs_f64()
+}
+
+fn denied(server: &Server) {
+    alone().block_on(async {
+        let store = RedisStore::builder(&server.url()).deadline(Duration::from_secs(5)).build().expect("a URL");
+        let limiter = RedisLimiter::new(&store, "denied", Quota::per_day(1)).expect("it can be kept");
+        limiter.check("key").await.expect("the first");
+        let (start, mut checks) = (Instant::now(), 0_u64);
+        while start.elapsed() < Duration::from_secs(4) {
+            limiter.check("key").await.expect_err("no other");
+            checks += 1;
+        }
+        let (seconds, trips) = (start.elapsed().as_secs_f64(), limiter.stats().round_trips - 1);
+        println!();
+        println!(
+            "a hot denied key: {:.0} checks a second, {:.2} round trips a second",
+            checks as f64 / seconds,
+            trips as f64 / seconds
+        );
+    });
+}
+
+/// What one of the programs does: it hammers one key, and says how often it passed.
+fn program(url: &str, seconds: u64) {
+    alone().block_on(async {
+        let store = RedisStore::builder(url).deadline(Duration::from_secs(5)).build().expect("a URL");
+        let limiter =
+            RedisLimiter::new(&store, "programs", Quota::per_second(2000).burst(500)).expect("it can be kept");
+        let (start, passed) = (Instant::now(), Arc::new(AtomicU64::new(0)));
+        let tasks: Vec<_> = (0..8)
+            .map(|_| {
+                let (limiter, passed) = (limiter.clone(), passed.clone());
+                tokio::spawn(async move {
+                    while start.elapsed() < Duration::from_secs(seconds) {
+                        passed.fetch_add(u64::from(limiter.check("key").await.is_ok()), Relaxed);
+                        tokio::task::yield_now().await;
+                    }
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.expect("no panic");
+        }
+        let stats = limiter.stats();
+        assert_eq!(stats.unanswered, 0, "all were answered by the server");
+        println!("{} {}", passed.load(Relaxed), stats.round_trips);
+    });
+}
+
+fn server_micros(server: &Server) -> u64 {
+    let time = server.raw().ask(&["TIME"]);
+    let number = |index: usize| time.array()[index].text().parse::<u64>().expect("a number");
+    number(0) * 1_000_000 + number(1)
+}
+
+fn programs() {
+    let Some(server) = Server::start() else { return };
+    let myself = std::env::current_exe().expect("this program");
+    let start = server_micros(&server);
+    let children: Vec<_> = (0..8)
+        .map(|_| {
+            let mut command = Command::new(&myself);
+            command.args(["program", &server.url(), "60"]).stdout(Stdio::piped());
+            command.spawn().expect("this program again")
+        })
+        .collect();
+    let (mut passed, mut trips) = (0, 0);
+    for mut child in children {
+        let mut text = String::new();
+        child.stdout.take().expect("it is piped").read_to_string(&mut text).expect("text");
+        assert!(child.wait().expect("it ends").success());
+        let numbers: Vec<u64> = text.split_whitespace().map(|number| number.parse().expect("a number")).collect();
+        passed += numbers[0];
+        trips += numbers[1];
+    }
+    let micros = server_micros(&server) - start;
+    let bound = 500 + micros * 2000 / 1_000_000;
+    println!(
+        "8 programs for {:.1} s on one key, 2000/second burst 500: {passed} passed of at most {bound}, in {trips} round trips",
+        micros as f64 / 1e6
+    );
+    assert!(passed <= bound, "the limit was exceeded by {}", passed - bound);
+}
+
+fn kills() {
+    let Some(mut server) = Server::start() else { return };
+    alone().block_on(async {
+        let store = RedisStore::new(&server.url()).expect("a URL");
+        let builder = RedisLimiter::builder(&store, "kills", Quota::per_second(100));
+        let limiter = builder.when_unreachable(WhenUnreachable::local(4)).build().expect("it can be kept");
+        store.connect().await.expect("it is there");
+        // 1000 checks a second, each in a task of its own, so that none waits for another.
+        let waits = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let on = Arc::new(std::sync::atomic::AtomicBool::new(true));
+        let load = tokio::spawn({
+            let (limiter, waits, on) = (limiter.clone(), waits.clone(), on.clone());
+            async move {
+                let mut timer = tokio::time::interval(Duration::from_millis(1));
+                let mut n = 0_u64;
+                while on.load(Relaxed) {
+                    timer.tick().await;
+                    n += 1;
+                    let (check, waits) = (limiter.check(&("client", n % 100)), waits.clone());
+                    tokio::spawn(async move {
+                        let start = Instant::now();
+                        let _ = check.await;
+                        waits.lock().expect("no panic").push(start.elapsed());
+                    });
+                }
+            }
+        });
+        let (mut opened, mut back) = (Vec::new(), Vec::new());
+        let is_out = |out: bool| {
+            let store = store.clone();
+            async move {
+                let start = Instant::now();
+                while store.stats().is_out != out {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                    assert!(start.elapsed() < Duration::from_secs(30), "it never came to that: out {out}");
+                }
+                start.elapsed()
+            }
+        };
+        for cycle in 0..100 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            if cycle % 2 == 0 {
+                server.kill()
+            } else {
+                server.pause()
+            }
+            opened.push(is_out(true).await);
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            if cycle % 2 == 0 {
+                server.restart()
+            } else {
+                server.resume()
+            }
+            back.push(is_out(false).await);
+        }
+        on.store(false, Relaxed);
+        load.await.expect("no panic");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let mut raw = server.raw();
+        let keys = raw.ask(&["KEYS", "*"]);
+        let stay = keys.array().iter().filter(|key| raw.ask(&["PTTL", key.text()]).int() < 0).count();
+        let mut waits = waits.lock().expect("no panic").clone();
+        for times in [&mut waits, &mut opened, &mut back] {
+            times.sort();
+        }
+        let at = |times: &[Duration], part: f64| times[((times.len() - 1) as f64 * part) as usize];
+        println!("100 times killed or stopped, 1000 checks a second, {} checks, none an error:", waits.len());
+        println!(
+            "  a check took {:?} in the middle, {:?} at p99.9, {:?} at most",
+            at(&waits, 0.5),
+            at(&waits, 0.999),
+            at(&waits, 1.0)
+        );
+        println!("  given up after {:?} in the middle, {:?} at most", at(&opened, 0.5), at(&opened, 1.0));
+        println!("  found again after {:?} in the middle, {:?} at most", at(&back, 0.5), at(&back, 1.0));
+        println!("  keys without an expiry: {stay} of {}", keys.array().len());
+        println!("  {:?}", limiter.stats());
+    });
+}

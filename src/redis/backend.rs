@@ -1,0 +1,86 @@
+//! The layer's view of a [`RedisLimiter`]: a backend whose answers come later.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use super::asking::Asking;
+use super::limiter::RedisLimiter;
+use super::question::{Granted, Wanted};
+use super::reservation::RedisReservation;
+use crate::backend::{Answer, Backend, Grant, Receipt, seal};
+use crate::decision::{Denied, Status};
+use crate::key::Key;
+use crate::limiter::RateLimiter;
+
+type Question<'a, K> = crate::backend::Question<'a, K>;
+
+/// What waits for the server's answer.
+#[derive(Debug)]
+pub struct Waiting<H> {
+    asking: Asking<Result<Grant<RedisReservation>, Denied>>,
+    held: Option<H>,
+}
+
+impl seal::Sealed for RedisLimiter {}
+
+impl Backend for RedisLimiter {
+    type Receipt = RedisReservation;
+    type Wait = Asking<Result<Grant<RedisReservation>, Denied>>;
+    type Waiting<H> = Waiting<H>;
+
+    fn limiter(&self) -> &RateLimiter {
+        self.rules()
+    }
+
+    fn ask<K: Key + ?Sized>(
+        &self,
+        asked: &Question<'_, K>,
+        _: impl FnOnce() -> bool,
+    ) -> Answer<RedisReservation, Self::Wait> {
+        let question = self.question(asked.plan, asked.key, asked.cost);
+        let wanted = Wanted { to_settle: asked.wanted.receipt, standing: asked.wanted.standing };
+        match question.known() {
+            Some(Ok(granted)) => Answer::Granted(grant(question, granted, wanted)),
+            Some(Err(denied)) => Answer::Denied(denied),
+            None => Answer::Later(Asking::new(async move {
+                let granted = question.ask(wanted).await?;
+                Ok(grant(question, granted, wanted))
+            })),
+        }
+    }
+
+    fn hold<H>(asking: Self::Wait, held: H) -> Waiting<H> {
+        Waiting { asking, held: Some(held) }
+    }
+}
+
+pub(super) fn grant(question: super::question::Question, granted: Granted, wanted: Wanted) -> Grant<RedisReservation> {
+    let Granted { permit, standing, charge } = granted;
+    let receipt = || Box::new(RedisReservation::new(question, Granted { permit, standing: None, charge }));
+    Grant { permit, receipt: wanted.to_settle.then(receipt), standing: standing.filter(|_| wanted.standing) }
+}
+
+impl Receipt for RedisReservation {
+    fn status(&self) -> &Status {
+        self.permit().status()
+    }
+
+    fn settle(self, actual: u64) -> Status {
+        self.settled(actual)
+    }
+}
+
+impl<H> Future for Waiting<H> {
+    type Output = (Result<Grant<RedisReservation>, Denied>, H);
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // Nothing in it is pinned but what is boxed.
+        let this = self.get_mut();
+        let answer = ready!(Pin::new(&mut this.asking).poll(cx));
+        let held = this.held.take().expect("a future is not polled after it is ready");
+        Poll::Ready((answer, held))
+    }
+}
+
+impl<H> Unpin for Waiting<H> {}

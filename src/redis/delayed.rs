@@ -1,0 +1,79 @@
+//! [`RedisDelayed`]: a limiter on a server that lets requests over the limit wait before it denies them.
+
+use std::time::Duration;
+
+use super::asking::Asking;
+use super::backend::{Waiting, grant};
+use super::limiter::RedisLimiter;
+use super::question::Wanted;
+use super::reservation::RedisReservation;
+use super::turn::wait_for_turn_unless_free;
+use crate::backend::{Answer, Backend, Delay, Question, seal};
+use crate::key::Key;
+use crate::limiter::RateLimiter;
+
+/// A [`RedisLimiter`] that delays before it denies: what a [`RateLimitLayer`](crate::RateLimitLayer) has after `.delay(..)`.
+///
+/// Those who wait for a key in this program pass in the order in which they were told to wait, and only the first of them asks
+/// the server. Between programs there is no order.
+#[derive(Clone, Debug)]
+pub struct RedisDelayed {
+    limiter: RedisLimiter,
+    /// How long a request may be delayed.
+    bound: Duration,
+}
+
+impl RedisDelayed {
+    /// The limiter that is charged.
+    pub fn limiter(&self) -> &RedisLimiter {
+        &self.limiter
+    }
+}
+
+impl Delay for RedisLimiter {
+    type Delayed = RedisDelayed;
+
+    fn delayed(&self, up_to: Duration) -> RedisDelayed {
+        RedisDelayed { limiter: self.clone(), bound: up_to }
+    }
+
+    fn later(asking: Self::Wait) -> Self::Wait {
+        asking
+    }
+}
+
+impl seal::Sealed for RedisDelayed {}
+
+impl Backend for RedisDelayed {
+    type Receipt = RedisReservation;
+    type Wait = <RedisLimiter as Backend>::Wait;
+    type Waiting<H> = Waiting<H>;
+
+    fn limiter(&self) -> &RateLimiter {
+        self.limiter.rules()
+    }
+
+    fn ask<K: Key + ?Sized>(
+        &self,
+        asked: &Question<'_, K>,
+        may_wait: impl FnOnce() -> bool,
+    ) -> Answer<RedisReservation, Self::Wait> {
+        // Whether it would have to wait is not known before the server says so.
+        if !may_wait() {
+            return self.limiter.ask(asked, || false);
+        }
+        let question = self.limiter.question(asked.plan, asked.key, asked.cost);
+        let wanted = Wanted { to_settle: asked.wanted.receipt, standing: asked.wanted.standing };
+        let bound = self.bound;
+        Answer::Later(Asking::new(async move {
+            match wait_for_turn_unless_free(&question, bound, wanted).await {
+                Ok(granted) => Ok(grant(question, granted, wanted)),
+                Err(not_ready) => Err(*not_ready.denied()),
+            }
+        }))
+    }
+
+    fn hold<H>(asking: Self::Wait, held: H) -> Waiting<H> {
+        RedisLimiter::hold(asking, held)
+    }
+}

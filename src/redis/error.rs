@@ -1,0 +1,144 @@
+//! [`SetupError`] and [`Unanswered`]: what cannot be set up, and what the server did not do.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::script::Unkept;
+use crate::plan::PlanError;
+
+/// The error of a store or a limiter that cannot be set up. No text of it shows a URL, since that may have a password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetupError {
+    kind: SetupErrorKind,
+}
+
+/// Why a store or a limiter cannot be set up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SetupErrorKind {
+    /// The URL is not one of a Redis server.
+    Url,
+    /// The URL asks for TLS, and this program was built without it.
+    Tls,
+    /// The name of a limiter is empty or longer than 100 bytes.
+    Name,
+    /// A quota cannot be counted exactly on the server, where time is whole microseconds and numbers are below 2^53.
+    Quota {
+        /// What the quota is called.
+        name: String,
+        /// Whether its period is too short; otherwise its burst or amount is too large.
+        too_short: bool,
+    },
+    /// The plans or the capacity do not fit.
+    Plan(PlanError),
+}
+
+impl SetupError {
+    /// What does not fit.
+    pub fn kind(&self) -> &SetupErrorKind {
+        &self.kind
+    }
+
+    pub(super) fn quota(name: &str, why: Unkept) -> Self {
+        SetupErrorKind::Quota { name: name.to_owned(), too_short: why == Unkept::TooShort }.into()
+    }
+}
+
+impl From<SetupErrorKind> for SetupError {
+    fn from(kind: SetupErrorKind) -> Self {
+        Self { kind }
+    }
+}
+
+impl From<PlanError> for SetupError {
+    fn from(error: PlanError) -> Self {
+        SetupErrorKind::Plan(error).into()
+    }
+}
+
+impl fmt::Display for SetupError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            SetupErrorKind::Url => f.write_str(
+                "this is not the URL of a Redis server: write redis://host:port, or redis://user:password@host:port/database \
+                 with what is special in a password percent-encoded",
+            ),
+            SetupErrorKind::Tls => f.write_str("the URL asks for TLS (rediss), which this program was built without"),
+            SetupErrorKind::Name => f.write_str("a limiter on a server needs a name of 1 to 100 bytes"),
+            SetupErrorKind::Quota { name, too_short: true } => {
+                write!(f, "quota {name} is too short for the server, which counts whole microseconds")
+            }
+            SetupErrorKind::Quota { name, too_short: false } => {
+                write!(f, "quota {name} is too large for the server, which counts exactly up to 2^52 parts of a request")
+            }
+            SetupErrorKind::Plan(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for SetupError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.kind {
+            SetupErrorKind::Plan(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// The error of what only the server can do, when it does not answer. It may have been done all the same, unless
+/// [`was_not_sent`](Self::was_not_sent).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unanswered {
+    pub(super) kind: UnansweredKind,
+    pub(super) text: Arc<str>,
+}
+
+/// Why there was no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum UnansweredKind {
+    /// The server has not answered for a while, so it was not asked.
+    Open,
+    /// There is no connection to the server.
+    NotConnected,
+    /// The connection was lost.
+    Lost,
+    /// The server did not answer in time.
+    Deadline,
+    /// The server refused: it is full, read-only, loading, or does not let this program do it.
+    Refused,
+    /// The key holds something else than a limit.
+    ForeignValue,
+}
+
+impl Unanswered {
+    pub(super) fn new(kind: UnansweredKind, text: impl Into<Arc<str>>) -> Self {
+        Self { kind, text: text.into() }
+    }
+
+    /// Why there was no answer.
+    pub fn kind(&self) -> UnansweredKind {
+        self.kind
+    }
+
+    /// Whether it is known that nothing was done.
+    pub fn was_not_sent(&self) -> bool {
+        !matches!(self.kind, UnansweredKind::Lost | UnansweredKind::Deadline)
+    }
+}
+
+impl fmt::Display for Unanswered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.kind {
+            UnansweredKind::Open => "the Redis server has not answered for a while, and was not asked",
+            UnansweredKind::NotConnected => "there is no connection to the Redis server",
+            UnansweredKind::Lost => "the connection to the Redis server was lost",
+            UnansweredKind::Deadline => "the Redis server did not answer in time",
+            UnansweredKind::Refused => "the Redis server refused",
+            UnansweredKind::ForeignValue => "the Redis key holds something else than a limit",
+        })?;
+        if self.text.is_empty() { Ok(()) } else { write!(f, ": {}", self.text) }
+    }
+}
+
+impl std::error::Error for Unanswered {}

@@ -1,0 +1,473 @@
+//! [`RedisLimiter`]: a policy that programs enforce together.
+
+use std::fmt;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+
+use super::asking::Asking;
+use super::error::{SetupError, SetupErrorKind, Unanswered};
+use super::outage::WhenUnreachable;
+use super::question::{Question, Shared, Wanted};
+use super::remembered::Remembered;
+use super::reservation::RedisReservation;
+use super::stats::{Counts, RedisStats};
+use super::store::RedisStore;
+use super::subject::{NAME_MAX, Subjects};
+use super::turn::RedisTurn;
+use super::wire::{Wire, share};
+use crate::clock::Clock;
+use crate::decision::{Denied, Permit, Standing, Status};
+use crate::key::Key;
+use crate::limiter::{RateLimiter, RateLimiterBuilder};
+use crate::plan::{Plan, PlanError};
+use crate::policy::{IntoPolicy, Policy};
+use crate::throttle::Throttle;
+
+/// Limits how often each key may pass, in all programs together that use the same name on the same server.
+///
+/// It is cheap to clone, and clones share everything. Its methods are those of a [`RateLimiter`], to be awaited. A key is any
+/// [`Key`], since its text is what it goes by on the server.
+///
+/// ```no_run
+/// use tollgate::Quota;
+/// use tollgate::redis::{RedisLimiter, RedisStore};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = RedisStore::new("redis://127.0.0.1:6379")?;
+/// let limiter = RedisLimiter::new(&store, "api", Quota::per_minute(100))?;
+/// limiter.check("alice").await?;
+/// limiter.check_n("alice", 5).await?;
+/// assert_eq!(limiter.peek("alice").await?.remaining(), 94);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// A [`RateLimitLayer`](crate::RateLimitLayer) takes it by [`sharing`](crate::RateLimitLayer::sharing), where it would take a
+/// [`RateLimiter`]. (Needs the feature `tower`.)
+///
+/// # What it promises
+///
+/// As long as the server answers and keeps its data, a `RedisLimiter` promises what a [`RateLimiter`] does, by the server's
+/// clock and to its microsecond, for any number of programs: never more than `burst + rate·t` in any interval `t`, a denial that
+/// changes nothing, and a `retry_after` after which a client that is alone passes. The clocks of the programs do not matter.
+///
+/// A check waits for the server no longer than the store's [deadline](super::RedisStoreBuilder::deadline). What it is answered
+/// then is [set](RedisLimiterBuilder::when_unreachable); it is never an error. A call that was not answered in time may have
+/// been charged, and is not sent again: so a limit may be reached a little early, and never late.
+///
+/// A server that is restarted empty, that evicts keys (`maxmemory-policy` other than `noeviction`), or that fails over to a replica
+/// which had not yet heard of the latest charges, has forgotten what it has lost, and grants that once more.
+///
+/// # Two limiters with one name
+///
+/// They share their accounts, and should have the same policy. Where they differ, as while a new version is rolled out, each
+/// judges by its own policy what both have spent, quota by quota in the policies' order. What was spent in another kind of
+/// quota, or in windows of another length, counts as if it had been spent just now. So nothing is granted twice, and somebody
+/// may have to wait for longer.
+#[derive(Clone)]
+pub struct RedisLimiter {
+    shared: Arc<Shared>,
+    plan: Plan,
+}
+
+impl RedisLimiter {
+    /// A limiter of this name on that server.
+    ///
+    /// # Errors
+    ///
+    /// When the name is empty or longer than 100 bytes, or when a quota cannot be counted exactly on the server.
+    pub fn new(store: &RedisStore, name: impl Into<String>, policy: impl IntoPolicy) -> Result<Self, SetupError> {
+        Self::builder(store, name, policy).build()
+    }
+
+    /// Starts building a limiter with plans or settings of its own.
+    pub fn builder(store: &RedisStore, name: impl Into<String>, policy: impl IntoPolicy) -> RedisLimiterBuilder {
+        RedisLimiterBuilder {
+            store: store.clone(),
+            name: name.into(),
+            policy: policy.into(),
+            plans: Vec::new(),
+            when_unreachable: WhenUnreachable::default(),
+            remember_denied: Duration::from_secs(1),
+            capacity: None,
+            clock: None,
+            waiters: None,
+            waiters_per_key: None,
+        }
+    }
+
+    /// Asks for one, and charges it if it passes.
+    ///
+    /// # Errors
+    ///
+    /// [`Denied`] when the limit is reached. Nothing was charged then.
+    ///
+    /// # Panics
+    ///
+    /// The answer panics when it is awaited outside a tokio runtime that has its timers and its input and output enabled.
+    pub fn check<K: Key + ?Sized>(&self, key: &K) -> Asking<Result<Permit, Denied>> {
+        self.check_n(key, 1)
+    }
+
+    /// Asks for `cost` at once, and charges all of it or none. A cost of 0 always passes and charges nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Denied`] when the limit is reached, or, [permanently](Denied::is_permanent), when the cost is above what a quota can
+    /// ever grant. Nothing was charged then.
+    ///
+    /// # Panics
+    ///
+    /// As [`check`](Self::check).
+    pub fn check_n<K: Key + ?Sized>(&self, key: &K, cost: u64) -> Asking<Result<Permit, Denied>> {
+        let question = self.question(self.plan, key, cost);
+        match question.known() {
+            Some(known) => Asking::known(known.map(|granted| granted.permit)),
+            None => Asking::new(async move { question.ask(Wanted::default()).await.map(|granted| granted.permit) }),
+        }
+    }
+
+    /// Asks for an estimated `cost`, and charges it if it passes. The [`RedisReservation`] can be settled later, when the
+    /// actual cost is known; dropped unsettled, it stays charged.
+    ///
+    /// # Errors
+    ///
+    /// As [`check_n`](Self::check_n).
+    ///
+    /// # Panics
+    ///
+    /// As [`check`](Self::check).
+    pub fn reserve<K: Key + ?Sized>(&self, key: &K, cost: u64) -> Asking<Result<RedisReservation, Denied>> {
+        let question = self.question(self.plan, key, cost);
+        match question.known() {
+            Some(known) => Asking::known(known.map(|granted| RedisReservation::new(question, granted))),
+            None => Asking::new(async move {
+                let granted = question.ask(Wanted { to_settle: true, ..Wanted::default() }).await?;
+                Ok(RedisReservation::new(question, granted))
+            }),
+        }
+    }
+
+    /// Gives back up to `cost` of what a key has spent, in every quota. The key never gets more than its whole limit. But this
+    /// may give back what somebody else had charged. To undo one charge exactly, [`reserve`](Self::reserve) it.
+    ///
+    /// # Errors
+    ///
+    /// When the server did not answer in time. It may have been done all the same, and is not tried again.
+    ///
+    /// # Panics
+    ///
+    /// As [`check`](Self::check).
+    pub fn refund<K: Key + ?Sized>(&self, key: &K, cost: u64) -> Asking<Result<(), Unanswered>> {
+        let question = self.question(self.plan, key, cost);
+        if self.plan.index().is_none() || cost == 0 {
+            return Asking::known(Ok(()));
+        }
+        Asking::new(async move { question.refund().await })
+    }
+
+    /// Where a key stands with the quota that has least left, without charging it. [`standing`](Self::standing) has all quotas.
+    ///
+    /// # Errors
+    ///
+    /// When the server did not answer in time.
+    ///
+    /// # Panics
+    ///
+    /// As [`check`](Self::check).
+    pub fn peek<K: Key + ?Sized>(&self, key: &K) -> Asking<Result<Status, Unanswered>> {
+        let standing = self.standing(key);
+        Asking::new(async move { standing.await.map(|standing| *standing.tightest()) })
+    }
+
+    /// Where a key stands with every quota of the policy, without charging it.
+    ///
+    /// # Errors
+    ///
+    /// As [`peek`](Self::peek).
+    ///
+    /// # Panics
+    ///
+    /// As [`check`](Self::check).
+    pub fn standing<K: Key + ?Sized>(&self, key: &K) -> Asking<Result<Standing, Unanswered>> {
+        if self.plan.index().is_none() {
+            return Asking::known(Ok(Standing::UNLIMITED));
+        }
+        let question = self.question(self.plan, key, 0);
+        Asking::new(async move { question.standing().await })
+    }
+
+    /// Forgets what a key has spent, in every quota and on every plan. A check at the same moment may be forgotten or not.
+    ///
+    /// Programs that [remember](RedisLimiterBuilder::remember_denied) that the key was denied go on to deny it for up to a second;
+    /// this one does not.
+    ///
+    /// # Errors
+    ///
+    /// When the server did not answer in time. What a key has spent here, while the server was away, is forgotten in any case.
+    ///
+    /// # Panics
+    ///
+    /// As [`check`](Self::check).
+    pub fn reset<K: Key + ?Sized>(&self, key: &K) -> Asking<Result<(), Unanswered>> {
+        self.shared.local.reset(key);
+        let question = self.question(Plan::DEFAULT, key, 0);
+        Asking::new(async move { question.reset().await })
+    }
+
+    /// Waits until one passes, and charges it then. Those who wait for a key in this program pass in the order in which they
+    /// came, and only the first of them asks the server: so at most one of a key passes in each round trip. Between programs there
+    /// is no order.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    /// use tollgate::Quota;
+    /// use tollgate::redis::{RedisLimiter, RedisStore};
+    ///
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// let store = RedisStore::new("redis://127.0.0.1:6379")?;
+    /// let limiter = RedisLimiter::new(&store, "outgoing", Quota::per_second(20))?;
+    /// let turn = limiter.until_ready("api.example.com");
+    /// turn.within(Duration::from_secs(2)).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn until_ready<K: Key + ?Sized>(&self, key: &K) -> RedisTurn {
+        self.until_ready_n(key, 1)
+    }
+
+    /// Waits until `cost` passes at once, and charges all of it then. A cost of 0 passes at once, even if others wait.
+    pub fn until_ready_n<K: Key + ?Sized>(&self, key: &K, cost: u64) -> RedisTurn {
+        RedisTurn::new(self.question(self.plan, key, cost))
+    }
+
+    /// What a key is called on the server, to look at it with `redis-cli`: see [`redis`](crate::redis#looking-at-keys).
+    pub fn redis_key<K: Key + ?Sized>(&self, key: &K) -> String {
+        self.shared.subjects.name(key)
+    }
+
+    /// The name that the limiter has on the server.
+    pub fn name(&self) -> &str {
+        self.shared.rules.name().expect("it was built with one")
+    }
+
+    /// The server.
+    pub fn store(&self) -> &RedisStore {
+        &self.shared.store
+    }
+
+    /// The plan of that name, if the limiter was [built](RedisLimiterBuilder::plan) with it.
+    pub fn plan(&self, name: &str) -> Option<Plan> {
+        self.shared.rules.plan(name)
+    }
+
+    /// The same limiter, on a plan: it judges by that plan's policy. A key has one account, whatever its plan.
+    ///
+    /// # Errors
+    ///
+    /// If the plan is another limiter's.
+    pub fn on(&self, plan: Plan) -> Result<Self, PlanError> {
+        self.shared.rules.on(plan)?;
+        Ok(Self { shared: self.shared.clone(), plan })
+    }
+
+    /// Replaces the policy that this handle enforces (the default plan's, unless the handle is [on](Self::on) another), for all
+    /// handles and doors of the limiter in this program. What every key has spent stays spent.
+    ///
+    /// Other programs keep their policies until they are told, too: see [Two limiters with one
+    /// name](Self#two-limiters-with-one-name).
+    ///
+    /// # Errors
+    ///
+    /// When the new policy has not as many quotas as the old one, when a quota cannot be counted exactly on the server, or when
+    /// this handle is on [`Plan::UNLIMITED`]. Nothing has changed then.
+    pub fn replace_policy(&self, policy: impl IntoPolicy) -> Result<(), SetupError> {
+        let policy = policy.into();
+        let shared = &self.shared;
+        let _one_at_a_time = shared.replacing.lock();
+        let version = shared.wires.read().iter().map(|wire| wire.version).max().unwrap_or_default() + 1;
+        let wire = Arc::new(Wire::new(&policy, version)?);
+        let rules = shared.rules.on_own(self.plan);
+        rules.replace_policy(&policy)?;
+        shared.local.on_own(self.plan).replace_policy(share(&policy, shared.programs()))?;
+        let index = self.plan.index().expect("the rules would have refused");
+        shared.wires.write()[index] = wire;
+        Ok(())
+    }
+
+    /// What this handle enforces now.
+    pub fn policy(&self) -> Policy {
+        self.shared.rules.on_own(self.plan).policy()
+    }
+
+    /// How many checks the server answered, and how many were answered here.
+    pub fn stats(&self) -> RedisStats {
+        self.shared.counts.stats()
+    }
+
+    /// What knows the policies, the name and the clock.
+    #[cfg(feature = "tower")]
+    pub(super) fn rules(&self) -> &RateLimiter {
+        &self.shared.rules
+    }
+
+    pub(super) fn question<K: Key + ?Sized>(&self, plan: Plan, key: &K, cost: u64) -> Question {
+        Question::new(&self.shared, plan, key, cost)
+    }
+}
+
+impl fmt::Debug for RedisLimiter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisLimiter")
+            .field("name", &self.name())
+            .field("policy", &self.policy())
+            .field("store", &self.shared.store)
+            .field("when_unreachable", &self.shared.when_unreachable)
+            .field("stats", &self.stats())
+            .finish()
+    }
+}
+
+/// Builds a [`RedisLimiter`] with settings of your own.
+///
+/// ```no_run
+/// use tollgate::Quota;
+/// use tollgate::redis::{RedisLimiter, RedisStore, WhenUnreachable};
+///
+/// # fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = RedisStore::new("redis://127.0.0.1:6379")?;
+/// // Four programs share the limit: without the server each has a quarter.
+/// let limiter = RedisLimiter::builder(&store, "api", Quota::per_second(100))
+///     .when_unreachable(WhenUnreachable::local(4))
+///     .build()?;
+/// # let _ = limiter;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct RedisLimiterBuilder {
+    store: RedisStore,
+    name: String,
+    policy: Policy,
+    plans: Vec<(String, Policy)>,
+    when_unreachable: WhenUnreachable,
+    remember_denied: Duration,
+    capacity: Option<usize>,
+    clock: Option<Clock>,
+    waiters: Option<usize>,
+    waiters_per_key: Option<usize>,
+}
+
+impl RedisLimiterBuilder {
+    /// Adds a plan: another policy, by which some keys or requests are judged ([`RedisLimiter::on`]).
+    ///
+    /// # Errors
+    ///
+    /// As [`RateLimiterBuilder::plan`](crate::RateLimiterBuilder::plan), when the limiter is built.
+    pub fn plan(mut self, name: impl Into<String>, policy: impl IntoPolicy) -> Self {
+        self.plans.push((name.into(), policy.into()));
+        self
+    }
+
+    /// What a check is answered while the server does not answer. By default each program enforces the whole limit by itself.
+    pub fn when_unreachable(mut self, when: WhenUnreachable) -> Self {
+        self.when_unreachable = when;
+        self
+    }
+
+    /// For how long a key that is over its limit is denied without asking the server, at most. The default is a second. With 0,
+    /// the server is always asked.
+    ///
+    /// A denial says how long to wait, and until then nothing passes, unless somebody gives something back or raises the limit. So
+    /// a key that is hammered costs one round trip in so long, from each program. What this program itself gives back it
+    /// notices at once. Up to 4096 keys are remembered, in half a megabyte.
+    pub fn remember_denied(mut self, longest: Duration) -> Self {
+        self.remember_denied = longest;
+        self
+    }
+
+    /// How many keys to remember while the server does not answer, from 1 to 2^32: see
+    /// [`RateLimiterBuilder::capacity`](crate::RateLimiterBuilder::capacity). The default is 2^20.
+    pub fn capacity(mut self, keys: usize) -> Self {
+        self.capacity = Some(keys);
+        self
+    }
+
+    /// Where to take the time from for what is decided without the server, and for how long a denial is remembered. The default is
+    /// [`Clock::system`]. The server's clock is its own.
+    pub fn clock(mut self, clock: impl Into<Clock>) -> Self {
+        self.clock = Some(clock.into());
+        self
+    }
+
+    /// How many may wait at once in this program, for all keys together: see
+    /// [`RateLimiterBuilder::waiters`](crate::RateLimiterBuilder::waiters).
+    pub fn waiters(mut self, waiters: usize) -> Self {
+        self.waiters = Some(waiters);
+        self
+    }
+
+    /// How many may wait at once in this program for one key: see
+    /// [`RateLimiterBuilder::waiters_per_key`](crate::RateLimiterBuilder::waiters_per_key).
+    pub fn waiters_per_key(mut self, waiters: usize) -> Self {
+        self.waiters_per_key = Some(waiters);
+        self
+    }
+
+    /// The limiter. Nothing is sent yet.
+    ///
+    /// # Errors
+    ///
+    /// When the name is empty or longer than 100 bytes, when a quota cannot be counted exactly on the server, or when the plans or
+    /// the capacity do not fit.
+    ///
+    /// # Panics
+    ///
+    /// If memory for the keys cannot be reserved.
+    pub fn build(self) -> Result<RedisLimiter, SetupError> {
+        if !(1..=NAME_MAX).contains(&self.name.len()) {
+            return Err(SetupErrorKind::Name.into());
+        }
+        let programs = match self.when_unreachable {
+            WhenUnreachable::Local { programs } => programs,
+            _ => NonZeroU32::MIN,
+        };
+        let clock = self.clock.unwrap_or_else(|| self.store.clock().clone());
+        let policies = || std::iter::once(&self.policy).chain(self.plans.iter().map(|(_, policy)| policy));
+        let wires = policies().map(|policy| Wire::new(policy, 0).map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
+        let limiter = |policy: Policy, capacity: Option<usize>, part: &dyn Fn(&Policy) -> Policy| {
+            let mut builder = RateLimiter::builder(policy).name(self.name.clone()).clock(clock.clone());
+            for (name, policy) in &self.plans {
+                builder = builder.plan(name.clone(), part(policy))?;
+            }
+            for (waiters, set) in [
+                (self.waiters, RateLimiterBuilder::waiters as fn(_, _) -> _),
+                (self.waiters_per_key, RateLimiterBuilder::waiters_per_key),
+            ] {
+                builder = waiters.into_iter().fold(builder, set);
+            }
+            capacity.into_iter().fold(builder, RateLimiterBuilder::capacity).try_build()
+        };
+        // It counts nothing: the server does.
+        let rules = limiter(self.policy.clone(), Some(1), &Policy::clone)?;
+        let local = limiter(share(&self.policy, programs), self.capacity, &|policy| share(policy, programs))?;
+        let remember_nanos = u64::try_from(self.remember_denied.as_nanos()).unwrap_or(u64::MAX);
+        let shared = Shared {
+            subjects: Subjects::of(&self.name),
+            store: self.store,
+            rules,
+            local,
+            wires: RwLock::new(wires),
+            replacing: Mutex::new(()),
+            when_unreachable: self.when_unreachable,
+            remembered: Remembered::new(remember_nanos),
+            counts: Counts::default(),
+            reports: Throttle::default(),
+        };
+        Ok(RedisLimiter { shared: Arc::new(shared), plan: Plan::DEFAULT })
+    }
+}

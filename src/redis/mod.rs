@@ -1,0 +1,133 @@
+//! Limits that programs and machines share, through Redis or Valkey. (Needs the feature `redis`.)
+//!
+//! ```no_run
+//! use tollgate::Quota;
+//! use tollgate::redis::{RedisLimiter, RedisStore, WhenUnreachable};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let store = RedisStore::new("redis://127.0.0.1:6379")?;
+//! // Four programs share the limit: without the server each has a quarter.
+//! let limiter = RedisLimiter::builder(&store, "api", Quota::per_second(28))
+//!     .when_unreachable(WhenUnreachable::local(4))
+//!     .build()?;
+//! limiter.check("alice").await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A [`RedisStore`] is the server, and a [`RedisLimiter`] is a policy with a name on it. It is called as a
+//! [`RateLimiter`](crate::RateLimiter) is, with `.await`, and a [`RateLimitLayer`](crate::RateLimitLayer) takes it where it takes
+//! one. Each check is one round trip: a script decides about all quotas of the policy, and charges all of them or none. Checks that
+//! are asked at the same time go over one connection without waiting for each other, and need no tasks of their own.
+//!
+//! It needs Redis 7.0 or newer, or Valkey, and tokio. It needs Rust 1.88, because the client library does. (The rest of this crate
+//! does not.)
+//!
+//! # What goes wrong, and what happens
+//!
+//! A program sees no error that it did not ask for: a check is answered in any case, within the store's
+//! [deadline](RedisStoreBuilder::deadline). How, is set by [`WhenUnreachable`]. Both [`RedisStore::stats`] and
+//! [`RedisLimiter::stats`] count what happened, and the log tells it, in a line or a few a second.
+//!
+//! | the server | happens |
+//! |---|---|
+//! | is not there, was killed, or was stopped | Checks are answered here. After three in a row have failed, one each 200 ms tries it. |
+//! | is slow, or the network is | The same. A check that was not answered in time may have been charged. It is not sent again. |
+//! | comes back empty | It starts anew, with full buckets. |
+//! | is full (`maxmemory` with `noeviction`), or a read-only replica | Checks that would pass are answered here, as it refuses to write. |
+//! | evicts keys | Who is evicted starts anew. Use `noeviction`, or `volatile-ttl`, which takes those first that matter least. |
+//! | forgets its scripts | It is told the script again, in one more round trip. |
+//! | has something else under a key | That is left alone. The key is limited here. Others are not concerned. |
+//! | sends garbage | The connection is made anew. |
+//! | fails over to a replica | What the replica had not yet heard of is forgotten. |
+//! | has a clock that steps back | Each key waits until the time has caught up with what it was charged at. |
+//!
+//! | a program | happens |
+//! |---|---|
+//! | has another time | Nothing. The server's clock decides. |
+//! | crashes | What it had charged stays charged, until time gives it back. |
+//! | has another policy under the same name | See [`RedisLimiter`](RedisLimiter#two-limiters-with-one-name). |
+//!
+//! # Looking at keys
+//!
+//! Each key is one string on the server. [`RedisLimiter::redis_key`] tells its name, `tollgate:NAME:{KEY}`, in which all that is not
+//! plain is escaped as in [`KeyText`](crate::KeyText). Of a text longer than 200 bytes there are the first 64, `~` and the SHA-1.
+//!
+//! ```text
+//! $ redis-cli GET 'tollgate:login:{192.0.2.7}'
+//! "1764014345123456 b,12000000,1,36000000 b,864000000,1,2592000000"
+//! $ redis-cli PTTL 'tollgate:login:{192.0.2.7}'
+//! (integer) 2593000
+//! ```
+//!
+//! The first word is when it was last charged, in microseconds since 1970. Then there is a word for each quota. This one had
+//! `5/minute; 100/day`, and was charged 3: a request is 12,000,000 units, of which 1 goes each microsecond, and 36,000,000 were owed.
+//!
+//! | word | of | and then |
+//! |---|---|---|
+//! | `b` | a token bucket | units a request, units that go each microsecond, units owed |
+//! | `f`, `a` | a fixed window, an aligned one | its length, its end, what was spent in it |
+//! | `s` | a sliding window | its length, its number, what was spent in the one before it, and in it |
+//! | `w` | a strict window | the length of a part, the number of the newest part, how many more count, what was spent in each from the newest on |
+//!
+//! Keys go by themselves when there is nothing left to remember. To clear one, delete it: that is what [`RedisLimiter::reset`]
+//! does. To clear all of a limiter, delete what begins with its name:
+//!
+//! ```text
+//! $ redis-cli DEL 'tollgate:login:{192.0.2.7}'
+//! $ redis-cli --scan --pattern 'tollgate:login:*' | xargs -r -d '\n' redis-cli DEL
+//! ```
+//!
+//! Programs that [remember](RedisLimiterBuilder::remember_denied) that a key was denied notice within a second.
+//!
+//! # What the server must allow
+//!
+//! A user of its own needs no more than this (and `+select`, if the database is not 0):
+//!
+//! ```text
+//! $ redis-cli ACL SETUSER tollgate on '>PASSWORD' '~tollgate:*' \
+//!     +evalsha +eval +get +set +del +pttl +time
+//! ```
+//!
+//! # What this does not do
+//!
+//! - It does not keep limits across the loss of the server's data.
+//! - It does not encrypt: the feature has no TLS. Put the server into a network of its own.
+//! - It does not ask replicas.
+
+mod asking;
+#[cfg(feature = "tower")]
+mod backend;
+mod breaker;
+#[cfg(feature = "tower")]
+mod delayed;
+mod error;
+mod limiter;
+mod node;
+mod outage;
+mod question;
+mod remembered;
+mod reservation;
+mod script;
+mod stats;
+mod store;
+mod subject;
+mod turn;
+mod wire;
+
+pub use store::{RedisStore, RedisStoreBuilder, RedisStoreStats};
+
+pub use limiter::{RedisLimiter, RedisLimiterBuilder};
+
+pub use outage::WhenUnreachable;
+
+pub use reservation::RedisReservation;
+
+pub use stats::RedisStats;
+
+pub use asking::Asking;
+#[cfg(feature = "tower")]
+pub use delayed::RedisDelayed;
+pub use turn::RedisTurn;
+
+pub use error::{SetupError, SetupErrorKind, Unanswered, UnansweredKind};

@@ -1,0 +1,205 @@
+//! [`Node`]: one server, its connection, which is made anew when it is lost, and whether it is asked at all.
+
+use std::sync::Arc;
+#[cfg(feature = "tower")]
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use ::redis::aio::MultiplexedConnection;
+use ::redis::{AsyncConnectionConfig, Client, Cmd, RedisError, Value};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::breaker::Breaker;
+use super::error::{Unanswered, UnansweredKind};
+use crate::clock::Clock;
+
+/// How long after an attempt to connect failed the next one may be made.
+const CONNECT_AGAIN_NANOS: u64 = 100_000_000;
+
+/// How many commands may wait to be written. When so many wait, more wait for these.
+const COMMANDS_WAITING: usize = 4096;
+
+/// How much is written at once.
+const WRITE_BYTES: usize = 64 * 1024;
+
+pub(super) struct Node {
+    client: Client,
+    settings: AsyncConnectionConfig,
+    clock: Clock,
+    link: Mutex<Link>,
+    /// Told when an attempt to connect has ended.
+    tried: Notify,
+    pub(super) breaker: Breaker,
+}
+
+enum Link {
+    Lost {
+        again_at: u64,
+        why: Unanswered,
+    },
+    Connecting,
+    /// Each connection has another number.
+    Up(MultiplexedConnection, u64),
+}
+
+impl Node {
+    pub(super) fn new(client: Client, deadline: Duration, clock: Clock) -> Self {
+        // Long enough for a handshake with TLS wherever answers come within the deadline, and short enough that a server which is
+        // back is found within a second.
+        let connecting = Duration::from_millis(500).max(deadline.saturating_mul(4));
+        let settings = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(connecting))
+            .set_response_timeout(None) // the deadline is ours
+            .set_pipeline_buffer_size(COMMANDS_WAITING)
+            .set_write_backpressure_boundary(WRITE_BYTES);
+        let why = Unanswered::new(UnansweredKind::NotConnected, "");
+        let link = Mutex::new(Link::Lost { again_at: 0, why });
+        Self { client, settings, clock, link, tried: Notify::new(), breaker: Breaker::default() }
+    }
+
+    /// Where it is, without user or password.
+    pub(super) fn address(&self) -> String {
+        self.client.get_connection_info().addr().to_string()
+    }
+
+    /// Sends a command, and waits for the answer, for however long that takes.
+    pub(super) async fn send(self: &Arc<Self>, command: &Cmd) -> Result<Value, Unanswered> {
+        let (mut connection, number) = match self.connection() {
+            Some(there) => there,
+            None => self.connected().await?,
+        };
+        connection.send_packed_command(command).await.map_err(|error| {
+            self.lose(number);
+            unanswered(&error)
+        })
+    }
+
+    /// The same, after a command whose answer is of no interest.
+    pub(super) async fn send_after(self: &Arc<Self>, first: Cmd, command: &Cmd) -> Result<Value, Unanswered> {
+        let (mut connection, number) = self.connected().await?;
+        let mut both = ::redis::pipe();
+        both.add_command(first).add_command(command.clone());
+        let mut answers = connection.send_packed_commands(&both, 0, 2).await.map_err(|error| {
+            self.lose(number);
+            unanswered(&error)
+        })?;
+        answers.pop().ok_or_else(|| Unanswered::new(UnansweredKind::Refused, "no answer"))
+    }
+
+    /// Sends a command whose answer nobody waits for, if that can be done now. Says whether it was handed on.
+    #[cfg(feature = "tower")]
+    pub(super) fn fire(&self, mut command: Cmd) -> bool {
+        if self.breaker.is_open() {
+            return false;
+        }
+        let Some((mut connection, _)) = self.connection() else { return false };
+        command.set_no_response(true);
+        // It is ready at once, unless too many commands wait. A task's budget is not asked.
+        let handed_on = tokio::task::unconstrained(connection.send_packed_command(&command));
+        let mut handed_on = std::pin::pin!(handed_on);
+        let mut nobody = Context::from_waker(Waker::noop());
+        matches!(handed_on.as_mut().poll(&mut nobody), Poll::Ready(Ok(_)))
+    }
+
+    /// Gives up the connection, to make another one. Nobody needs to wait for that.
+    pub(super) fn renew(&self) {
+        let number = match &*self.link.lock() {
+            Link::Up(_, number) => *number,
+            _ => return,
+        };
+        self.lose(number);
+    }
+
+    fn connection(&self) -> Option<(MultiplexedConnection, u64)> {
+        match &*self.link.lock() {
+            Link::Up(connection, number) => Some((connection.clone(), *number)),
+            _ => None,
+        }
+    }
+
+    /// The connection, made if there is none. Whoever asks while one is being made waits for that.
+    pub(super) async fn connected(self: &Arc<Self>) -> Result<(MultiplexedConnection, u64), Unanswered> {
+        loop {
+            // Made before the look, so that nothing is missed.
+            let tried = self.tried.notified();
+            if let Some(settled) = self.look_or_connect() {
+                return settled;
+            }
+            tried.await;
+        }
+    }
+
+    /// What there is to say now; `None` while a connection is being made.
+    fn look_or_connect(self: &Arc<Self>) -> Option<Result<(MultiplexedConnection, u64), Unanswered>> {
+        let mut link = self.link.lock();
+        match &*link {
+            Link::Up(connection, number) => Some(Ok((connection.clone(), *number))),
+            Link::Connecting => None,
+            Link::Lost { again_at, why } if self.clock.now() < *again_at => Some(Err(why.clone())),
+            Link::Lost { .. } => {
+                *link = Link::Connecting;
+                drop(link);
+                // A task of its own: a check's deadline may be over before a connection is made, and the next one needs it.
+                let attempt = Attempt(self.clone());
+                tokio::spawn(async move {
+                    let made = attempt.0.client.get_multiplexed_async_connection_with_config(&attempt.0.settings).await;
+                    attempt.end(made);
+                });
+                None
+            }
+        }
+    }
+
+    /// A connection is not to be used any more. In a moment there may be another.
+    fn lose(&self, lost: u64) {
+        let mut link = self.link.lock();
+        if matches!(&*link, Link::Up(_, number) if *number == lost) {
+            let why = Unanswered::new(UnansweredKind::Lost, "");
+            let gone = std::mem::replace(&mut *link, Link::Lost { again_at: 0, why });
+            drop(link);
+            drop(gone); // and with it the task that drives it
+        }
+    }
+}
+
+/// An attempt to connect. It ends, however its task does: also when the runtime is shut down.
+struct Attempt(Arc<Node>);
+
+impl Attempt {
+    fn end(self, made: Result<MultiplexedConnection, RedisError>) {
+        let next = match made {
+            Ok(connection) => Link::Up(connection, self.0.clock.now().max(1)),
+            Err(error) => {
+                let text = unanswered(&error).text;
+                let why = Unanswered::new(UnansweredKind::NotConnected, text);
+                Link::Lost { again_at: self.0.clock.now() + CONNECT_AGAIN_NANOS, why }
+            }
+        };
+        *self.0.link.lock() = next;
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        {
+            let mut link = self.0.link.lock();
+            if let Link::Connecting = *link {
+                let why = Unanswered::new(UnansweredKind::NotConnected, "the attempt was given up");
+                *link = Link::Lost { again_at: 0, why };
+            }
+        }
+        self.0.tried.notify_waiters();
+    }
+}
+
+/// What the client library's error comes to.
+fn unanswered(error: &RedisError) -> Unanswered {
+    let text = match (error.code(), error.detail()) {
+        (Some(code), Some(detail)) => format!("{code} {detail}"),
+        (Some(code), None) => code.to_owned(),
+        // Texts of the system and the library, about a connection.
+        (None, _) => error.to_string(),
+    };
+    Unanswered::new(UnansweredKind::Lost, text)
+}

@@ -1,0 +1,281 @@
+//! [`Question`]: what is asked about a key, and how it comes to be answered: by the server, or here.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use parking_lot::{Mutex, RwLock};
+
+use super::error::Unanswered;
+use super::outage::WhenUnreachable;
+use super::remembered::{Check, Remembered};
+use super::script::{Op, Reply};
+use super::stats::Counts;
+use super::store::{Call, RedisStore};
+use super::subject::Subjects;
+use super::wire::Wire;
+use crate::decision::{Denied, Permit, Standing};
+use crate::fingerprint::Fingerprint;
+use crate::key::Key;
+use crate::limiter::RateLimiter;
+use crate::plan::Plan;
+use crate::reservation::Reservation;
+use crate::throttle::Throttle;
+
+/// How long a denial asks a client to wait that nothing is known about, because the server does not answer.
+const WAIT_UNKNOWN_NANOS: u64 = 1_000_000_000;
+
+/// What the handles of a limiter share.
+pub(super) struct Shared {
+    pub(super) store: RedisStore,
+    pub(super) subjects: Subjects,
+    /// Knows the policies, the name, the clock and who waits. It counts nothing.
+    pub(super) rules: RateLimiter,
+    /// Counts while the server does not answer.
+    pub(super) local: RateLimiter,
+    /// The policies as the server is told of them, by plan.
+    pub(super) wires: RwLock<Vec<Arc<Wire>>>,
+    /// Held while a policy is replaced.
+    pub(super) replacing: Mutex<()>,
+    pub(super) when_unreachable: WhenUnreachable,
+    pub(super) remembered: Remembered,
+    pub(super) counts: Counts,
+    /// Of checks that the server did not answer.
+    pub(super) reports: Throttle,
+}
+
+impl Shared {
+    /// How many programs share the limit while the server does not answer.
+    pub(super) fn programs(&self) -> NonZeroU32 {
+        match self.when_unreachable {
+            WhenUnreachable::Local { programs } => programs,
+            _ => NonZeroU32::MIN,
+        }
+    }
+}
+
+/// What is asked about a key, whole: it owns all that it needs.
+pub(super) struct Question {
+    shared: Arc<Shared>,
+    plan: Plan,
+    pub(super) cost: u64,
+    /// What the key is called on the server.
+    subject: String,
+    /// What it is among those who wait, and those who were denied.
+    pub(super) key: Fingerprint,
+    /// What it is for the limiter that counts here.
+    local_key: Fingerprint,
+    /// None on the unlimited plan.
+    wire: Option<Arc<Wire>>,
+}
+
+/// What is wanted beside the permit.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Wanted {
+    /// By what to settle.
+    pub(super) to_settle: bool,
+    /// Where the key stands with every quota.
+    pub(super) standing: bool,
+}
+
+/// Leave to go on.
+pub(super) struct Granted {
+    pub(super) permit: Permit,
+    /// If it was wanted.
+    #[cfg_attr(not(feature = "tower"), allow(dead_code, reason = "only the layer wants it"))]
+    pub(super) standing: Option<Standing>,
+    pub(super) charge: Charge,
+}
+
+/// What was charged, and where.
+#[derive(Debug)]
+pub(super) enum Charge {
+    Nowhere,
+    Here(Box<Reservation>),
+    /// On the server; its time then, and the marks of the quotas.
+    There(Vec<u64>),
+}
+
+impl Question {
+    pub(super) fn new<K: Key + ?Sized>(shared: &Arc<Shared>, plan: Plan, key: &K, cost: u64) -> Self {
+        let wire = plan.index().map(|plan| shared.wires.read()[plan].clone());
+        Self {
+            subject: shared.subjects.name(key),
+            key: shared.rules.fingerprint(key),
+            local_key: shared.local.fingerprint(key),
+            shared: shared.clone(),
+            plan,
+            cost,
+            wire,
+        }
+    }
+
+    /// Who waits for which key in this program.
+    pub(super) fn waiting(&self) -> &RateLimiter {
+        &self.shared.rules
+    }
+
+    pub(super) fn is_unlimited(&self) -> bool {
+        self.wire.is_none()
+    }
+
+    /// The answer, if nobody has to be asked for it.
+    pub(super) fn known(&self) -> Option<Result<Granted, Denied>> {
+        let Some(wire) = &self.wire else { return Some(Ok(Granted::unlimited())) };
+        let now = self.shared.rules.clock().now();
+        let denied = self.shared.remembered.denial(&self.check(wire), now)?;
+        self.shared.counts.remembered.fetch_add(1, Relaxed);
+        Some(Err(denied))
+    }
+
+    /// Asks the server, or decides here if it does not answer.
+    pub(super) async fn ask(&self, wanted: Wanted) -> Result<Granted, Denied> {
+        let Some(wire) = &self.wire else { return Ok(Granted::unlimited()) };
+        let clock = self.shared.rules.clock();
+        let asked = clock.now();
+        let op = if wanted.to_settle { Op::Reserve } else { Op::Check };
+        let reply = match self.shared.store.call(self.call(wire, op, self.cost, &[])).await {
+            Ok(reply) => reply,
+            Err(unanswered) => return self.decide_here(wire, wanted, &unanswered),
+        };
+        self.shared.counts.round_trips.fetch_add(1, Relaxed);
+        if reply.passed {
+            let (permit, standing) = (wire.permit(&reply), wanted.standing.then(|| wire.standing(&reply)));
+            let charge = if wanted.to_settle && self.cost > 0 { there(reply) } else { Charge::Nowhere };
+            return Ok(Granted { permit, standing, charge });
+        }
+        let denied = wire.denied(&reply);
+        self.shared.remembered.keep(self.check(wire), denied, asked, clock.now());
+        Err(denied)
+    }
+
+    /// What would be denied now, if anything would.
+    pub(super) async fn foresee(&self) -> Option<Denied> {
+        let wire = self.wire.as_ref()?;
+        let reply = self.shared.store.call(self.call(wire, Op::Peek, self.cost, &[])).await.ok()?;
+        let denied = wire.denied(&reply);
+        (denied.retry_after_nanos != Some(0)).then_some(denied)
+    }
+
+    /// A denial about which nothing is known but that it is one.
+    pub(super) fn denied_blindly(&self) -> Denied {
+        let status = self.wire.as_ref().map_or(Permit::UNLIMITED.status, |wire| wire.spent());
+        Denied { status, retry_after_nanos: Some(WAIT_UNKNOWN_NANOS) }
+    }
+
+    pub(super) async fn standing(&self) -> Result<Standing, Unanswered> {
+        let Some(wire) = &self.wire else { return Ok(Standing::UNLIMITED) };
+        let reply = self.shared.store.call(self.call(wire, Op::Peek, 0, &[])).await?;
+        Ok(wire.standing(&reply))
+    }
+
+    pub(super) async fn refund(&self) -> Result<(), Unanswered> {
+        let Some(wire) = &self.wire else { return Ok(()) };
+        let refunded = self.shared.store.call(self.call(wire, Op::Refund, self.cost, &[])).await;
+        self.given_back();
+        refunded.map(|_| ())
+    }
+
+    pub(super) async fn reset(&self) -> Result<(), Unanswered> {
+        let done = self.shared.store.delete(&self.subject).await;
+        self.given_back();
+        done
+    }
+
+    /// Gives back what was not used of a charge.
+    pub(super) async fn settle(&self, charge: &[u64], unused: u64) {
+        let Some(wire) = self.wire_of_charge() else { return };
+        if self.shared.store.call(self.call(&wire, Op::Settle, unused, charge)).await.is_err() {
+            self.shared.counts.unsettled.fetch_add(1, Relaxed);
+        }
+        self.given_back();
+    }
+
+    /// The same, without waiting for it to be done.
+    #[cfg(feature = "tower")]
+    pub(super) fn settle_blindly(&self, charge: &[u64], unused: u64) {
+        let Some(wire) = self.wire_of_charge() else { return };
+        if !self.shared.store.call_blindly(self.call(&wire, Op::Settle, unused, charge)) {
+            self.shared.counts.unsettled.fetch_add(1, Relaxed);
+        }
+        self.given_back();
+    }
+
+    /// The policy that a charge was made under; `None` if it has been replaced, since then nothing can be told apart.
+    fn wire_of_charge(&self) -> Option<Arc<Wire>> {
+        let wire = self.wire.as_ref()?;
+        let now = &self.shared.wires.read()[self.plan.index()?];
+        (now.version == wire.version).then(|| wire.clone())
+    }
+
+    /// The key may pass earlier than it was told.
+    fn given_back(&self) {
+        self.shared.remembered.forget(self.key);
+        self.shared.rules.queues().nudge(self.key);
+    }
+
+    fn check(&self, wire: &Wire) -> Check {
+        Check { key: self.key, plan: self.plan.index().unwrap_or_default(), version: wire.version, cost: self.cost }
+    }
+
+    fn call<'a>(&'a self, wire: &'a Wire, op: Op, cost: u64, charge: &'a [u64]) -> Call<'a> {
+        Call { op, subject: &self.subject, cost, quotas: &wire.words, charge }
+    }
+
+    /// The answer when the server gives none.
+    fn decide_here(&self, wire: &Wire, wanted: Wanted, why: &Unanswered) -> Result<Granted, Denied> {
+        self.shared.counts.unanswered.fetch_add(1, Relaxed);
+        self.report(why);
+        match self.shared.when_unreachable {
+            WhenUnreachable::Open => {
+                let full = wire.full();
+                let permit = Permit { status: *full.tightest() };
+                Ok(Granted { permit, standing: wanted.standing.then_some(full), charge: Charge::Nowhere })
+            }
+            WhenUnreachable::Closed => Err(self.denied_blindly()),
+            WhenUnreachable::Local { .. } => match self.shared.local.reserve_on(self.plan, self.local_key, self.cost) {
+                Ok(reservation) => {
+                    let permit = Permit { status: wire.renamed(*reservation.permit().status()) };
+                    let all = || reservation.standing().iter().map(|status| wire.renamed(*status)).collect();
+                    let standing = wanted.standing.then(all);
+                    let charge = if wanted.to_settle { Charge::Here(Box::new(reservation)) } else { Charge::Nowhere };
+                    Ok(Granted { permit, standing, charge })
+                }
+                Err(denied) => {
+                    // What is too much for a share may pass when the server is back.
+                    let retry_after_nanos = match denied.retry_after_nanos {
+                        None if wire.can_pass(self.cost) => Some(WAIT_UNKNOWN_NANOS),
+                        known => known,
+                    };
+                    Err(Denied { status: wire.renamed(denied.status), retry_after_nanos })
+                }
+            },
+        }
+    }
+
+    /// At most one line for each power of ten in a second.
+    fn report(&self, why: &Unanswered) {
+        let rules = &self.shared.rules;
+        if let Some(count) = self.shared.reports.count(rules.clock().now()) {
+            let limiter = rules.name();
+            tracing::warn!(
+                target: "tollgate",
+                limiter,
+                count,
+                latest = %why,
+                "checks since the last such line were answered without the Redis server"
+            );
+        }
+    }
+}
+
+impl Granted {
+    fn unlimited() -> Self {
+        Self { permit: Permit::UNLIMITED, standing: Some(Standing::UNLIMITED), charge: Charge::Nowhere }
+    }
+}
+
+/// A charge on the server: its time, and the marks of the quotas.
+fn there(reply: Reply) -> Charge {
+    Charge::There(std::iter::once(reply.time).chain(reply.marks).collect())
+}

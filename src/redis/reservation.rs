@@ -1,0 +1,99 @@
+//! [`RedisReservation`]: a charge by estimate, to be settled when the actual cost is known.
+
+use std::fmt;
+
+use super::asking::Asking;
+use super::question::{Charge, Granted, Question};
+use crate::decision::Permit;
+#[cfg(feature = "tower")]
+use crate::decision::Status;
+use crate::reservation::SettleError;
+
+/// A charge by estimate, from [`RedisLimiter::reserve`](super::RedisLimiter::reserve).
+///
+/// [Settle](Self::settle) it with the actual cost, and the rest is given back. Settling takes the reservation, so it cannot
+/// happen twice; dropping it unsettled leaves it charged, so that a request that was cancelled cannot go uncounted.
+///
+/// It never gives back more than was charged, nor more than the key still owes, nor what time has already given back. Nothing on
+/// the server waits for it to be settled: the charge is one like any other, and is over when the bucket has refilled or the
+/// window has passed. So what a program had reserved when it crashed does not stay for ever.
+#[must_use = "a reservation that is dropped stays charged; settle it with the actual cost"]
+pub struct RedisReservation {
+    question: Question,
+    permit: Permit,
+    charge: Charge,
+}
+
+impl RedisReservation {
+    pub(super) fn new(question: Question, granted: Granted) -> Self {
+        Self { question, permit: granted.permit, charge: granted.charge }
+    }
+
+    /// What was charged.
+    pub fn cost(&self) -> u64 {
+        self.question.cost
+    }
+
+    /// Where the key stood after the charge.
+    pub fn permit(&self) -> &Permit {
+        &self.permit
+    }
+
+    /// Says what the cost was in the end, and gives the rest back. 0 gives all of it back.
+    ///
+    /// If the server does not answer, it stays charged, which the limiter's [stats](super::RedisStats::unsettled) count. It
+    /// is not tried again, since it may have been done.
+    ///
+    /// # Errors
+    ///
+    /// When the actual cost is above what was reserved. The reservation stays charged, and nothing else changes.
+    ///
+    /// # Panics
+    ///
+    /// The answer panics when it is awaited outside a tokio runtime that has its timers enabled.
+    pub fn settle(self, actual: u64) -> Asking<Result<(), SettleError>> {
+        let Self { question, charge, .. } = self;
+        let unused = match question.cost.checked_sub(actual) {
+            Some(unused) => unused,
+            None => return Asking::known(Err(SettleError::new(question.cost, actual))),
+        };
+        match charge {
+            Charge::Here(reservation) => Asking::known(reservation.settle(actual)),
+            Charge::There(charge) if unused > 0 => Asking::new(async move {
+                question.settle(&charge, unused).await;
+                Ok(())
+            }),
+            _ => Asking::known(Ok(())),
+        }
+    }
+
+    /// Settles, with no more than was reserved, without waiting. Says where the key stands then, as far as is known here.
+    #[cfg(feature = "tower")]
+    pub(super) fn settled(self, actual: u64) -> Status {
+        let Self { question, permit, charge } = self;
+        let mut status = *permit.status();
+        let actual = actual.min(question.cost);
+        let unused = question.cost - actual;
+        match charge {
+            Charge::Here(reservation) => {
+                let settled = reservation.settled(actual);
+                Status { remaining: settled.remaining, reset_after_nanos: settled.reset_after_nanos, ..status }
+            }
+            Charge::There(charge) if unused > 0 => {
+                question.settle_blindly(&charge, unused);
+                status.remaining = status.remaining.saturating_add(unused).min(status.limit);
+                status
+            }
+            _ => status,
+        }
+    }
+}
+
+impl fmt::Debug for RedisReservation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisReservation")
+            .field("cost", &self.cost())
+            .field("permit", &self.permit)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,290 @@
+-- Decides for one subject about all quotas of a policy: all are charged, or none is.
+--
+-- KEYS[1]  the subject.
+-- ARGV     op, cost, number of quotas; then four for each quota; then, to settle, what `reserve` returned of the charge.
+--   op     check | reserve (a check that also returns by what to settle) | peek | refund | settle
+--   quota  bucket: b, units a token, units a microsecond, units of a full bucket
+--          window: f (fixed) or a (aligned), length, amount, 0
+--          sliding: s, length, amount, step in which the previous window's share falls
+--          strict: w, length of a sub-window, amount, sub-windows that count beside the newest
+--
+-- Returns: 1 or 0, the time; for each quota what is left, microseconds until the whole limit is back, and microseconds until the
+-- cost passes (-1 for never); for `reserve`, of each quota by what to settle.
+--
+-- The value is text: the time of the last change, then a record for each quota, which says all that is needed to read it:
+--   b,units a token,units a microsecond,units owed       f|a,length,end,count
+--   s,length,number of the window,previous,current
+--   w,length of a sub-window,number of the newest,how many more count,counts from the newest on
+--
+-- All numbers are whole and below 2^53, times in microseconds, so doubles are exact: sums and products stay below 2^53, a product
+-- that may not is only compared with what does, and the floor or ceiling of a quotient of such numbers is that of the exact one.
+local key, op, cost, quotas = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local floor, ceil, max, min, format, tonumber = math.floor, math.ceil, math.max, math.min, string.format, tonumber
+local LARGEST = 4503599627370496 -- 2^52
+
+local time = redis.call('TIME')
+local read = time[1] * 1000000 + time[2]
+
+-- Time never steps back for a subject.
+local now, last, records, kept = read, nil, {}, nil
+local value = redis.call('GET', key)
+if value then
+  local n = 0
+  for word in string.gmatch(value, '%S+') do
+    if n == 0 then last = tonumber(word) else records[n] = word end
+    n = n + 1
+  end
+  if not last or n < 2 then
+    return redis.error_reply('TOLLGATE the value of this key is not a limit\'s')
+  end
+  if last > now then now = last end
+  kept = n - 1 > quotas
+end
+local lag = now - read
+
+-- What a record comes to now, in whole requests, rounded up: for a quota that is counted in another way.
+local function owed(kind, a, b, c, d)
+  if kind == 'b' then
+    return ceil(max(0, c - b * (now - last)) / a)
+  elseif kind == 'f' or kind == 'a' then
+    return b > now and c or 0
+  elseif kind == 's' then
+    local number = floor(now / a)
+    if b == number then return min(c, floor(c * ((b + 1) * a - now) / a) + 2) + d end
+    if b + 1 == number then return min(d, floor(d * ((number + 1) * a - now) / a) + 2) end
+  end
+  return 0
+end
+
+-- The quotas' state now, three numbers each. A strict window's third is the table of its counts, from the newest on.
+local first, second, third = {}, {}, {}
+for i = 1, quotas do
+  local at = 4 * i
+  local kind, p, q, r = ARGV[at], tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
+  local record = records[i]
+  local old, a, b, c, d, counts
+  if record then
+    local rest
+    old, a, b, rest = string.match(record, '^([bfasw]),(%d+),(%d+),([%d,]+)$')
+    a, b = tonumber(a), tonumber(b)
+    if old == 's' then
+      c, d = string.match(rest, '^(%d+),(%d+)$')
+      c, d = tonumber(c), tonumber(d)
+      if not d then old = nil end
+    elseif old == 'w' then
+      counts = {}
+      for count in string.gmatch(rest, '%d+') do
+        if c then counts[#counts + 1] = tonumber(count) else c = tonumber(count) end
+      end
+    elseif old then
+      c = tonumber(rest)
+      if not c then old = nil end
+    end
+    if not old or not a or a < 1 then
+      return redis.error_reply('TOLLGATE the value of this key is not a limit\'s')
+    end
+  end
+  local spent = 0
+  if old and old ~= 'w' and not (old == kind and a == p) then spent = owed(old, a, b, c, d) end
+  if old == 'w' and not (kind == 'w' and a == p) then
+    for j = 1, min(#counts, c + 1 - (floor(now / a) - b)) do spent = spent + counts[j] end
+  end
+  if kind == 'b' then
+    if old == 'b' then
+      local debt = max(0, c - b * (now - last))
+      if a ~= p and debt > 0 then debt = ceil(debt / a * p) + 1 end
+      first[i] = min(debt, LARGEST)
+    else
+      first[i] = min(spent * p, LARGEST)
+    end
+  elseif kind == 'f' or kind == 'a' then
+    if old == kind and a == p and b > now and c > 0 then
+      first[i], second[i] = b, c
+    else
+      first[i] = kind == 'f' and now + p or (floor(now / p) + 1) * p
+      second[i] = spent
+    end
+  elseif kind == 's' then
+    local number = floor(now / p)
+    local most = floor(LARGEST / ceil(p / r))
+    first[i], second[i], third[i] = number, 0, spent
+    if old == 's' and a == p then
+      if b == number then
+        second[i], third[i] = c, d
+      elseif b + 1 == number then
+        second[i] = d
+      end
+    end
+    second[i], third[i] = min(second[i], most), min(third[i], most)
+  else
+    local number = floor(now / p)
+    if old == 'w' and a == p then
+      local passed = number - b
+      local moved, total = {}, 0
+      if passed <= r then
+        for j = 1, min(passed, r + 1) do moved[j] = 0 end
+        for j = 1, min(#counts, r + 1 - passed) do
+          moved[passed + j] = counts[j]
+          total = total + counts[j]
+        end
+      end
+      first[i], second[i], third[i] = number, total, moved
+    else
+      first[i], second[i], third[i] = number, spent, { spent }
+    end
+  end
+end
+
+-- What is left, when all is back, and when the cost passes, of quota i; times from now on, -1 for never.
+local function judge(i)
+  local at = 4 * i
+  local kind, p, q, r = ARGV[at], tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
+  if kind == 'b' then
+    local debt = first[i]
+    local left, back, wait = floor(max(0, r - debt) / p), 0, 0
+    if debt > 0 and q > 0 then back = ceil(debt / q) end
+    if cost * p > r then
+      wait = -1
+    elseif debt + cost * p > r then
+      wait = ceil((debt + cost * p - r) / q)
+    end
+    return left, back, wait
+  end
+  local left, back, wait = 0, 0, 0
+  if kind == 'f' or kind == 'a' then
+    left = max(0, q - second[i])
+    if second[i] > 0 then back = first[i] - now end
+    if cost > left then wait = first[i] - now end
+  elseif kind == 's' then
+    -- The previous window's share falls in `steps` equal steps.
+    local previous, current, steps = second[i], third[i], ceil(p / r)
+    local start = first[i] * p
+    local weighted = ceil(previous * (steps - floor((now - start) / r)) / steps)
+    left = max(0, q - weighted - current)
+    if current > 0 then back = start + 2 * p - now elseif previous > 0 then back = start + p - now end
+    if cost > left and cost <= q then
+      -- The step from which a previous count leaves room for so much; at the latest the next window's first.
+      local function fits(count, room)
+        if count <= room then return 0 end
+        return (steps - floor(room * steps / count)) * r
+      end
+      local offset = p
+      if current + cost <= q then offset = fits(previous, q - current - cost) end
+      wait = offset < p and start + offset - now or start + p + min(p, fits(current, q - cost)) - now
+    end
+  else
+    local newest, total, counts = first[i], second[i], third[i]
+    left = max(0, q - total)
+    local youngest
+    for j = 1, #counts do
+      if counts[j] > 0 then youngest = j break end
+    end
+    -- Counts of sub-window n are over when n + r + 1 begins.
+    if youngest then back = (newest - youngest + 1 + r + 1) * p - now end
+    if cost > left and cost <= q then
+      local j = #counts
+      while j > 1 and total - counts[j] + cost > q do
+        total = total - counts[j]
+        j = j - 1
+      end
+      wait = (newest - j + 1 + r + 1) * p - now
+    end
+  end
+  if cost > q then wait = -1 end
+  return left, back, wait
+end
+
+local reply, passes = { 1, now }, true
+local charges = op == 'check' or op == 'reserve'
+for i = 1, quotas do
+  local left, back, wait = judge(i)
+  if wait ~= 0 and cost > 0 then passes = false end
+  reply[3 * i], reply[3 * i + 1], reply[3 * i + 2] = left, back, wait
+end
+
+local change = cost > 0 and (op == 'refund' and value or op == 'settle' and value or charges and passes)
+if change then
+  local word = { format('%.0f', now) }
+  local fresh = 0
+  for i = 1, quotas do
+    local at = 4 * i
+    local kind, p, q, r = ARGV[at], tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
+    local mark = tonumber(ARGV[4 * quotas + 4 + i])
+    if kind == 'b' then
+      if charges then
+        first[i] = first[i] + cost * p
+      else
+        -- The bucket refills the oldest charge first, so of this one all is left that the bucket owed after it and has not refilled.
+        local outstanding = first[i]
+        if mark then outstanding = min(outstanding, max(0, mark - q * (now - tonumber(ARGV[4 * quotas + 4])))) end
+        first[i] = first[i] - min(cost * p, outstanding)
+      end
+      word[i + 1] = format('b,%.0f,%.0f,%.0f', p, q, first[i])
+    elseif kind == 'f' or kind == 'a' then
+      if charges then
+        second[i] = second[i] + cost
+      elseif not mark or mark == first[i] then
+        second[i] = max(0, second[i] - cost)
+      end
+      word[i + 1] = format('%s,%.0f,%.0f,%.0f', kind, p, first[i], second[i])
+    elseif kind == 's' then
+      if charges then
+        third[i] = third[i] + cost
+      elseif (mark or floor(last / p)) == first[i] then
+        third[i] = max(0, third[i] - cost)
+      elseif (mark or floor(last / p)) + 1 == first[i] then
+        second[i] = max(0, second[i] - cost)
+      end
+      word[i + 1] = format('s,%.0f,%.0f,%.0f,%.0f', p, first[i], second[i], third[i])
+    else
+      local counts = third[i]
+      if charges then
+        counts[1] = (counts[1] or 0) + cost
+      elseif mark then
+        local j = first[i] - mark + 1
+        if j >= 1 and counts[j] then counts[j] = max(0, counts[j] - cost) end
+      else
+        local left = cost
+        for j = 1, #counts do
+          local back = min(left, counts[j])
+          counts[j], left = counts[j] - back, left - back
+        end
+      end
+      local length, text = #counts, {}
+      while length > 1 and counts[length] == 0 do length = length - 1 end
+      local total = 0
+      for j = 1, length do
+        text[j] = format('%.0f', counts[j] or 0)
+        total = total + (counts[j] or 0)
+      end
+      second[i] = total
+      if length == 0 then text[1] = '0' end
+      word[i + 1] = format('w,%.0f,%.0f,%.0f,', p, first[i], r) .. table.concat(text, ',')
+    end
+    local left, back = judge(i)
+    reply[3 * i], reply[3 * i + 1] = left, back
+    fresh = max(fresh, back)
+  end
+  -- What a limiter of more quotas has counted stays as it is.
+  for i = quotas + 1, #records do word[i + 1] = records[i] end
+  -- A second more than is needed, because the server may expire by a clock that it read a little earlier.
+  local expiry = ceil((fresh + lag) / 1000) + 1000
+  if kept then expiry = max(expiry, redis.call('PTTL', key)) end
+  if fresh == 0 and not kept then
+    redis.call('DEL', key)
+  else
+    redis.call('SET', key, table.concat(word, ' '), 'PX', format('%.0f', expiry))
+  end
+end
+if charges and not passes then reply[1] = 0 end
+
+if op == 'reserve' then
+  for i = 1, quotas do
+    reply[3 * quotas + 2 + i] = first[i]
+  end
+end
+for i = 1, quotas do
+  reply[3 * i + 1] = reply[3 * i + 1] > 0 and reply[3 * i + 1] + lag or 0
+  if reply[3 * i + 2] > 0 then reply[3 * i + 2] = reply[3 * i + 2] + lag end
+end
+return reply

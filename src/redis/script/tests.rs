@@ -1,0 +1,589 @@
+//! The script on a real server, against slow and obvious twins that know exact fractions, at microsecond ticks.
+//!
+//! The script reads the time in one line. Here that line takes it from the last argument instead.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::policy::Policy;
+
+#[path = "../../../tests/redis/server.rs"]
+#[allow(dead_code, reason = "shared with tests/redis, which needs more of it")]
+mod server;
+
+use server::{Raw, Server, Value};
+
+/// The script, its time given as the last argument.
+fn script_with_time() -> String {
+    let lines = SCRIPT.lines().filter(|line| line.contains("'TIME'")).count();
+    assert_eq!(lines, 1, "time is read in one line");
+    SCRIPT.replace("redis.call('TIME')", "{ floor(tonumber(ARGV[#ARGV]) / 1000000), tonumber(ARGV[#ARGV]) % 1000000 }")
+}
+
+/// One key's state under one quota: every charge that was made, and when.
+#[derive(Clone, Debug)]
+struct Twin {
+    quota: Quota,
+    /// Of a bucket: what is owed, in tokens times the period in nanoseconds, at the last time.
+    owed: u128,
+    last: u64,
+    /// Of a window: the end of the open one, or its number, with what was charged in each.
+    end: u64,
+    counts: BTreeMap<u64, u64>,
+}
+
+impl Twin {
+    fn new(quota: Quota) -> Self {
+        Self { quota, owed: 0, last: 0, end: 0, counts: BTreeMap::new() }
+    }
+
+    fn micros(&self) -> u64 {
+        self.quota.period_nanos().div_ceil(1000)
+    }
+
+    fn is_bucket(&self) -> bool {
+        self.quota.algorithm() == Algorithm::TokenBucket
+            || (self.quota.algorithm() == Algorithm::StrictWindow && self.quota.amount() == 1)
+    }
+
+    /// A strict window's sub-window, and how many more count.
+    fn sub_window(&self) -> (u64, u64) {
+        let length = (self.micros() - 1).div_ceil(32).max(1);
+        (length, (self.micros() - 1).div_ceil(length))
+    }
+
+    /// What counts against the limit at a time, as a fraction.
+    fn spent(&self, now: u64) -> (u128, u128) {
+        let (period, micros) = (u128::from(self.quota.period_nanos()), self.micros());
+        if self.is_bucket() {
+            let gained = u128::from(now - self.last) * u128::from(self.quota.amount()) * 1000;
+            return (self.owed.saturating_sub(gained), period);
+        }
+        let count = |number: u64| u128::from(self.counts.get(&number).copied().unwrap_or_default());
+        match self.quota.algorithm() {
+            Algorithm::FixedWindow | Algorithm::AlignedWindow => (if now < self.end { count(self.end) } else { 0 }, 1),
+            Algorithm::SlidingWindow => {
+                // The share falls by the microsecond, or in the shortest steps in which it can be told exactly.
+                let number = now / micros;
+                let fits = |step: &u64| u128::from(self.quota.amount()) * u128::from(micros.div_ceil(*step)) <= 1 << 52;
+                let step = (1..).find(fits).expect("a step that is long enough");
+                let (steps, passed) = (micros.div_ceil(step), (now - number * micros) / step);
+                let share = count(number - 1) * u128::from(steps - passed);
+                (count(number) + share.div_ceil(u128::from(steps)), 1)
+            }
+            _ => {
+                let (length, lookback) = self.sub_window();
+                let number = now / length;
+                let counted = self.counts.range(number.saturating_sub(lookback)..=number);
+                (counted.map(|(_, &count)| u128::from(count)).sum(), 1)
+            }
+        }
+    }
+
+    fn limit(&self) -> u64 {
+        self.quota.limit()
+    }
+
+    fn left(&self, now: u64) -> u64 {
+        let (spent, part) = self.spent(now);
+        let left = (u128::from(self.limit()) * part).saturating_sub(spent) / part;
+        u64::try_from(left).expect("at most the limit")
+    }
+
+    fn fits(&self, now: u64, cost: u64) -> bool {
+        cost == 0 || self.left(now) >= cost
+    }
+
+    /// By what a charge at this time is settled.
+    fn mark(&self, now: u64) -> u64 {
+        if self.is_bucket() {
+            return 0;
+        }
+        match self.quota.algorithm() {
+            Algorithm::SlidingWindow => now / self.micros(),
+            Algorithm::StrictWindow => now / self.sub_window().0,
+            Algorithm::FixedWindow => {
+                // One from which all was given back is not open any more.
+                if now < self.end && self.counts.get(&self.end).is_some_and(|&count| count > 0) {
+                    self.end
+                } else {
+                    now + self.micros()
+                }
+            }
+            _ => (now / self.micros() + 1) * self.micros(),
+        }
+    }
+
+    fn charge(&mut self, now: u64, cost: u64) {
+        if self.is_bucket() {
+            self.owed = self.spent(now).0 + u128::from(cost) * u128::from(self.quota.period_nanos());
+        } else {
+            let mark = self.mark(now);
+            self.end = mark;
+            *self.counts.entry(mark).or_default() += cost;
+        }
+        self.last = now;
+    }
+
+    fn refund(&mut self, now: u64, cost: u64) {
+        if self.is_bucket() {
+            let back = u128::from(cost) * u128::from(self.quota.period_nanos());
+            self.owed = self.spent(now).0.saturating_sub(back);
+            self.last = now;
+            return;
+        }
+        let last = self.last;
+        self.last = now;
+        let of_last = match self.quota.algorithm() {
+            // The window of the last change, if it still counts.
+            Algorithm::SlidingWindow => last / self.micros(),
+            Algorithm::StrictWindow => {
+                let (length, lookback) = self.sub_window();
+                let mut left = cost;
+                let number = now / length;
+                for (_, count) in self.counts.range_mut(number.saturating_sub(lookback)..=number).rev() {
+                    let back = left.min(*count);
+                    *count -= back;
+                    left -= back;
+                }
+                return;
+            }
+            _ => {
+                if now >= self.end {
+                    return;
+                }
+                self.end
+            }
+        };
+        let counts = self.quota.algorithm() != Algorithm::SlidingWindow || of_last + 1 >= now / self.micros();
+        if let Some(count) = self.counts.get_mut(&of_last).filter(|_| counts) {
+            *count = count.saturating_sub(cost);
+        }
+    }
+
+    /// Gives back of a charge that had been made then, and left so much owed.
+    fn settle(&mut self, now: u64, cost: u64, charged: &Charged, index: usize) {
+        let (mark, owed) = charged.of[index];
+        if self.is_bucket() {
+            let gained = u128::from(now - charged.at) * u128::from(self.quota.amount()) * 1000;
+            let spent = self.spent(now).0;
+            let outstanding = owed.saturating_sub(gained).min(spent);
+            let back = u128::from(cost) * u128::from(self.quota.period_nanos());
+            self.owed = spent - back.min(outstanding);
+        } else if let Some(count) = self.counts.get_mut(&mark) {
+            *count = count.saturating_sub(cost);
+        }
+        self.last = now;
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Charged {
+    at: u64,
+    cost: u64,
+    of: Vec<(u64, u128)>,
+    marks: Vec<u64>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Wait(u64),
+    WaitForRetry(i64),
+    Check(u64),
+    Reserve(u64),
+    Peek(u64),
+    Refund(u64),
+    Settle(u64),
+}
+
+fn command(script: &str, key: &str, op: Op, cost: u64, told: &[Told], more: &[u64]) -> Vec<String> {
+    let mut words = vec!["EVAL".to_owned(), script.to_owned(), "1".to_owned(), key.to_owned()];
+    words.extend([op.as_str().to_owned(), cost.to_string(), told.len().to_string()]);
+    for quota in told {
+        let (kind, numbers) = quota.arguments();
+        words.push(kind.to_owned());
+        words.extend(numbers.map(|number| number.to_string()));
+    }
+    words.extend(more.iter().map(u64::to_string));
+    words
+}
+
+fn ask(raw: &mut Raw, script: &str, key: &str, op: Op, cost: u64, told: &[Told], more: &[u64]) -> Reply {
+    let value = raw.ask(&command(script, key, op, cost, told, more));
+    match &value {
+        Value::Array(_) => Reply::read(&value.ints(), told.len()).expect("an answer of the script"),
+        other => panic!("{op:?} {told:?}: {other:?}"),
+    }
+}
+
+const START: u64 = 1_764_000_000_000_000;
+
+/// Times are exact until the year 2255, less the ten years that a wait can last.
+const LATEST: u64 = (1 << 53) - 10 * 366 * 86_400 * 1_000_000;
+
+/// Runs one history, and says how often it passed and was denied.
+fn agree(raw: &mut Raw, script: &str, key: &str, quotas: &[Quota], start: u64, steps: &[Step]) -> (u64, u64) {
+    let told: Vec<Told> = quotas.iter().map(|quota| Told::new(quota).expect("it can be kept")).collect();
+    let mut twins: Vec<Twin> = quotas.iter().map(|quota| Twin::new(*quota)).collect();
+    let (mut now, mut charged, mut retry) = (start, Vec::<Charged>::new(), 0);
+    let (mut passed, mut denied) = (0, 0);
+    raw.ask(&["DEL", key]);
+    for (n, step) in steps.iter().enumerate() {
+        if now > LATEST {
+            break;
+        }
+        let (op, cost) = match *step {
+            Step::Wait(micros) => {
+                now += micros;
+                continue;
+            }
+            Step::WaitForRetry(off) => {
+                now = (now + retry).saturating_add_signed(off).max(now);
+                continue;
+            }
+            Step::Check(cost) => (Op::Check, cost),
+            Step::Reserve(cost) => (Op::Reserve, cost),
+            Step::Peek(cost) => (Op::Peek, cost),
+            Step::Refund(cost) => (Op::Refund, cost),
+            Step::Settle(cost) if !charged.is_empty() => (Op::Settle, cost),
+            Step::Settle(_) => continue,
+        };
+        let context = || format!("step {n} {step:?} at {now} of {quotas:?}: {steps:?}");
+        let mut more = Vec::new();
+        let before = twins.clone();
+        let fits = twins.iter().all(|twin| twin.fits(now, cost));
+        let mut settled = None;
+        match op {
+            Op::Check | Op::Reserve if fits && cost > 0 => twins.iter_mut().for_each(|twin| twin.charge(now, cost)),
+            Op::Refund if cost > 0 => twins.iter_mut().for_each(|twin| twin.refund(now, cost)),
+            Op::Settle => {
+                let charge = charged.remove(cost as usize % charged.len());
+                let unused = cost.min(charge.cost);
+                if unused > 0 {
+                    for (index, twin) in twins.iter_mut().enumerate() {
+                        twin.settle(now, unused, &charge, index);
+                    }
+                }
+                more.push(charge.at);
+                more.extend(&charge.marks);
+                settled = Some(unused);
+            }
+            _ => {}
+        }
+        more.push(now);
+        let reply = ask(raw, script, key, op, settled.unwrap_or(cost), &told, &more);
+        assert_eq!(reply.time, now, "{}", context());
+        let asks = matches!(op, Op::Check | Op::Reserve);
+        assert_eq!(reply.passed, fits || !asks, "{}", context());
+        for (index, (twin, judged)) in twins.iter().zip(&reply.quotas).enumerate() {
+            assert_eq!(judged.left, twin.left(now), "left of {index}, {}", context());
+            let fresh = |at: u64| twin.spent(at).0 == 0;
+            let back = now + judged.reset_micros;
+            assert!(fresh(back), "back of {index} at {back}, {}", context());
+            let early = judged.reset_micros > 0 && fresh(back - 1);
+            // A window is said to be back when it is over, though its share may be rounded to nothing, or be refunded, earlier.
+            assert!(!early || !twin.is_bucket(), "back of {index} before {back}, {}", context());
+            if matches!(op, Op::Settle | Op::Refund) {
+                continue;
+            }
+            let before = &before[index];
+            match judged.wait_micros {
+                None => assert!(cost > twin.limit(), "never: {index}, {}", context()),
+                Some(0) => assert!(before.fits(now, cost), "at once: {index}, {}", context()),
+                Some(wait) => {
+                    assert!(before.fits(now + wait, cost), "{wait} too short: {index}, {}", context());
+                    assert!(!before.fits(now + wait - 1, cost), "{wait} too long: {index}, {}", context());
+                }
+            }
+        }
+        if asks {
+            retry = reply.quotas.iter().filter_map(|quota| quota.wait_micros).max().unwrap_or_default();
+            if reply.passed {
+                passed += 1;
+            } else {
+                denied += 1;
+            }
+        }
+        if op == Op::Reserve && reply.passed && cost > 0 {
+            let of = twins.iter().map(|twin| (twin.mark(now), twin.spent(now).0)).collect();
+            charged.push(Charged { at: now, cost, of, marks: reply.marks });
+        }
+    }
+    (passed, denied)
+}
+
+fn quota() -> impl Strategy<Value = Quota> {
+    let algorithm = prop_oneof![
+        3 => Just(Algorithm::TokenBucket),
+        1 => Just(Algorithm::FixedWindow),
+        1 => Just(Algorithm::AlignedWindow),
+        1 => Just(Algorithm::SlidingWindow),
+        1 => Just(Algorithm::StrictWindow),
+    ];
+    let period = prop_oneof![1_000_u64..2_000_000, Just(1_000_000_u64), Just(60_000_000), Just(86_400_000_000)];
+    (algorithm, 1_u64..12, period, 1_u64..30).prop_map(|(algorithm, amount, micros, burst)| {
+        let quota = Quota::new(amount, std::time::Duration::from_micros(micros)).expect("slow enough");
+        match algorithm {
+            Algorithm::TokenBucket => quota.burst(burst),
+            other => quota.try_algorithm(other).expect("small enough"),
+        }
+    })
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (0_u64..3_000_000).prop_map(Step::Wait),
+        1 => (0_u64..200_000_000_000).prop_map(Step::Wait),
+        3 => (0_u64..1000).prop_map(Step::Wait),
+        6 => (-1_i64..=1).prop_map(Step::WaitForRetry),
+        12 => (0_u64..4).prop_map(Step::Check),
+        1 => (0_u64..40).prop_map(Step::Check),
+        3 => (0_u64..4).prop_map(Step::Reserve),
+        2 => (0_u64..15).prop_map(Step::Peek),
+        1 => (0_u64..4).prop_map(Step::Refund),
+        2 => (0_u64..4).prop_map(Step::Settle),
+    ]
+}
+
+#[test]
+fn the_script_agrees_with_exact_twins_on_random_histories() {
+    let Some(server) = Server::start() else { return };
+    let (script, mut n) = (script_with_time(), 0_u64);
+    let raw = std::cell::RefCell::new(server.raw());
+    let totals = std::cell::Cell::new((0, 0));
+    let histories =
+        (prop::collection::vec(quota(), 1..4), START..START + 200_000_000_000, prop::collection::vec(step(), 20..80));
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
+        cases: 400,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    });
+    n += 1;
+    let key = format!("model {n}");
+    runner
+        .run(&histories, |(quotas, start, steps)| {
+            let (passed, denied) = agree(&mut raw.borrow_mut(), &script, &key, &quotas, start, &steps);
+            let (all_passed, all_denied) = totals.get();
+            totals.set((all_passed + passed, all_denied + denied));
+            Ok(())
+        })
+        .unwrap_or_else(|error| panic!("{error}"));
+    let (passed, denied) = totals.get();
+    assert!(passed > 1000 && denied > 1000, "{passed} passed, {denied} denied");
+}
+
+#[test]
+fn quotas_at_the_edge_of_what_is_exact_agree_too() {
+    let Some(server) = Server::start() else { return };
+    let (script, mut raw) = (script_with_time(), server.raw());
+    for text in [
+        "1000000000/second burst 1000000000",
+        "1/365 days burst 10",
+        "100/3660 days burst 900",
+        "86400000000/day burst 3000000000000001",
+        "1000000/day",
+        "4294967296/day strict",
+        "1000000000/day fixed",
+        "1000/day sliding",
+        "52124/day sliding",
+        "52125/day sliding",
+        "100000000/day sliding",
+    ] {
+        let quota: Quota = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
+        let limit = quota.limit();
+        let mut steps = Vec::new();
+        for part in [limit / 3, limit - limit / 3, limit / 2, limit, 1, limit / 7, limit - 1, 1, limit] {
+            steps.extend([
+                Step::Check(part),
+                Step::Check(1),
+                Step::Peek(limit),
+                Step::WaitForRetry(-1),
+                Step::Check(1),
+            ]);
+            steps.extend([
+                Step::WaitForRetry(0),
+                Step::Reserve(part),
+                Step::Settle(part / 2),
+                Step::Wait(1),
+                Step::Check(part),
+            ]);
+            steps.extend([Step::WaitForRetry(0), Step::Check(part)]);
+        }
+        let (passed, denied) = agree(&mut raw, &script, "edge", &[quota], START, &steps);
+        assert!(passed > 5 && denied > 5, "{text}: {passed} passed, {denied} denied");
+    }
+}
+
+#[test]
+fn a_rate_that_is_no_exact_fraction_is_kept_from_below() {
+    let exact = |text: &str| Told::new(&text.parse().unwrap()).map(|told| told.numbers);
+    // 28 a second are 7 in 250,000 microseconds.
+    assert_eq!(exact("28/second"), Ok([250_000, 7, 7_000_000]));
+    assert_eq!(exact("1000000000/second"), Ok([1, 1000, 1_000_000_000]));
+    assert_eq!(exact("0/second"), Ok([1, 0, 0]));
+    for text in ["5368709120/day", "1234567/day", "999999999999/30 days", "333333333/second", "98765432109/365 days"] {
+        let quota: Quota = text.parse().unwrap();
+        let [parts, gain, size] = Told::new(&quota).unwrap_or_else(|why| panic!("{text}: {why:?}")).numbers;
+        let (gain, parts) = (u128::from(gain), u128::from(parts));
+        let (wanted, period) = (u128::from(quota.amount()) * 1000, u128::from(quota.period_nanos()));
+        assert!(gain * period <= wanted * parts, "{text}: never faster");
+        let lost = wanted * parts - gain * period;
+        assert!(lost * loss(&quota) <= wanted * parts, "{text}: hardly slower");
+        assert_eq!(u128::from(size), parts * u128::from(quota.limit()));
+        assert!(size <= EXACT_MAX);
+    }
+}
+
+#[test]
+fn the_nearest_fraction_below_is_found() {
+    for (gain, parts, most) in
+        [(22, 7, 6), (355, 113, 112), (1, 3, 2), (9999, 10_000, 500), (7, 3, 3), (5, 1, 1), (2, 9, 4)]
+    {
+        let best = (1..=most).map(|bottom| (gain * bottom / parts, bottom));
+        let nearer = |a: (u128, u128), b: (u128, u128)| if b.0 * a.1 > a.0 * b.1 { b } else { a };
+        let best = best.reduce(nearer).unwrap();
+        let found = below(gain, parts, most).unwrap();
+        assert_eq!(found.0 * best.1, best.0 * found.1, "{gain}/{parts} up to {most}: {found:?}, {best:?}");
+    }
+    assert_eq!(below(1, 2, 0), None);
+}
+
+#[test]
+fn what_cannot_be_kept_exactly_is_refused() {
+    let told = |text: &str| Told::new(&text.parse().unwrap()).map(|_| ());
+    assert_eq!(told("1000000000/second burst 10000000000000000"), Err(Unkept::TooLarge));
+    assert_eq!(told("1/1500 ns fixed"), Err(Unkept::TooShort));
+    assert_eq!(told("1/100 ns"), Err(Unkept::TooShort));
+    assert_eq!(told("1099511627776/3660 days sliding"), Err(Unkept::TooLarge));
+    assert_eq!(told("1099511627776/day fixed"), Ok(()));
+}
+
+#[test]
+fn time_that_steps_back_stands_still_for_a_subject() {
+    let Some(server) = Server::start() else { return };
+    let (script, mut raw) = (script_with_time(), server.raw());
+    for text in ["10/second", "10/second fixed", "10/second fixed aligned", "10/second sliding", "10/second strict"] {
+        let told = [Told::new(&text.parse().unwrap()).unwrap()];
+        raw.ask(&["DEL", "back"]);
+        let mut check = |cost: u64, at: u64| ask(&mut raw, &script, "back", Op::Check, cost, &told, &[at]);
+        assert!(check(10, START).passed);
+        let wait = check(1, START).quotas[0].wait_micros.unwrap();
+        // An hour back: nothing more passes, and the wait is an hour longer.
+        let back = START - 3_600_000_000;
+        let denied = check(1, back);
+        assert!(!denied.passed, "{text}");
+        assert_eq!(denied.quotas[0].wait_micros, Some(wait + 3_600_000_000), "{text}");
+        assert!(!check(1, START + wait - 1).passed, "{text}");
+        assert!(check(1, START + wait).passed, "{text}");
+    }
+}
+
+#[test]
+fn state_and_expiry_are_written_together_and_outlast_what_is_owed() {
+    let Some(server) = Server::start() else { return };
+    let mut raw = server.raw();
+    for (text, cost) in [
+        ("10/second", 3),
+        ("10/day burst 2", 2),
+        ("10/hour fixed", 1),
+        ("10/hour fixed aligned", 1),
+        ("10/hour sliding", 1),
+        ("10/hour strict", 1),
+        ("10/second; 100/day", 5),
+    ] {
+        let policy: Policy = text.parse().unwrap();
+        let told: Vec<Told> = policy.quotas().map(|(_, quota)| Told::new(quota).unwrap()).collect();
+        let key = format!("expires {text}");
+        let reply = ask(&mut raw, SCRIPT, &key, Op::Check, cost, &told, &[]);
+        let owed = reply.quotas.iter().map(|quota| quota.reset_micros).max().unwrap();
+        let expires = raw.ask(&["PTTL", &key]).int();
+        assert!(expires * 1000 >= owed as i64, "{text}: {expires} ms for {owed} us");
+        assert!(expires * 1000 <= owed as i64 + 2_000_000, "{text}: {expires} ms for {owed} us");
+        // All given back, nothing is left to be kept.
+        ask(&mut raw, SCRIPT, &key, Op::Refund, cost, &told, &[]);
+        assert_eq!(raw.ask(&["EXISTS", &key]).int(), 0, "{text}");
+        // A denial and a look write nothing.
+        ask(&mut raw, SCRIPT, &key, Op::Check, 1000, &told, &[]);
+        ask(&mut raw, SCRIPT, &key, Op::Peek, 1, &told, &[]);
+        assert_eq!(raw.ask(&["EXISTS", &key]).int(), 0, "{text}");
+    }
+}
+
+/// Two limiters of one name with different policies, by turns: what was spent under one counts under the other.
+#[test]
+fn what_was_spent_under_another_policy_stays_spent() {
+    let Some(server) = Server::start() else { return };
+    let (script, mut raw) = (script_with_time(), server.raw());
+    let policies = [
+        "10/minute",
+        "20/minute burst 10",
+        "10/hour",
+        "10/minute fixed",
+        "10/hour fixed",
+        "10/minute fixed aligned",
+        "10/minute sliding",
+        "10/hour sliding",
+        "10/minute strict",
+        "10/hour strict",
+    ];
+    for (from, to) in policies.iter().flat_map(|from| policies.iter().map(move |to| (from, to))) {
+        let [one, other] = [from, to].map(|text| [Told::new(&text.parse().unwrap()).unwrap()]);
+        raw.ask(&["DEL", "carried"]);
+        // Not at the end of any window, so that what is spent now is spent in a moment.
+        let start = START + 61_000_000;
+        let mut check =
+            |told: &[Told; 1], cost: u64, at: u64| ask(&mut raw, &script, "carried", Op::Check, cost, told, &[at]);
+        assert!(check(&one, 7, start).passed);
+        let later = start + 1_000_000;
+        let judged = check(&other, 4, later);
+        assert!(!judged.passed, "{from}, then {to}: {judged:?}");
+        assert!((2..=3).contains(&judged.quotas[0].left), "{from}, then {to}: {judged:?}");
+        assert!(check(&other, 2, later).passed, "{from}, then {to}");
+        assert!(!check(&one, 2, later).passed, "{from}, then {to}, and back");
+        // By turns, with a denied check between: nobody is kept out for ever.
+        let mut at = later;
+        for _ in 0..100 {
+            at += 80_000_000;
+            check(&one, 10, at);
+            check(&other, 10, at);
+        }
+        assert!(check(&one, 1, at + 7_200_000_000).passed, "{from}, then {to}");
+    }
+}
+
+/// A limiter of more quotas keeps those that one of fewer does not know.
+#[test]
+fn what_a_wider_policy_counted_stays() {
+    let Some(server) = Server::start() else { return };
+    let (script, mut raw) = (script_with_time(), server.raw());
+    let wide = ["10/second", "12/day"].map(|text| Told::new(&text.parse().unwrap()).unwrap());
+    let narrow = [wide[0].clone()];
+    assert!(ask(&mut raw, &script, "wide", Op::Check, 10, &wide, &[START]).passed);
+    let later = START + 1_000_000;
+    assert!(ask(&mut raw, &script, "wide", Op::Check, 10, &narrow, &[later]).passed);
+    let later = later + 1_000_000;
+    let judged = ask(&mut raw, &script, "wide", Op::Check, 3, &wide, &[later]);
+    assert!(!judged.passed, "{judged:?}");
+    assert_eq!(judged.quotas[1].left, 2);
+    assert!(raw.ask(&["PTTL", "wide"]).int() > 3_600_000);
+}
+
+#[test]
+fn a_value_that_is_no_limits_is_left_alone() {
+    let Some(server) = Server::start() else { return };
+    let mut raw = server.raw();
+    let told = [Told::new(&"10/second".parse().unwrap()).unwrap()];
+    for garbage in ["", "hello", "12", "12 b,1", "12 x,1,2,3", "12 b,0,1,1", "12 s,1,2,3", "9 b,1,1,1,1", "\u{0}\u{1}"]
+    {
+        raw.ask(&["SET", "garbage", garbage]);
+        let answer = raw.ask(&command(SCRIPT, "garbage", Op::Check, 1, &told, &[]));
+        assert!(matches!(&answer, Value::Error(error) if error.starts_with("TOLLGATE ")), "{garbage:?}: {answer:?}");
+        assert_eq!(raw.ask(&["GET", "garbage"]).text(), garbage);
+    }
+    raw.ask(&["DEL", "garbage"]);
+    raw.ask(&["LPUSH", "garbage", "1"]);
+    let answer = raw.ask(&command(SCRIPT, "garbage", Op::Check, 1, &told, &[]));
+    assert!(matches!(&answer, Value::Error(error) if error.starts_with("WRONGTYPE ")), "{answer:?}");
+}

@@ -1,0 +1,437 @@
+//! [`RedisStore`]: a Redis or Valkey server, or a cluster of them, that limiters share.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use ::redis::{Client, Cmd, ConnectionInfo, IntoConnectionInfo, Value};
+use parking_lot::RwLock;
+use tokio::time::timeout;
+
+use super::breaker::Leave;
+use super::error::{SetupError, SetupErrorKind, Unanswered, UnansweredKind};
+use super::node::Node;
+use super::script::{Op, Reply, SCRIPT};
+use super::subject::sha1;
+use crate::clock::Clock;
+
+/// How long a call may take unless told otherwise.
+const DEADLINE: Duration = Duration::from_millis(25);
+
+/// How often a call is sent on, in a cluster whose keys are on the move.
+const REDIRECTS_MAX: usize = 4;
+
+/// A Redis or Valkey server that limiters share with those of other programs and machines.
+///
+/// It is cheap to clone, and clones share everything: one connection, over which the calls of all limiters go at once, without
+/// waiting for each other. The connection is made at the first call, on tokio, and made again whenever it is lost.
+///
+/// ```no_run
+/// use tollgate::Quota;
+/// use tollgate::redis::{RedisLimiter, RedisStore};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = RedisStore::new("redis://127.0.0.1:6379")?;
+/// let limiter = RedisLimiter::new(&store, "api", Quota::per_second(28))?;
+/// limiter.check("alice").await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # When the server does not answer
+///
+/// - A call waits for its answer for 25 ms at most, or as long as its [deadline](RedisStoreBuilder::deadline) is. It is never
+///   sent a second time, since it may have been carried out. (Only when the server itself says that it did nothing: it does
+///   not know the script, or the key is on another node.)
+/// - After three calls in a row that failed, calls are not sent any more. One call each 200 ms tries. The first one that is
+///   answered opens the way for all.
+/// - What a check is answered meanwhile is set for each limiter: see [`WhenUnreachable`](super::WhenUnreachable).
+///
+/// # Cluster
+///
+/// Any node of a Redis Cluster can be named. Calls for keys on other nodes are sent there, and each such node then has a
+/// connection and a count of failures of its own.
+#[derive(Clone)]
+pub struct RedisStore {
+    store: Arc<Store>,
+}
+
+struct Store {
+    seed: Arc<Node>,
+    information: ConnectionInfo,
+    deadline: Duration,
+    clock: Clock,
+    sha: String,
+    cluster: RwLock<Cluster>,
+    counts: Counts,
+}
+
+/// What a cluster's nodes have said about which has what. Empty for a single server.
+#[derive(Default)]
+struct Cluster {
+    nodes: HashMap<String, Arc<Node>>,
+    slots: HashMap<u16, Arc<Node>>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    round_trips: AtomicU64,
+    failures: AtomicU64,
+    not_sent: AtomicU64,
+    redirects: AtomicU64,
+}
+
+/// What a store has done, from [`RedisStore::stats`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RedisStoreStats {
+    /// Calls that were answered.
+    pub round_trips: u64,
+    /// Calls that were sent, or were to be sent, and were not answered in time, or refused.
+    pub failures: u64,
+    /// Calls that were not sent because the server had not answered for a while.
+    pub not_sent: u64,
+    /// Calls that a node of a cluster sent on to another.
+    pub redirects: u64,
+    /// How often calls began not to be sent, because some in a row had failed.
+    pub outages: u64,
+    /// Whether it is so now.
+    pub is_out: bool,
+}
+
+/// Sets up a [`RedisStore`].
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct RedisStoreBuilder {
+    url: Result<ConnectionInfo, SetupErrorKind>,
+    deadline: Duration,
+}
+
+/// One call of the script.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Call<'a> {
+    pub(super) op: Op,
+    pub(super) subject: &'a str,
+    pub(super) cost: u64,
+    /// The number of quotas, and four words for each.
+    pub(super) quotas: &'a [String],
+    /// To settle: the time of the charge, and the mark of each quota.
+    pub(super) charge: &'a [u64],
+}
+
+impl RedisStore {
+    /// A server, by its URL: `redis://host:port`, `redis://user:password@host:port/database`, or `unix:///path`.
+    ///
+    /// Nothing is sent yet, and the server need not be there.
+    ///
+    /// # Errors
+    ///
+    /// When it is not such a URL. The error does not show it.
+    pub fn new(url: &str) -> Result<Self, SetupError> {
+        Self::builder(url).build()
+    }
+
+    /// Starts setting up a server with a deadline of its own.
+    pub fn builder(url: &str) -> RedisStoreBuilder {
+        RedisStoreBuilder { url: parse(url), deadline: DEADLINE }
+    }
+
+    /// Connects, for a program that wants to know at its start whether the server is there. Not needed otherwise.
+    ///
+    /// # Errors
+    ///
+    /// When the server could not be reached within half a second, or four deadlines.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub async fn connect(&self) -> Result<(), Unanswered> {
+        self.store.seed.connected().await.map(|_| ())
+    }
+
+    /// How many calls went to the server, and how many failed.
+    pub fn stats(&self) -> RedisStoreStats {
+        let Store { counts, .. } = &*self.store;
+        let nodes = self.store.nodes();
+        RedisStoreStats {
+            round_trips: counts.round_trips.load(Relaxed),
+            failures: counts.failures.load(Relaxed),
+            not_sent: counts.not_sent.load(Relaxed),
+            redirects: counts.redirects.load(Relaxed),
+            outages: nodes.iter().map(|node| node.breaker.opened()).sum(),
+            is_out: nodes.iter().any(|node| node.breaker.is_open()),
+        }
+    }
+
+    pub(super) fn clock(&self) -> &Clock {
+        &self.store.clock
+    }
+
+    /// Calls the script, and waits for its answer until the deadline.
+    pub(super) async fn call(&self, call: Call<'_>) -> Result<Reply, Unanswered> {
+        let store = &*self.store;
+        let quotas = (call.quotas.len() - 1) / 4;
+        let value = store.send(call.subject, &|known| call.command(known.then_some(store.sha.as_str()))).await?;
+        read(&value, quotas).ok_or_else(|| {
+            store.counts.failures.fetch_add(1, Relaxed);
+            Unanswered::new(UnansweredKind::Refused, "an answer that is none of this script")
+        })
+    }
+
+    /// Calls the script without waiting. Says whether the call was handed on.
+    #[cfg(feature = "tower")]
+    pub(super) fn call_blindly(&self, call: Call<'_>) -> bool {
+        let node = self.store.node_of(call.subject);
+        node.fire(call.command(Some(&self.store.sha)))
+    }
+
+    /// Deletes a subject.
+    pub(super) async fn delete(&self, subject: &str) -> Result<(), Unanswered> {
+        let delete = |_| {
+            let mut command = ::redis::cmd("DEL");
+            command.arg(subject);
+            command
+        };
+        self.store.send(subject, &delete).await.map(|_| ())
+    }
+}
+
+impl Store {
+    /// Sends a command to the node that has a subject. The command is made anew for each time that it is sent: whether the node is
+    /// thought to know the script.
+    async fn send(&self, subject: &str, command: &(dyn Fn(bool) -> Cmd + Sync)) -> Result<Value, Unanswered> {
+        let mut node = self.node_of(subject);
+        let Some(leave) = node.breaker.ask(self.clock.now()) else {
+            self.counts.not_sent.fetch_add(1, Relaxed);
+            return Err(Unanswered::new(UnansweredKind::Open, ""));
+        };
+        let answer = match timeout(self.deadline, self.send_on(&mut node, subject, command)).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                if leave == Leave::Probe {
+                    // The server may be back while the network still holds on to what was lost before.
+                    node.renew();
+                }
+                Err(Unanswered::new(UnansweredKind::Deadline, ""))
+            }
+        };
+        match &answer {
+            Ok(_) => {
+                self.counts.round_trips.fetch_add(1, Relaxed);
+                if node.breaker.succeeded() {
+                    tracing::info!(target: "tollgate", server = node.address(), "the Redis server answers again");
+                }
+            }
+            // It answers.
+            Err(unanswered) if unanswered.kind() == UnansweredKind::ForeignValue => {
+                self.counts.failures.fetch_add(1, Relaxed);
+                node.breaker.succeeded();
+            }
+            Err(unanswered) => {
+                self.counts.failures.fetch_add(1, Relaxed);
+                if node.breaker.failed(self.clock.now()) {
+                    let server = node.address();
+                    tracing::warn!(target: "tollgate", server, %unanswered, "the Redis server is not asked any more, but for a try each 200 ms");
+                }
+            }
+        }
+        answer
+    }
+
+    /// Sends a command, and again only where the server says that nothing was done.
+    async fn send_on(
+        &self,
+        node: &mut Arc<Node>,
+        subject: &str,
+        command: &(dyn Fn(bool) -> Cmd + Sync),
+    ) -> Result<Value, Unanswered> {
+        let (mut known, mut asking) = (true, false);
+        for _ in 0..=REDIRECTS_MAX {
+            let command = command(known);
+            let value = if asking {
+                node.send_after(::redis::cmd("ASKING"), &command).await?
+            } else {
+                node.send(&command).await?
+            };
+            let Value::ServerError(error) = value else { return Ok(value) };
+            asking = false;
+            match (error.code(), error.details().unwrap_or_default()) {
+                ("NOSCRIPT", _) if known => known = false,
+                (code @ ("MOVED" | "ASK"), slot_and_address) => {
+                    self.counts.redirects.fetch_add(1, Relaxed);
+                    let Some((slot, address)) = slot_and_address.split_once(' ') else { return Err(refused(code, "")) };
+                    let there = self.node_at(address).ok_or_else(|| refused(code, slot_and_address))?;
+                    if let ("MOVED", Ok(slot)) = (code, slot.parse()) {
+                        self.cluster.write().slots.insert(slot, there.clone());
+                    }
+                    asking = code == "ASK";
+                    // This one answers.
+                    node.breaker.succeeded();
+                    *node = there;
+                    if node.breaker.ask(self.clock.now()).is_none() {
+                        return Err(Unanswered::new(UnansweredKind::Open, ""));
+                    }
+                }
+                (code, details) => return Err(refused(code, details)),
+            }
+        }
+        Err(refused("MOVED", subject.split_once(':').map_or("", |_| "too often")))
+    }
+
+    /// The node that has a subject, as far as is known. While that does not answer, one that does: in a cluster the subject may
+    /// have a new place, and any node knows which.
+    fn node_of(&self, subject: &str) -> Arc<Node> {
+        let cluster = self.cluster.read();
+        if cluster.slots.is_empty() {
+            return self.seed.clone();
+        }
+        let node = cluster.slots.get(&slot(subject)).unwrap_or(&self.seed);
+        if !node.breaker.is_open() {
+            return node.clone();
+        }
+        let answers = |node: &&Arc<Node>| !node.breaker.is_open();
+        std::iter::once(&self.seed).chain(cluster.nodes.values()).find(answers).unwrap_or(node).clone()
+    }
+
+    /// The node at an address that another node has named, `host:port`. An empty host is the one that was asked.
+    fn node_at(&self, address: &str) -> Option<Arc<Node>> {
+        if let Some(node) = self.cluster.read().nodes.get(address) {
+            return Some(node.clone());
+        }
+        let (host, port) = address.rsplit_once(':')?;
+        let information = elsewhere(&self.information, host, port.parse().ok()?)?;
+        let client = Client::open(information).ok()?;
+        let node = Arc::new(Node::new(client, self.deadline, self.clock.clone()));
+        Some(self.cluster.write().nodes.entry(address.to_owned()).or_insert(node).clone())
+    }
+
+    fn nodes(&self) -> Vec<Arc<Node>> {
+        let cluster = self.cluster.read();
+        std::iter::once(&self.seed).chain(cluster.nodes.values()).cloned().collect()
+    }
+}
+
+impl RedisStoreBuilder {
+    /// How long a call may take, connecting included. The default is 25 ms. A check that gets no answer by then is answered here.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// The store. Nothing is sent yet.
+    ///
+    /// # Errors
+    ///
+    /// As [`RedisStore::new`].
+    pub fn build(self) -> Result<RedisStore, SetupError> {
+        let information = self.url?;
+        let clock = Clock::system();
+        let client = Client::open(information.clone()).map_err(|_| SetupErrorKind::Url)?;
+        let seed = Arc::new(Node::new(client, self.deadline, clock.clone()));
+        let (deadline, sha) = (self.deadline, sha1(SCRIPT));
+        let (cluster, counts) = (RwLock::default(), Counts::default());
+        Ok(RedisStore { store: Arc::new(Store { seed, information, deadline, clock, sha, cluster, counts }) })
+    }
+}
+
+impl Call<'_> {
+    /// By the script's hash, or with the whole script.
+    fn command(&self, sha: Option<&str>) -> Cmd {
+        let mut command = match sha {
+            Some(sha) => ::redis::cmd("EVALSHA").arg(sha).to_owned(),
+            None => ::redis::cmd("EVAL").arg(SCRIPT).to_owned(),
+        };
+        // A cost that no double tells exactly is above every limit that there is.
+        command.arg(1).arg(self.subject).arg(self.op.as_str()).arg(self.cost.min(1 << 53));
+        for word in self.quotas {
+            command.arg(word);
+        }
+        for number in self.charge {
+            command.arg(*number);
+        }
+        command
+    }
+}
+
+fn parse(url: &str) -> Result<ConnectionInfo, SetupErrorKind> {
+    let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
+    if matches!(scheme, "rediss" | "valkeys") {
+        return Err(SetupErrorKind::Tls);
+    }
+    url.into_connection_info().map_err(|_| SetupErrorKind::Url)
+}
+
+/// The same way of connecting, to another address.
+fn elsewhere(information: &ConnectionInfo, host: &str, port: u16) -> Option<ConnectionInfo> {
+    use ::redis::ConnectionAddr::{Tcp, TcpTls};
+    let same_host = |known: &String| if host.is_empty() { known.clone() } else { host.to_owned() };
+    let address = match information.addr() {
+        Tcp(known, _) => Tcp(same_host(known), port),
+        TcpTls { host: known, insecure, tls_params, .. } => {
+            TcpTls { host: same_host(known), port, insecure: *insecure, tls_params: tls_params.clone() }
+        }
+        _ => return None,
+    };
+    Some(information.clone().set_addr(address))
+}
+
+fn refused(code: &str, details: &str) -> Unanswered {
+    let kind = match code {
+        "WRONGTYPE" | "TOLLGATE" => UnansweredKind::ForeignValue,
+        _ => UnansweredKind::Refused,
+    };
+    Unanswered::new(kind, format!("{code} {details}").trim_end())
+}
+
+fn read(value: &Value, quotas: usize) -> Option<Reply> {
+    let Value::Array(values) = value else { return None };
+    let number = |value: &Value| if let Value::Int(number) = value { Some(*number) } else { None };
+    let numbers: Vec<i64> = values.iter().map(number).collect::<Option<_>>()?;
+    Reply::read(&numbers, quotas)
+}
+
+/// The slot of a Redis Cluster that a subject is in: CRC-16 (XMODEM) of what stands between its braces.
+fn slot(subject: &str) -> u16 {
+    let tag = subject.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map_or(subject, |(tag, _)| tag);
+    let crc = tag.bytes().fold(0_u16, |crc, byte| {
+        (0..8).fold(crc ^ u16::from(byte) << 8, |crc, _| if crc & 0x8000 == 0 { crc << 1 } else { crc << 1 ^ 0x1021 })
+    });
+    crc % 16384
+}
+
+impl fmt::Debug for RedisStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisStore")
+            .field("server", &self.store.seed.address())
+            .field("deadline", &self.store.deadline)
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_are_those_of_redis_cluster() {
+        // By `CLUSTER KEYSLOT`.
+        assert_eq!(slot("tollgate:api:{foo}"), 12182);
+        assert_eq!(slot("foo"), 12182);
+        assert_eq!(slot("123456789"), 12739);
+    }
+
+    /// The answer to a command whose hash a server does not know.
+    #[test]
+    fn an_answer_that_is_none_is_not_taken_for_one() {
+        let ints = |numbers: &[i64]| Value::Array(numbers.iter().map(|&number| Value::Int(number)).collect());
+        assert!(read(&ints(&[1, 5, 9, 0, 0]), 1).is_some());
+        for value in
+            [Value::Okay, Value::Nil, ints(&[]), ints(&[1, 5, 9, 0]), ints(&[1, 5, -9, 0, 0]), ints(&[1, 5, 9, 0, -2])]
+        {
+            assert!(read(&value, 1).is_none(), "{value:?}");
+        }
+    }
+}
