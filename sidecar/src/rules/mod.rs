@@ -1,8 +1,10 @@
-//! [`Matcher`]: which limits count a request, and by which key. What `check` explains and what the proxy does come from here.
+//! [`Matcher`]: which limits count a request, and by which key. What `check` explains and what the proxy does come from here:
+//! an [`Enforcer`] is a matcher with limiters.
 //!
 //! It decides from a request's head alone: no clock, no counter. Two draws of each limit that is introduced gradually
 //! ([`Draw`]) are made by the caller.
 
+mod enforcer;
 mod host;
 mod key;
 mod share;
@@ -15,6 +17,7 @@ use http::Method;
 use http::request::Parts;
 use tollgate::http::{ClientIp, KeyExtractor, NoKey, PeerAddr, SettingError};
 
+pub use self::enforcer::{Enforcer, LimitKey, Limits, Ruling};
 pub use self::host::host_of;
 use self::key::Extract;
 pub use self::key::RequestKey;

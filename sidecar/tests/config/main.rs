@@ -4,6 +4,7 @@ mod changes;
 mod check;
 mod cli;
 mod deploy;
+mod enforcer;
 mod examples;
 mod file;
 mod from_envoy;
