@@ -32,7 +32,7 @@ const RESERVED: [&str; 2] = ["then", "concurrency"];
 const EXPECTED_AMOUNT: &str = "expected an amount, a whole number, as in \"28/second\"";
 const EXPECTED_PERIOD: &str = "expected '/' or 'per' and then a period, as in \"28/second\"";
 /// Those that people write. Smaller ones are understood too.
-const EXPECTED_UNIT: &str = "expected a unit: ms, second, minute, hour, day, week, month or year";
+const EXPECTED_UNIT: &str = "expected a unit: ms, second, minute, hour, day, week, month or year (or ns, us)";
 const MAY_FOLLOW: &str = "'burst', 'fixed', 'sliding', 'strict' or the end";
 
 impl FromStr for Quota {
@@ -126,7 +126,8 @@ impl fmt::Display for Quota {
 /// assert_eq!(
 ///     error.to_string(),
 ///     "invalid limit \"5/fortnight\": at byte 2, near \"fortnight\": \
-///      expected a unit: ms, second, minute, hour, day, week, month or year"
+///      expected a unit: ms, second, minute, hour, day, week, month or year \
+///      (or ns, us)"
 /// );
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]

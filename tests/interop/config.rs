@@ -50,7 +50,7 @@ TOML parse error at line 2, column 10
   |
 2 | search = "10/secnd"
   |          ^^^^^^^^^^
-invalid limit "10/secnd": at byte 3, near "secnd": expected a unit: ms, second, minute, hour, day, week, month or year; perhaps "second"
+invalid limit "10/secnd": at byte 3, near "secnd": expected a unit: ms, second, minute, hour, day, week, month or year (or ns, us); perhaps "second"
 "#,
     );
     check_error(

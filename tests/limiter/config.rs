@@ -122,7 +122,7 @@ fn what_an_error_says_of_a_table() {
     );
     check_error(
         r#"{"amount": 5, "per": "minuts"}"#,
-        r#"`per` of a quota: invalid period "minuts": at byte 0, near "minuts": expected a unit: ns, us, ms, second, minute, hour, day, week, month or year; perhaps "minute""#,
+        r#"`per` of a quota: invalid period "minuts": at byte 0, near "minuts": expected a unit: ms, second, minute, hour, day, week, month or year (or ns, us); perhaps "minute""#,
     );
     check_error(
         r#"{"amount": 5, "per": "1.5 hours"}"#,
@@ -163,7 +163,7 @@ fn what_an_error_says_of_a_table() {
 fn what_an_error_says_of_several() {
     check_error(
         r#""5/fortnight""#,
-        r#"invalid limit "5/fortnight": at byte 2, near "fortnight": expected a unit: ns, us, ms, second, minute, hour, day, week, month or year"#,
+        r#"invalid limit "5/fortnight": at byte 2, near "fortnight": expected a unit: ms, second, minute, hour, day, week, month or year (or ns, us)"#,
     );
     let twice = r#"two quotas are called "a"; give each a name of its own, as in "burst: 5/second; daily: 100/day""#;
     check_error(r#"{"a": "5/s", "a": "6/s"}"#, twice);

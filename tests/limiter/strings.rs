@@ -399,23 +399,23 @@ fn what_an_error_says() {
         ),
         (
             "5/",
-            "at the end (byte 2): expected a unit: ms, second, minute, hour, day, week, month or year",
+            "at the end (byte 2): expected a unit: ms, second, minute, hour, day, week, month or year (or ns, us)",
         ),
         (
             "5/fortnight",
-            r#"at byte 2, near "fortnight": expected a unit: ms, second, minute, hour, day, week, month or year"#,
+            r#"at byte 2, near "fortnight": expected a unit: ms, second, minute, hour, day, week, month or year (or ns, us)"#,
         ),
         (
             "5/minuts",
-            r#"at byte 2, near "minuts": expected a unit: ms, second, minute, hour, day, week, month or year; perhaps "minute""#,
+            r#"at byte 2, near "minuts": expected a unit: ms, second, minute, hour, day, week, month or year (or ns, us); perhaps "minute""#,
         ),
         (
             "5/secnd",
-            r#"at byte 2, near "secnd": expected a unit: ms, second, minute, hour, day, week, month or year; perhaps "second""#,
+            r#"at byte 2, near "secnd": expected a unit: ms, second, minute, hour, day, week, month or year (or ns, us); perhaps "second""#,
         ),
         (
             "5/10",
-            "at the end (byte 4): expected a unit: ms, second, minute, hour, day, week, month or year",
+            "at the end (byte 4): expected a unit: ms, second, minute, hour, day, week, month or year (or ns, us)",
         ),
         (
             "5/1.5 seconds",
@@ -447,11 +447,11 @@ fn what_an_error_says() {
         ),
         (
             "5/-1 second",
-            r#"at byte 2, near "-1": expected a unit: ms, second, minute, hour, day, week, month or year"#,
+            r#"at byte 2, near "-1": expected a unit: ms, second, minute, hour, day, week, month or year (or ns, us)"#,
         ),
         (
             "5 per per second",
-            r#"at byte 6, near "per": expected a unit: ms, second, minute, hour, day, week, month or year"#,
+            r#"at byte 6, near "per": expected a unit: ms, second, minute, hour, day, week, month or year (or ns, us)"#,
         ),
         (
             "5/s burst",
@@ -679,11 +679,11 @@ fn what_an_error_says() {
         ),
         (
             "5/µs",
-            r#"at byte 2, near "µs": expected a unit: ms, second, minute, hour, day, week, month or year"#,
+            r#"at byte 2, near "µs": expected a unit: ms, second, minute, hour, day, week, month or year (or ns, us)"#,
         ),
         (
             "5/msec",
-            r#"at byte 2, near "msec": expected a unit: ms, second, minute, hour, day, week, month or year; perhaps "sec""#,
+            r#"at byte 2, near "msec": expected a unit: ms, second, minute, hour, day, week, month or year (or ns, us); perhaps "sec""#,
         ),
         (
             "5/sec.",
@@ -735,19 +735,19 @@ fn what_an_error_says() {
         ),
         (
             "5/10/s",
-            r#"at byte 4, near "/s": expected a unit: ms, second, minute, hour, day, week, month or year"#,
+            r#"at byte 4, near "/s": expected a unit: ms, second, minute, hour, day, week, month or year (or ns, us)"#,
         ),
         (
             "5/ss",
-            r#"at byte 2, near "ss": expected a unit: ms, second, minute, hour, day, week, month or year"#,
+            r#"at byte 2, near "ss": expected a unit: ms, second, minute, hour, day, week, month or year (or ns, us)"#,
         ),
         (
             "5/secondss",
-            r#"at byte 2, near "secondss": expected a unit: ms, second, minute, hour, day, week, month or year; perhaps "second""#,
+            r#"at byte 2, near "secondss": expected a unit: ms, second, minute, hour, day, week, month or year (or ns, us); perhaps "second""#,
         ),
         (
             "5/сек",
-            r#"at byte 2, near "сек": expected a unit: ms, second, minute, hour, day, week, month or year"#,
+            r#"at byte 2, near "сек": expected a unit: ms, second, minute, hour, day, week, month or year (or ns, us)"#,
         ),
         (
             "0/0s",

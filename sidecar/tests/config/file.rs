@@ -44,7 +44,7 @@ fn every_problem_is_shown_at_once_with_its_place() {
     let expected = r#"bad.toml:3:20: "10.0.0.0/88" is not an address range: write an address, as in "192.0.2.7", or a network, as in "10.0.0.0/8" or "2001:db8::/32"
    3 | trusted_proxies = ["10.0.0.0/88"]
      |                    ^^^^^^^^^^^^^
-bad.toml:6:13: invalid limit "28/secnd": expected a unit: ms, second, minute, hour, day, week, month or year; perhaps "second"
+bad.toml:6:13: invalid limit "28/secnd": expected a unit: ms, second, minute, hour, day, week, month or year (or ns, us); perhaps "second"
    6 | limit = "28/secnd"
      |             ^^^^^
 bad.toml:10:1: unknown key "limt" in [limits.login]. Did you mean "limit"?
@@ -256,7 +256,7 @@ fn bytes_that_are_no_text_are_pointed_at() {
 fn carets_stand_under_tabs_wide_letters_and_in_long_lines() {
     check(
         "limits.a\t=\t{ path = '/é', limit = '28/secnd' }",
-        "bad.toml:3:39: invalid limit \"28/secnd\": expected a unit: ms, second, minute, hour, day, week, month or year; perhaps \"second\"\n\
+        "bad.toml:3:39: invalid limit \"28/secnd\": expected a unit: ms, second, minute, hour, day, week, month or year (or ns, us); perhaps \"second\"\n\
          \x20  3 | limits.a\t=\t{ path = '/é', limit = '28/secnd' }\n     |         \t \t                           ^^^^^",
     );
     let shown = bad(format!(
@@ -276,7 +276,7 @@ fn carets_stand_under_tabs_wide_letters_and_in_long_lines() {
 fn a_string_with_escapes_is_pointed_at_as_a_whole() {
     check(
         "[limits.a]\nlimit = \"28/\\u0073ecnd\"",
-        "bad.toml:4:9: invalid limit \"28/secnd\": expected a unit: ms, second, minute, hour, day, week, month or year; perhaps \"second\"\n\
+        "bad.toml:4:9: invalid limit \"28/secnd\": expected a unit: ms, second, minute, hour, day, week, month or year (or ns, us); perhaps \"second\"\n\
          \x20  4 | limit = \"28/\\u0073ecnd\"\n     |         ^^^^^^^^^^^^^^^",
     );
 }
