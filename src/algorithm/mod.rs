@@ -14,14 +14,19 @@
 
 mod cells;
 mod fixed_window;
+mod float;
 mod horizon;
+mod parked;
 mod sliding_window;
 mod strict_window;
+mod tally;
 mod token_bucket;
 mod verdict;
 
 pub(crate) use cells::Cells;
 pub(crate) use fixed_window::FixedWindow;
+pub(crate) use horizon::{HORIZON_NANOS, WORD_BITS};
+pub(crate) use parked::Parked;
 pub(crate) use sliding_window::SlidingWindow;
 pub(crate) use strict_window::StrictWindow;
 pub(crate) use token_bucket::TokenBucket;
@@ -147,7 +152,6 @@ impl Counter {
 
 #[cfg(test)]
 mod tests {
-    use super::horizon::HORIZON_NANOS;
     use super::*;
 
     const SECOND: u64 = 1_000_000_000;
@@ -157,16 +161,18 @@ mod tests {
         for (amount, period) in [(1, SECOND), (1, 1), (10, SECOND), (1_000_000, 3600 * SECOND), (1, 1 << 58)] {
             for largest in [amount, amount * 1000] {
                 counters.push(Counter::TokenBucket(TokenBucket::new(amount, period, largest)));
-                counters.push(Counter::FixedWindow(FixedWindow::new(amount, period, largest, None)));
-                counters.push(Counter::FixedWindow(FixedWindow::new(amount, period, largest, Some(12345))));
-                counters.push(Counter::SlidingWindow(SlidingWindow::new(amount, period, largest)));
-                counters.push(Counter::StrictWindow(StrictWindow::new(amount, period)));
+                counters.push(Counter::FixedWindow(FixedWindow::new(amount, period, largest, WORD_BITS)));
+                counters.push(Counter::FixedWindow(
+                    FixedWindow::aligned(amount, period, largest, 12345, WORD_BITS).unwrap(),
+                ));
+                counters.push(Counter::SlidingWindow(SlidingWindow::new(amount, period, largest, WORD_BITS).unwrap()));
+                counters.push(Counter::StrictWindow(StrictWindow::new(amount, period, WORD_BITS).unwrap()));
             }
         }
         counters.push(Counter::TokenBucket(TokenBucket::new(0, SECOND, 0)));
-        counters.push(Counter::FixedWindow(FixedWindow::new(0, SECOND, 0, None)));
-        counters.push(Counter::SlidingWindow(SlidingWindow::new(0, SECOND, 0)));
-        counters.push(Counter::StrictWindow(StrictWindow::new(0, SECOND)));
+        counters.push(Counter::FixedWindow(FixedWindow::new(0, SECOND, 0, WORD_BITS)));
+        counters.push(Counter::SlidingWindow(SlidingWindow::new(0, SECOND, 0, WORD_BITS).unwrap()));
+        counters.push(Counter::StrictWindow(StrictWindow::new(0, SECOND, WORD_BITS).unwrap()));
         counters
     }
 

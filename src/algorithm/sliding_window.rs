@@ -7,11 +7,18 @@
 //! before the boundary, and `amount·f` after it by the time the fraction `f` of the new window has passed.
 //!
 //! Both counts are exact wherever they and 36 years of window numbers fit the word, which is up to about 10^5 per
-//! second. Beyond, the previous count is kept with fewer bits, rounded up, and beyond 10^6 per second the windows
-//! are numbered for fewer years: at 10^9 per second, four. After them time stands still and the window denies.
+//! second. Beyond, the previous count is kept in as many levels as law 6 asks for, rounded up: at least 10^6 up to 10^4 per second,
+//! 10^4 up to 10^6, and 50 at 10^9. The amount has a level of its own, so a client that asks all the time loses nothing, and so has
+//! one less, so that who waits for one is let in whenever it comes. (A larger cost whose wait ends just before a window does may be
+//! told to wait again, if it comes after.)
+//!
+//! Where the windows cannot be numbered for 36 years, it is 18 years and more up to 10^6 per second, 36 up to 10^8, and
+//! between 4 and 9 at 10^9. After them time stands still and the window denies. None of this depends on what else stands beside
+//! the quota (see [`Tally`]).
 
 use super::cells::{Cells, byte, first_cell};
-use super::horizon::{HORIZON_NANOS, loss_nanos_max};
+use super::horizon::{HORIZON_NANOS, WORD_BITS, loss_one_in};
+use super::tally::Tally;
 use super::verdict::Verdict;
 
 /// The number of the window in which the clock stands at 0. Those before the one before it lie before time.
@@ -20,15 +27,13 @@ const FIRST: u64 = 3;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SlidingWindow {
     amount: u64,
-    /// The highest count that the word need say.
-    largest: u64,
     period_nanos: u64,
     count_bits: u32,
     previous_bits: u32,
-    /// The low bits of a previous count that are not kept.
-    dropped_bits: u32,
     /// The last time that can be told.
     horizon: u64,
+    tally: Tally,
+    word_bits: u32,
 }
 
 /// A word, unpacked and brought to a time.
@@ -37,39 +42,97 @@ struct Window {
     /// The number of the window, from `FIRST`.
     number: u64,
     previous: u64,
+    /// The previous count, as it is kept.
+    kept: u64,
     current: u64,
     /// How much of the previous window the last period still covers.
     overlap_nanos: u64,
 }
 
 impl SlidingWindow {
-    /// `amount` per `period_nanos`.
-    /// The word can say counts up to `largest`, which is at least the amount: what was spent under a larger quota stays spent.
-    /// Its precision is then that of the larger quota.
-    pub(crate) fn new(amount: u64, period_nanos: u64, largest: u64) -> Self {
-        let count_bits = (u64::BITS - largest.leading_zeros()).max(1);
-        let number_bits = u64::BITS - (HORIZON_NANOS / period_nanos + FIRST + 3).leading_zeros();
-        // The previous count, rounded up to `previous_bits`, is above the exact one by at most 2^(1 - previous_bits).
-        let precision = (period_nanos / loss_nanos_max(largest, period_nanos).max(1)).next_power_of_two().ilog2() + 1;
-        let room = (u64::BITS - count_bits).saturating_sub(number_bits);
-        let previous_bits = room.max(precision).min(count_bits).min(u64::BITS - count_bits - 2);
-        let says = |dropped: &u32| largest.div_ceil(1 << dropped) >> previous_bits == 0;
-        let dropped_bits = (0..count_bits).find(says).unwrap_or(count_bits);
-        let numbers = u128::from(u64::MAX >> (count_bits + previous_bits));
-        let lasting = numbers.saturating_sub(u128::from(FIRST) + 2);
-        let horizon = (lasting * u128::from(period_nanos)).min(u128::from(HORIZON_NANOS));
-        Self { amount, largest, period_nanos, count_bits, previous_bits, dropped_bits, horizon: horizon as u64 }
+    /// `amount` per `period_nanos`. A key can owe up to `largest`: what was spent under a larger quota stays spent. The word has so
+    /// many bits. `None` if it would not reach as far as one of 64 bits.
+    pub(crate) fn new(amount: u64, period_nanos: u64, largest: u64, word_bits: u32) -> Option<Self> {
+        let number_bits = bits(HORIZON_NANOS / period_nanos + FIRST + 3);
+        let room = word_bits.saturating_sub(number_bits);
+        // Where more can be owed than the amount, there is at least one number that says so.
+        let (own, all) = (bits(amount + u64::from(largest > amount)).max(1), bits(largest.max(amount)).max(1));
+        let (count_bits, previous_bits) = if 2 * all <= room {
+            (all, all)
+        } else if 2 * own <= room {
+            (room / 2, room / 2)
+        } else {
+            // Some of the levels are above the amount.
+            let levels = loss_one_in(amount, period_nanos) * 33 / 32 + 2;
+            (own, room.saturating_sub(own).max(bits(levels)).min(own))
+        };
+        if count_bits + previous_bits + 3 > word_bits {
+            return None;
+        }
+        let tally = Tally::new(amount, largest, count_bits);
+        let this = Self::of(period_nanos, word_bits, count_bits, previous_bits, tally);
+        (word_bits == WORD_BITS || this.horizon == HORIZON_NANOS).then_some(this)
+    }
+
+    #[inline]
+    fn of(period_nanos: u64, word_bits: u32, count_bits: u32, previous_bits: u32, tally: Tally) -> Self {
+        let numbers = u64::MAX >> (u64::BITS - word_bits + count_bits + previous_bits);
+        let lasting = u128::from(numbers.saturating_sub(FIRST + 2));
+        let horizon = (lasting * u128::from(period_nanos)).min(u128::from(HORIZON_NANOS)) as u64;
+        Self { amount: tally.amount(), period_nanos, count_bits, previous_bits, horizon, tally, word_bits }
     }
 
     /// Whether the previous count is kept whole.
+    #[inline]
     pub(crate) fn is_exact(&self) -> bool {
-        self.dropped_bits == 0
+        self.count_bits == self.previous_bits
     }
 
-    /// A count as it is remembered once its window is over: rounded up to what `previous_bits` can say.
+    /// A count as it is kept once its window is over.
     #[inline]
-    fn remembered(&self, count: u64) -> u64 {
-        count.div_ceil(1 << self.dropped_bits) << self.dropped_bits
+    fn kept(&self, count: u64) -> u64 {
+        let code = self.tally.code(count);
+        if self.is_exact() { code } else { self.level(code) }
+    }
+
+    /// What is kept of a previous count.
+    #[inline]
+    fn remembered(&self, kept: u64) -> u64 {
+        self.tally.count(if self.is_exact() { kept } else { self.code_of_level(kept) })
+    }
+
+    /// How many levels a previous count below the amount has, without 0, and how many there are above the amount.
+    #[inline]
+    fn levels(&self) -> (u64, u64) {
+        let all = (1 << self.previous_bits) - 1;
+        let above = if self.tally.largest() > self.amount { (all / 32).max(1) } else { 0 };
+        (all - above - 1, above)
+    }
+
+    /// The lowest level that is not below a code. The highest codes have a level each: the amount, and one less.
+    #[inline(never)]
+    fn level(&self, code: u64) -> u64 {
+        let (below, above) = self.levels();
+        let scaled = |code: u64, levels: u64, codes: u64| {
+            (u128::from(code) * u128::from(levels)).div_ceil(u128::from(codes)) as u64 // at most `levels`
+        };
+        match code.checked_sub(self.amount) {
+            None => scaled(code, below, self.amount - 1),
+            Some(more) => below + 1 + scaled(more, above, self.tally.above().max(1)),
+        }
+    }
+
+    /// The highest code that has a level.
+    #[inline(never)]
+    fn code_of_level(&self, level: u64) -> u64 {
+        let (below, above) = self.levels();
+        let scaled = |level: u64, codes: u64, levels: u64| {
+            (u128::from(level) * u128::from(codes) / u128::from(levels)) as u64 // at most `codes`
+        };
+        match level.checked_sub(below + 1) {
+            None => scaled(level, self.amount - 1, below),
+            Some(more) => self.amount + scaled(more, self.tally.above(), above.max(1)),
+        }
     }
 
     #[inline]
@@ -78,23 +141,23 @@ impl SlidingWindow {
         let number = now / self.period_nanos + FIRST;
         let overlap_nanos = self.period_nanos - now % self.period_nanos;
         let stored = word >> (self.count_bits + self.previous_bits);
-        let current = word & ((1 << self.count_bits) - 1);
+        let current = self.tally.count(word & ((1 << self.count_bits) - 1));
         if stored >= number {
-            let previous = (word >> self.count_bits & ((1 << self.previous_bits) - 1)) << self.dropped_bits;
+            let kept = word >> self.count_bits & ((1 << self.previous_bits) - 1);
             // A window from the future: time has stepped back, and stands at that window's start.
             let overlap_nanos = if stored > number { self.period_nanos } else { overlap_nanos };
-            Window { number: stored, previous, current, overlap_nanos }
+            Window { number: stored, previous: self.remembered(kept), kept, current, overlap_nanos }
         } else if stored + 1 == number {
-            Window { number, previous: self.remembered(current), current: 0, overlap_nanos }
+            let kept = self.kept(current);
+            Window { number, previous: self.remembered(kept), kept, current: 0, overlap_nanos }
         } else {
-            Window { number, previous: 0, current: 0, overlap_nanos }
+            Window { number, previous: 0, kept: 0, current: 0, overlap_nanos }
         }
     }
 
     #[inline]
     fn pack(&self, window: Window) -> u64 {
-        let previous = window.previous >> self.dropped_bits;
-        (window.number << self.previous_bits | previous) << self.count_bits | window.current
+        (window.number << self.previous_bits | window.kept) << self.count_bits | self.tally.code(window.current)
     }
 
     /// The previous count's share, rounded up.
@@ -129,7 +192,7 @@ impl SlidingWindow {
                 return start + offset;
             }
         }
-        start + self.period_nanos + self.room_after(self.remembered(window.current), self.amount - cost)
+        start + self.period_nanos + self.room_after(self.remembered(self.kept(window.current)), self.amount - cost)
     }
 
     /// How far into a window the previous count's share has fallen to `room`.
@@ -194,7 +257,7 @@ impl SlidingWindow {
             self.pack(Window { current: window.current.saturating_sub(cost), ..window })
         } else if window.number == charged_number + 1 {
             // What is kept of a previous count is rounded up, and so is what remains of it.
-            self.pack(Window { previous: self.remembered(window.previous.saturating_sub(cost)), ..window })
+            self.pack(Window { kept: self.kept(window.previous.saturating_sub(cost)), ..window })
         } else {
             word
         }
@@ -202,7 +265,7 @@ impl SlidingWindow {
 
     /// The word of a key that owes `spent`.
     pub(crate) fn owing(&self, spent: u64, now: u64) -> u64 {
-        self.pack(Window { current: spent.min(self.largest), ..self.unpack(0, now) })
+        self.pack(Window { current: spent, ..self.unpack(0, now) })
     }
 
     /// The highest word that is as good as 0 at any time: counts of a window that the first does not remember.
@@ -216,19 +279,24 @@ impl SlidingWindow {
             return self.owing(old.debt(word, now), now);
         }
         let window = old.unpack(word, now);
-        let previous = self.remembered(window.previous.min(self.largest));
-        self.pack(Window { previous, current: window.current.min(self.largest), ..window })
+        self.pack(Window { kept: self.kept(window.previous), ..window })
     }
 
     pub(crate) fn to_cells(self, algorithm: u64) -> Cells {
-        let first = first_cell(algorithm, [self.count_bits, self.previous_bits, self.dropped_bits]);
-        [first, self.amount, self.period_nanos, self.horizon, self.largest]
+        let first = first_cell(algorithm, [self.count_bits, self.previous_bits, self.tally.digits()]);
+        [first, self.amount, self.period_nanos, self.tally.largest(), u64::from(self.word_bits)]
     }
 
     #[inline]
     pub(crate) fn from_cells(cells: &Cells) -> Self {
-        let [_, amount, period_nanos, horizon, largest] = *cells;
-        let [count_bits, previous_bits, dropped_bits] = [0, 1, 2].map(|index| byte(cells, index));
-        Self { amount, largest, period_nanos, count_bits, previous_bits, dropped_bits, horizon }
+        let [_, amount, period_nanos, largest, word_bits] = *cells;
+        let [count_bits, previous_bits, digits] = [0, 1, 2].map(|index| byte(cells, index));
+        let tally = Tally::with_digits(amount, largest, count_bits, digits);
+        Self::of(period_nanos, word_bits as u32, count_bits, previous_bits, tally) // at most 64
     }
+}
+
+/// How many bits a number needs.
+fn bits(number: u64) -> u32 {
+    u64::BITS - number.leading_zeros()
 }

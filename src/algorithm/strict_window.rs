@@ -18,7 +18,7 @@
 //! a float rounded up, and all of that leaves at once.
 //!
 //! How long a sub-window is, and how large a batch, is chosen for each quota so that as much as possible of the amount can be
-//! had, with 36 years of sub-windows in the word (4 years where the rate is above 10^6 per second). After them time
+//! had, with 36 years of sub-windows in the word. After them time
 //! stands still, and the window denies. Neither depends on what other quotas stand beside this one.
 //!
 //! # Proof of the bound
@@ -59,11 +59,9 @@
 //! More cannot be had from sub-windows of equal length in this many bits but for the two or three that strokes waste.
 
 use super::cells::{Cells, byte, first_cell};
+use super::float;
 use super::horizon::HORIZON_NANOS;
 use super::verdict::Verdict;
-
-/// How far ahead windows of more than a million per second can tell time: about four and a half years.
-const FAST_HORIZON_NANOS: u64 = 1 << 57;
 
 /// The most strokes in a row, so that a row can be shifted without care.
 const STROKES_MAX: u32 = 60;
@@ -84,8 +82,6 @@ pub(crate) struct StrictWindow {
     rest_bits: u32,
     /// The most batches there can be.
     batches: u32,
-    /// The last time that can be told.
-    horizon: u64,
 }
 
 /// What a word counts.
@@ -107,9 +103,8 @@ enum Held {
 const NOTHING: Held = Held::Row { strokes: 0, rest: 0 };
 
 impl StrictWindow {
-    /// `amount` per `period_nanos`.
-    pub(crate) fn new(amount: u64, period_nanos: u64) -> Self {
-        let horizon = horizon(amount, period_nanos);
+    /// `amount` per `period_nanos`. The word has so many bits; `None` if it would not fit, which it does in 64.
+    pub(crate) fn new(amount: u64, period_nanos: u64, word_bits: u32) -> Option<Self> {
         // Every sub-window's length divides the longer ones of the same period, so that an account that is carried to and fro
         // between two of them does not creep into the future.
         let finest = (period_nanos - 1).div_ceil(DIVISIONS[DIVISIONS.len() - 1]).max(1);
@@ -117,22 +112,21 @@ impl StrictWindow {
             let sub_nanos = finest * (DIVISIONS[DIVISIONS.len() - 1] / divisions);
             let lookback = (period_nanos - 1).div_ceil(sub_nanos).max(1);
             // The highest number is not used: a word of ones only is the table's.
-            let number_bits = u64::BITS - (horizon / sub_nanos + lookback + 2).leading_zeros();
-            let batches = u64::from((u64::BITS - number_bits).min(STROKES_MAX)).saturating_sub(lookback);
+            let number_bits = u64::BITS - (HORIZON_NANOS / sub_nanos + lookback + 2).leading_zeros();
+            let batches = u64::from(word_bits.saturating_sub(number_bits).min(STROKES_MAX)).saturating_sub(lookback);
             (1..=batches).rev().find_map(|batches| {
                 // The smallest batch of which no more fit the amount.
                 let batch = amount / (batches + 1) + 1;
                 let (lookback, batches) = (lookback as u32, (amount / batch).max(1) as u32); // below STROKES_MAX together
                 let rest_bits = u64::BITS - (batch - 1).leading_zeros();
-                let fits = number_bits + rest_bits + batches + lookback <= u64::BITS;
-                fits.then_some(Self { amount, period_nanos, sub_nanos, lookback, batch, rest_bits, batches, horizon })
+                let fits = number_bits + rest_bits + batches + lookback <= word_bits;
+                fits.then_some(Self { amount, period_nanos, sub_nanos, lookback, batch, rest_bits, batches })
             })
         };
         let worse = |one: &Self, other: &Self| one.worth() * other.cost() < other.worth() * one.cost();
         let layouts = DIVISIONS.into_iter().filter_map(with);
-        let best = layouts.reduce(|best, next| if worse(&best, &next) { next } else { best });
         // The rate is at most 1 per ns, so each further bit of an amount comes with a bit less of time.
-        best.expect("every quota fits a word")
+        layouts.reduce(|best, next| if worse(&best, &next) { next } else { best })
     }
 
     /// What is admitted at least in the time [`cost`](Self::cost), however unluckily batches fall.
@@ -156,7 +150,7 @@ impl StrictWindow {
     /// The sub-window of a time. What was admitted in number 0 would be over when the clock stands at 0.
     #[inline]
     fn number(&self, now: u64) -> u64 {
-        now.min(self.horizon) / self.sub_nanos + u64::from(self.lookback) + 1
+        now.min(HORIZON_NANOS) / self.sub_nanos + u64::from(self.lookback) + 1
     }
 
     /// When what was admitted in this sub-window no longer counts.
@@ -173,7 +167,7 @@ impl StrictWindow {
         let body_bits = self.row_bits() + self.rest_bits;
         let body = word & ones(body_bits);
         let held = if body >> self.lump_bits() == ones(self.batches + 1) {
-            Held::Lump(float(body & ones(self.lump_bits()), self.lump_bits()).max(self.amount))
+            Held::Lump(float_value(body & ones(self.lump_bits()), self.lump_bits()).max(self.amount))
         } else {
             Held::Row { strokes: body >> self.rest_bits, rest: body & ones(self.rest_bits) }
         };
@@ -414,16 +408,8 @@ impl StrictWindow {
     pub(crate) fn from_cells(cells: &Cells) -> Self {
         let [_, amount, period_nanos, sub_nanos, batch] = *cells;
         let [lookback, rest_bits, batches] = [0, 1, 2].map(|index| byte(cells, index));
-        let horizon = horizon(amount, period_nanos);
-        Self { amount, period_nanos, sub_nanos, lookback, batch, rest_bits, batches, horizon }
+        Self { amount, period_nanos, sub_nanos, lookback, batch, rest_bits, batches }
     }
-}
-
-/// How far ahead a window can tell time.
-#[inline]
-fn horizon(amount: u64, period_nanos: u64) -> u64 {
-    // Up to 10^6 per second as far as any algorithm. An amount is at most 2^40.
-    if amount * 1000 <= period_nanos { HORIZON_NANOS } else { FAST_HORIZON_NANOS }
 }
 
 /// The lowest `count` bits.
@@ -449,22 +435,15 @@ fn without(strokes: u64, place: u32) -> u64 {
     strokes >> (place + 1) << place | strokes & ones(place)
 }
 
-/// The smallest number that so many bits can say and that is not below this one: six bits, or as many as there are, for
+/// What is owed, as a float in so many bits, rounded up: six bits, or as many as there are, for
 /// the power of two, and the others for what follows the highest digit. Numbers beyond the last are the last.
 fn float_code(number: u64, bits: u32) -> u64 {
-    let digits = bits.saturating_sub(6);
-    let shift = (u64::BITS - number.leading_zeros()).saturating_sub(digits + 1);
-    let rounded = number.div_ceil(1 << shift);
-    // A carry out of the digits goes on into the power.
-    ((u64::from(shift) << digits) + rounded).min(ones(bits))
+    float::code(number, bits.saturating_sub(6)).min(ones(bits))
 }
 
 /// The number that a code says.
-fn float(code: u64, bits: u32) -> u64 {
-    let digits = bits.saturating_sub(6);
-    let shift = (code >> digits).saturating_sub(1);
-    let number = u128::from(code - (shift << digits)) << shift;
-    u64::try_from(number).unwrap_or(u64::MAX)
+fn float_value(code: u64, bits: u32) -> u64 {
+    float::value(code, bits.saturating_sub(6))
 }
 
 #[cfg(test)]

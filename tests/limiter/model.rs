@@ -13,9 +13,8 @@ use tollgate::{Algorithm, Clock, Denied, Permit, Policy, Quota, RateLimiter, Sta
 const SECOND: u64 = 1_000_000_000;
 const DAY: u64 = 86_400 * SECOND;
 const TEN_YEARS: u64 = 3660 * DAY;
-/// For how long limiters can tell time, with room for some waits; the second for windows of up to 10^9 a second.
+/// For how long limiters can tell time, with room for some waits, beside a period of ten years too.
 const LONG: u64 = 25 * 365 * DAY;
-const LONG_IN_FAST_WINDOWS: u64 = 3 * 365 * DAY;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Opinion {
@@ -89,11 +88,19 @@ impl Twin {
     }
 
     /// The unit in which a window's end is kept, rounded up: a power of two of nanoseconds. As coarse as 36 years need
-    /// in the bits that the count leaves, and not so coarse that the rate would suffer.
+    /// in the bits that the count leaves, and not so coarse that the rate would suffer. Where no such unit lasts, the longest by which
+    /// the rate does not suffer. The ends of aligned windows are exact.
     fn tick(&self) -> u64 {
+        if self.quota.algorithm() == Algorithm::AlignedWindow {
+            return 1;
+        }
+        let longest = (self.period() / one_in(&self.quota)).max(1);
         let room = 64 - bits(self.quota.amount());
         let mut tick = 1_u64;
-        while bits((1 << 60) + self.period()) - tick.ilog2() > room && tick * 2 <= self.period() / one_in(&self.quota) {
+        while bits((1 << 60) + self.period()) - tick.ilog2() > room {
+            if tick * 2 > longest {
+                return longest;
+            }
             tick *= 2;
         }
         tick
@@ -103,7 +110,7 @@ impl Twin {
     /// years of windows fit a word.
     fn count_rounding(&self) -> u64 {
         let amount = self.quota.amount();
-        let fits = 2 * bits(amount) + bits((1 << 60) / self.period() + 4) <= 64;
+        let fits = 2 * bits(amount) + bits((1 << 60) / self.period() + 6) <= 64;
         if fits { 0 } else { amount.div_ceil(one_in(&self.quota)) }
     }
 
@@ -347,12 +354,21 @@ fn any_quota(algorithm: Algorithm) -> impl Strategy<Value = Quota> {
     })
 }
 
+/// For how long a quota's limiter can tell time.
+fn long(quota: &Quota) -> u64 {
+    let per_second = u128::from(quota.amount()) * u128::from(SECOND) / quota.period().as_nanos();
+    match (quota.algorithm(), per_second) {
+        (Algorithm::FixedWindow, 100_000_001..) => 5 * 365 * DAY,
+        (Algorithm::SlidingWindow, 100_000_001..) => 4 * 365 * DAY,
+        (Algorithm::SlidingWindow, 10_001..=1_000_000) => 17 * 365 * DAY,
+        _ => LONG,
+    }
+}
+
 /// Plays a history to a limiter and to the twins.
 fn play(policy: &Policy, history: &[Act]) -> Result<(), TestCaseError> {
     let quotas: Vec<Quota> = policy.quotas().map(|(_, quota)| *quota).collect();
-    let fast = |quota: &Quota| u128::from(quota.amount()) * 1000 > quota.period().as_nanos();
-    let fast_window = |quota: &Quota| fast(quota) && quota.algorithm() != Algorithm::TokenBucket;
-    let long = if quotas.iter().any(fast_window) { LONG_IN_FAST_WINDOWS } else { LONG };
+    let long = quotas.iter().map(long).min().expect("a policy has a quota");
     let clock = Clock::manual();
     let limiter = RateLimiter::builder(policy).capacity(100).clock(clock.clone()).build();
     let mut twins: [Vec<Twin>; 2] = [(); 2].map(|()| quotas.iter().copied().map(Twin::new).collect());
