@@ -106,6 +106,9 @@ pub struct Denied {
 }
 
 impl Denied {
+    /// Longer than any wait: time has come to its end for the quota.
+    pub(crate) const TIME_HAS_ENDED: u64 = u64::MAX;
+
     /// Where the key stands.
     pub fn status(&self) -> &Status {
         &self.status
@@ -114,20 +117,26 @@ impl Denied {
     /// How long to wait until the same request passes every quota, if nobody else charges the key
     /// in the meantime. Exact to the nanosecond: one earlier, it would be denied.
     ///
-    /// `None` when it can never pass, because its cost is above what the quota grants at most.
+    /// `None` when it can never pass, because its cost is above what the quota grants at most. (Or because the limiter has
+    /// run for decades, and can tell time no further. Fast windows reach less far: see
+    /// [`Algorithm`](crate::Algorithm#for-how-long). The text of the denial says which it is.)
     pub fn retry_after(&self) -> Option<Duration> {
-        self.retry_after_nanos.map(Duration::from_nanos)
+        self.wait_nanos().map(Duration::from_nanos)
     }
 
-    /// Whether no wait helps: the cost is above what the quota can ever grant.
+    /// Whether no wait helps: [`retry_after`](Self::retry_after) is `None`.
     pub fn is_permanent(&self) -> bool {
-        self.retry_after_nanos.is_none()
+        self.wait_nanos().is_none()
+    }
+
+    fn wait_nanos(&self) -> Option<u64> {
+        self.retry_after_nanos.filter(|&nanos| nanos != Self::TIME_HAS_ENDED)
     }
 
     /// [`retry_after`](Self::retry_after) as HTTP's `Retry-After` has it (RFC 9110, section 10.2.3): whole
     /// seconds, rounded up, never below 1.
     pub fn retry_after_secs(&self) -> Option<u64> {
-        self.retry_after_nanos.map(|nanos| nanos.div_ceil(1_000_000_000).max(1))
+        self.wait_nanos().map(|nanos| nanos.div_ceil(1_000_000_000).max(1))
     }
 }
 
@@ -135,6 +144,9 @@ impl fmt::Display for Denied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Status { quota, limit, .. } = &self.status;
         match self.retry_after() {
+            None if self.retry_after_nanos.is_some() => {
+                write!(f, "rate limit {} can tell time no further; make a new limiter", quota.as_str())
+            }
             Some(wait) => write!(f, "rate limit {} reached; retry after {wait:?}", quota.as_str()),
             None => write!(f, "the cost is above the {limit} that rate limit {} ever grants", quota.as_str()),
         }

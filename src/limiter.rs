@@ -11,7 +11,7 @@ use crate::fingerprint::Fingerprint;
 use crate::key::{Key, KeyText};
 use crate::offenders::{Offender, Sketch};
 use crate::plan::{Plan, PlanError, PlanErrorKind};
-use crate::policy::{IntoPolicy, Policy};
+use crate::policy::{IntoPolicy, Policy, QUOTAS_MAX};
 use crate::queue::Bounds;
 #[cfg(feature = "tokio")]
 use crate::queue::Queues;
@@ -75,6 +75,7 @@ impl RateLimiter {
         RateLimiterBuilder {
             policy: policy.into(),
             plans: Vec::new(),
+            quotas: None,
             capacity: CAPACITY_DEFAULT,
             when_full: WhenFull::default(),
             clock: None,
@@ -230,15 +231,43 @@ impl RateLimiter {
     /// begins after this returns by the old. The call walks the whole table, which takes some milliseconds for a million
     /// keys; checks are not held up.
     ///
+    /// ```
+    /// use tollgate::{Policy, RateLimiter};
+    ///
+    /// let policy: Policy = "burst: 5/second; daily: 100/day".parse()?;
+    /// let limiter = RateLimiter::builder(policy).quotas(3).build();
+    /// limiter.check_n("alice", 4)?;
+    /// // The configuration was edited: one quota went, another came.
+    /// let edited: Policy = "weekly: 500/week; daily: 200/day".parse()?;
+    /// limiter.replace_policy(edited)?;
+    /// let left: Vec<u64> =
+    ///     limiter.standing("alice").iter().map(|status| status.remaining()).collect();
+    /// assert_eq!(left, [500, 196]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Which quota goes on as which
+    ///
+    /// The new policy can have more quotas or fewer, up to as many as the limiter has [room](RateLimiterBuilder::quotas) for.
+    /// A quota goes on with what was spent under the one of the same name; or else under one of the same period; the rest
+    /// follow in order. (A quota without a given name is called by its amount and period.)
+    ///
+    /// What was spent under a quota that is no longer there is not forgotten. It goes on to decay, and when a policy comes that has the
+    /// quota again, it is still owed: so to change a policy and back gives nobody anything. If the limiter has room, a new quota
+    /// begins in a place that nobody has used. If not, it takes over what was owed under one that has gone.
+    ///
+    /// So it is between [plans](Self::on) with different quotas. The quotas of a plan belong to those of the plans before it in the same
+    /// way: by name, then by period, then in order.
+    ///
     /// # Errors
     ///
-    /// When the new policy has not as many quotas as the old one. Nothing has changed then.
+    /// When the new policy has more quotas than the limiter has room for. Nothing has changed then.
     ///
     /// So it is, too, when this handle is on [`Plan::UNLIMITED`], which has no policy.
     pub fn replace_policy(&self, policy: impl IntoPolicy) -> Result<(), PlanError> {
         let plan = self.plan.index().ok_or(PlanErrorKind::Unlimited)?;
         let policy = policy.into();
-        PlanErrorKind::check_shape(self.engine.rules().width(), &policy)?;
+        PlanErrorKind::check_quotas(self.engine.rules().width(), &policy)?;
         self.engine.replace_policy(plan, policy);
         self.engine.queues().nudge_all();
         Ok(())
@@ -391,6 +420,7 @@ impl fmt::Debug for RateLimiter {
 pub struct RateLimiterBuilder {
     policy: Policy,
     plans: Vec<(String, Policy)>,
+    quotas: Option<usize>,
     capacity: usize,
     when_full: WhenFull,
     clock: Option<Clock>,
@@ -439,10 +469,9 @@ impl RateLimiterBuilder {
     ///
     /// # Errors
     ///
-    /// When the plan has not as many quotas as the limiter's policy, when the name is taken, or at the sixteenth plan.
+    /// When the name is taken, or at the sixteenth plan.
     pub fn plan(mut self, name: impl Into<String>, policy: impl IntoPolicy) -> Result<Self, PlanError> {
         let (name, policy) = (name.into(), policy.into());
-        PlanErrorKind::check_shape(self.policy.quotas().len(), &policy)?;
         if self.plans.iter().any(|(taken, _)| *taken == name) {
             return Err(PlanErrorKind::Duplicate(name).into());
         }
@@ -451,6 +480,21 @@ impl RateLimiterBuilder {
         }
         self.plans.push((name, policy));
         Ok(self)
+    }
+
+    /// For how many quotas each key's account has room, from 1 to 8. The default is as many as the policy or the plan with the most
+    /// quotas has. If policies are to be [replaced](RateLimiter::replace_policy) by ones with more quotas, as when a
+    /// configuration is read again, make room for them now: each costs 9 bytes a key.
+    ///
+    /// ```
+    /// use tollgate::{Quota, RateLimiter};
+    ///
+    /// let limiter = RateLimiter::builder(Quota::per_second(28)).quotas(4).build();
+    /// # let _ = limiter;
+    /// ```
+    pub fn quotas(mut self, quotas: usize) -> Self {
+        self.quotas = Some(quotas);
+        self
     }
 
     /// How many keys to remember at once, from 1 to 2^32. The default is 2^20.
@@ -514,7 +558,8 @@ impl RateLimiterBuilder {
     ///
     /// # Errors
     ///
-    /// If the capacity is 0 or above 2^32.
+    /// If the capacity is 0 or above 2^32, or if there is [room](Self::quotas) for no quota, for more than 8, or for fewer
+    /// than the policy or a plan has.
     ///
     /// # Panics
     ///
@@ -525,9 +570,15 @@ impl RateLimiterBuilder {
         }
         let (plans, mut policies): (Vec<_>, Vec<_>) = self.plans.into_iter().unzip();
         policies.insert(0, self.policy);
+        let widest = policies.iter().map(|policy| policy.quotas().len()).max().expect("there is one");
+        let quotas = self.quotas.unwrap_or(widest);
+        if !(1..=QUOTAS_MAX).contains(&quotas) {
+            return Err(PlanErrorKind::Quotas(quotas).into());
+        }
+        policies.iter().try_for_each(|policy| PlanErrorKind::check_quotas(quotas, policy))?;
         let names = Names::new(self.name, plans);
         let clock = self.clock.unwrap_or_default();
-        let mut engine = Engine::new(policies, self.capacity, self.when_full, clock, self.waiters, names);
+        let mut engine = Engine::new(policies, quotas, self.capacity, self.when_full, clock, self.waiters, names);
         if self.offenders > 0 {
             engine.keep_offenders(Sketch::new(self.offenders));
         }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::policy::Policy;
+use crate::policy::{Policy, QUOTAS_MAX};
 
 /// Which of a limiter's policies a check is judged by: the default one, one that was
 /// [added](crate::RateLimiterBuilder::plan) when the limiter was built, or none at all.
@@ -58,14 +58,16 @@ pub struct PlanError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PlanErrorKind {
-    /// The policy has another number of quotas. A key's account has a place for each quota, so all policies of a limiter have
-    /// the same number.
-    Shape {
-        /// How many quotas the limiter has.
-        expected: usize,
+    /// The policy has more quotas than the limiter has room for. A key's account has a place for each quota, and how many there are
+    /// is [said when the limiter is built](crate::RateLimiterBuilder::quotas).
+    TooManyQuotas {
+        /// How many quotas the limiter has room for.
+        most: usize,
         /// How many quotas this policy has.
         given: usize,
     },
+    /// Room for no quota, or for more than the 8 that a policy can have.
+    Quotas(usize),
     /// There is a plan of this name.
     Duplicate(String),
     /// A limiter has at most 15 plans beside the default one.
@@ -79,10 +81,10 @@ pub enum PlanErrorKind {
 }
 
 impl PlanErrorKind {
-    /// Whether a policy fits accounts of `expected` quotas.
-    pub(crate) fn check_shape(expected: usize, policy: &Policy) -> Result<(), PlanError> {
+    /// Whether a policy fits accounts of at most `most` quotas.
+    pub(crate) fn check_quotas(most: usize, policy: &Policy) -> Result<(), PlanError> {
         let given = policy.quotas().len();
-        if given == expected { Ok(()) } else { Err(Self::Shape { expected, given }.into()) }
+        if given <= most { Ok(()) } else { Err(Self::TooManyQuotas { most, given }.into()) }
     }
 }
 
@@ -102,11 +104,12 @@ impl From<PlanErrorKind> for PlanError {
 impl fmt::Display for PlanError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
-            PlanErrorKind::Shape { expected, given } => write!(
+            PlanErrorKind::TooManyQuotas { most, given } => write!(
                 f,
-                "the policy has {given} quota{} where the limiter has {expected}; all policies of a limiter have equally many",
-                if *given == 1 { "" } else { "s" }
+                "the policy has {given} quotas where the limiter has room for {most}; \
+                 build the limiter with `.quotas({given})`"
             ),
+            PlanErrorKind::Quotas(quotas) => write!(f, "a limiter has room for 1 to {QUOTAS_MAX} quotas, not {quotas}"),
             PlanErrorKind::Duplicate(name) => write!(f, "there are two plans called {name:?}"),
             PlanErrorKind::TooMany => {
                 write!(f, "a limiter has at most {} plans beside the default one", Plan::NAMED_MAX)

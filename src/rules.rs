@@ -26,16 +26,25 @@
 //!   Where a word of one quota and a word of another are by chance the same number, they do not stand in the table as the same.
 //!   The first plan's seal in version 0 is 0.
 
-use crate::algorithm::{Cells, Counter, TokenBucket, Verdict};
+mod carry;
+mod given;
+
+use crate::algorithm::{Cells, Counter, HORIZON_NANOS, TokenBucket, Verdict, WORD_BITS};
 use crate::decision::{Denied, Permit, Status};
 use crate::fingerprint::{Tag, TagMask};
 use crate::name::Name;
 use crate::policy::{Policy, QUOTAS_MAX};
-use crate::quota::WINDOW_AMOUNT_MAX;
+use given::Given;
 use sync::{AtomicU64, Mutex, Ordering::Acquire, Ordering::Relaxed, Ordering::Release, fence};
 
-/// The numbers of one prepared quota: its counter, its limit, its name.
-const CELLS: usize = 5 + 1 + 1 + NAME_CELLS;
+/// The numbers of a counter.
+const COUNTER_CELLS: usize = 5;
+
+/// The numbers of one prepared quota: its counter, its seal, its limit, its name.
+const CELLS: usize = COUNTER_CELLS + 1 + 1 + NAME_CELLS;
+
+/// A quota's column stands in its first number, above what a counter writes there.
+const COLUMN_SHIFT: u32 = 32;
 
 /// No check decides by a name, and the model checker has less to go through without.
 const NAME_CELLS: usize = if cfg!(tollgate_loom) { 0 } else { 4 };
@@ -51,6 +60,8 @@ const TURNS: u64 = if cfg!(tollgate_loom) { 2 } else { (1 << GENERATION_BITS) - 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Prepared {
     pub(crate) counter: Counter,
+    /// The column of the table in which it counts, whatever its place in the policy.
+    pub(crate) column: u8,
     seal: u64,
     limit: u64,
     name: Name,
@@ -73,21 +84,21 @@ pub(crate) struct Charged {
     pub(crate) reset_after_nanos: u64,
 }
 
-/// The rules of all plans, each with as many quotas.
+/// The rules of all plans.
 pub(crate) struct Rules {
     version: AtomicU64,
     /// The version of the numbers that were written last, or are being written.
     writing: AtomicU64,
-    /// The quotas of version 0, plan by plan: most limiters never see another, and need not copy these.
-    initial: Box<[Prepared]>,
+    /// The quotas of version 0, by plan: most limiters never see another, and need not copy these.
+    initial: Box<[Box<[Prepared]>]>,
     /// See [`only_bucket`](Self::only_bucket).
     only_bucket: Option<OnlyBucket>,
-    /// Bank, plan, quota, number.
+    /// By bank and plan: how many quotas are in force; for each of them its numbers; and for each column those of the plan's last
+    /// quota there, parked, which are written only if some plan has no quota in some column.
     cells: Box<[AtomicU64]>,
     plans: usize,
+    /// How many columns there are: the most quotas that a policy can have.
     width: usize,
-    /// The wall clock when the limiter's clock stood at zero, for aligned windows.
-    unix_nanos_at_zero: u64,
     /// What seals are made from.
     secret: u64,
     /// Held by whoever changes the rules, until nothing of the generation before is left.
@@ -96,39 +107,20 @@ pub(crate) struct Rules {
     given: Mutex<Given>,
 }
 
-/// What rules are made from.
-struct Given {
-    /// By plan.
-    policies: Vec<Policy>,
-    /// By quota, the largest limit that any plan has ever had there, and so the most that a key can have spent.
-    largest: Vec<u64>,
-}
-
-impl Given {
-    /// Takes notice of a policy's limits, as far as a window can count them.
-    fn notice(&mut self, policy: &Policy) {
-        for ((_, quota), largest) in policy.quotas().zip(&mut self.largest) {
-            *largest = quota.limit().min(WINDOW_AMOUNT_MAX).max(*largest);
-        }
-    }
-}
-
 /// One plan's quotas at one moment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Snapshot {
     pub(crate) version: u64,
     quotas: [Prepared; QUOTAS_MAX],
-    width: usize,
+    in_force: usize,
 }
 
 impl Rules {
-    /// Rules of these plans, which have equally many quotas.
-    pub(crate) fn new(policies: Vec<Policy>, unix_nanos_at_zero: u64, secret: u64) -> Self {
-        let (plans, width) = (policies.len(), policies[0].quotas().len());
-        let cells = (0..2 * plans * width * CELLS).map(|_| AtomicU64::new(0)).collect();
-        let mut given = Given { policies: Vec::new(), largest: vec![0; width] };
-        policies.iter().for_each(|policy| given.notice(policy));
-        given.policies = policies;
+    /// Rules of these plans, each of which has at most `width` quotas.
+    pub(crate) fn new(policies: Vec<Policy>, width: usize, unix_nanos_at_zero: u64, secret: u64) -> Self {
+        let given = Given::new(policies, width, unix_nanos_at_zero);
+        let plans = given.plans();
+        let cells = (0..2 * plans * Self::plan_cells(width)).map(|_| AtomicU64::new(0)).collect();
         let mut rules = Self {
             version: AtomicU64::new(0),
             writing: AtomicU64::new(0),
@@ -137,7 +129,6 @@ impl Rules {
             cells,
             plans,
             width,
-            unix_nanos_at_zero,
             secret,
             changing: Mutex::new(()),
             given: Mutex::new(given),
@@ -145,10 +136,10 @@ impl Rules {
         rules.initial = {
             let given = rules.given.lock();
             rules.write(0, &given);
-            (0..plans).flat_map(|plan| rules.prepared(0, plan, &given)).collect()
+            (0..plans).map(|plan| rules.prepared(0, plan, &given).collect()).collect()
         };
-        rules.only_bucket = match rules.initial[..width] {
-            [Prepared { counter: Counter::TokenBucket(bucket), limit, name, .. }] => {
+        rules.only_bucket = match (width, &*rules.initial[0]) {
+            (1, &[Prepared { counter: Counter::TokenBucket(bucket), limit, name, .. }]) => {
                 Some(OnlyBucket { bucket, limit, name })
             }
             _ => None,
@@ -156,6 +147,12 @@ impl Rules {
         rules
     }
 
+    /// How many numbers a plan has in a bank.
+    fn plan_cells(width: usize) -> usize {
+        1 + width * (CELLS + COUNTER_CELLS)
+    }
+
+    /// How many columns there are: the most quotas that a policy can have.
     pub(crate) fn width(&self) -> usize {
         self.width
     }
@@ -168,7 +165,7 @@ impl Rules {
 
     /// Which bits of a fingerprint tags take.
     pub(crate) fn tag_mask(&self) -> TagMask {
-        TagMask::new(GENERATION_BITS + self.plans.next_power_of_two().trailing_zeros())
+        TagMask::new(GENERATION_BITS + plan_bits(self.plans))
     }
 
     /// The tag of words that are read by a plan's quotas of a version.
@@ -190,7 +187,7 @@ impl Rules {
 
     /// The policy of a plan, as it was given.
     pub(crate) fn policy(&self, plan: usize) -> Policy {
-        self.given.lock().policies[plan].clone()
+        self.given.lock().policy(plan).clone()
     }
 
     /// Replaces the policy of a plan, and lets `after` see to it, before the next change, that nothing of the generation
@@ -199,8 +196,7 @@ impl Rules {
         let _changing = self.changing.lock();
         {
             let mut given = self.given.lock();
-            given.notice(&policy);
-            given.policies[plan] = policy;
+            given.replace(plan, policy);
             let next = self.version.load(Relaxed) + 1;
             self.writing.store(next, Relaxed);
             // Pairs with the fence in `read`; see the proof.
@@ -213,32 +209,72 @@ impl Rules {
 
     /// A plan's quotas in a version.
     fn prepared<'a>(&self, version: u64, plan: usize, given: &'a Given) -> impl Iterator<Item = Prepared> + use<'a> {
-        let (policy, seal, unix_nanos_at_zero) =
-            (&given.policies[plan], self.seal(version, plan), self.unix_nanos_at_zero);
-        let each = policy.quotas().zip(policy.names()).zip(&given.largest);
-        each.map(move |(((_, quota), name), largest)| Prepared {
-            counter: quota.counter(unix_nanos_at_zero, *largest),
+        let seal = self.seal(version, plan);
+        given.in_force(plan).map(move |quota| Prepared {
+            counter: quota.counter,
+            column: quota.column as u8, // below 8
             seal,
-            limit: quota.limit(),
-            name,
+            limit: quota.limit,
+            name: quota.name,
         })
     }
 
     fn write(&self, version: u64, given: &Given) {
+        let store = |cells: &[AtomicU64], numbers: &[u64]| {
+            for (cell, number) in cells.iter().zip(numbers) {
+                cell.store(*number, Relaxed);
+            }
+        };
         for plan in 0..self.plans {
-            for (index, prepared) in self.prepared(version, plan, given).enumerate() {
-                for (cell, number) in self.quota(version, plan, index).iter().zip(prepared.to_cells()) {
-                    cell.store(number, Relaxed);
+            let mut in_force = 0;
+            for prepared in self.prepared(version, plan, given) {
+                store(self.quota(version, plan, in_force), &prepared.to_cells());
+                in_force += 1;
+            }
+            if self.width > 1 {
+                store(self.plan_of(version, plan), &[in_force as u64]);
+            }
+            if given.parks() {
+                for column in 0..self.width {
+                    if let Some((quota, largest)) = given.latest(plan, column) {
+                        let parked = quota.parked(given.unix_nanos_at_zero(), largest, self.parked_bits());
+                        store(self.parked(version, plan, column), &parked.to_cells());
+                    }
                 }
             }
         }
     }
 
+    /// The numbers of a plan in a version: first, how many quotas are in force.
+    #[inline]
+    fn plan_of(&self, version: u64, plan: usize) -> &[AtomicU64] {
+        let (bank, len) = ((version % 2) as usize, Self::plan_cells(self.width));
+        &self.cells[(bank * self.plans + plan) * len..][..len]
+    }
+
+    /// The numbers of a plan's quota in force, by its place in the policy.
     #[inline]
     fn quota(&self, version: u64, plan: usize, index: usize) -> &[AtomicU64] {
-        let bank = (version % 2) as usize;
-        let start = ((bank * self.plans + plan) * self.width + index) * CELLS;
-        &self.cells[start..start + CELLS]
+        &self.plan_of(version, plan)[1 + index * CELLS..][..CELLS]
+    }
+
+    /// The numbers of a plan's last quota in a column, parked.
+    fn parked(&self, version: u64, plan: usize, column: usize) -> &[AtomicU64] {
+        &self.plan_of(version, plan)[1 + self.width * CELLS + column * COUNTER_CELLS..][..COUNTER_CELLS]
+    }
+
+    /// How many bits of a parked word are not its source.
+    fn parked_bits(&self) -> u32 {
+        WORD_BITS - plan_bits(self.plans)
+    }
+
+    /// How many quotas of a plan are in force.
+    fn in_force(&self, version: u64, plan: usize) -> usize {
+        match self.width {
+            1 => 1,
+            // In a number that is being written there may be anything, and no copy of it is used.
+            width => (self.plan_of(version, plan)[0].load(Relaxed) as usize).clamp(1, width),
+        }
     }
 
     /// Copies from the current bank until the copy is whole.
@@ -256,9 +292,9 @@ impl Rules {
     }
 
     #[inline]
-    fn numbers(&self, version: u64, plan: usize, index: usize) -> [u64; CELLS] {
-        let mut numbers = [0; CELLS];
-        for (number, cell) in numbers.iter_mut().zip(self.quota(version, plan, index)) {
+    fn copied<const N: usize>(&self, cells: &[AtomicU64]) -> [u64; N] {
+        let mut numbers = [0; N];
+        for (number, cell) in numbers.iter_mut().zip(cells) {
             *number = cell.load(Relaxed);
         }
         numbers
@@ -267,7 +303,7 @@ impl Rules {
     /// A plan's quotas, as long as they are of version 0.
     #[inline]
     pub(crate) fn initial(&self, plan: usize) -> Option<&[Prepared]> {
-        (self.version() == 0).then(|| &self.initial[plan * self.width..][..self.width])
+        (self.version() == 0).then(|| &*self.initial[plan])
     }
 
     /// The default plan's quota, if it is the only one, of version 0, and a token bucket. Its words are
@@ -280,39 +316,42 @@ impl Rules {
     /// A plan's first quota, and the version it is of.
     #[inline]
     pub(crate) fn first(&self, plan: usize) -> (u64, Prepared) {
-        let (version, numbers) = self.read(|version| self.numbers(version, plan, 0));
+        let (version, numbers) = self.read(|version| self.copied(self.quota(version, plan, 0)));
         (version, Prepared::from_cells(&numbers))
     }
 
     /// All quotas of a plan.
     pub(crate) fn all(&self, plan: usize) -> Snapshot {
-        let (version, numbers) = self.read(|version| {
+        let (version, (in_force, numbers)) = self.read(|version| {
+            let in_force = self.in_force(version, plan);
             let mut numbers = [[0; CELLS]; QUOTAS_MAX];
-            for (index, numbers) in numbers[..self.width].iter_mut().enumerate() {
-                *numbers = self.numbers(version, plan, index);
+            for (index, numbers) in numbers[..in_force].iter_mut().enumerate() {
+                *numbers = self.copied(self.quota(version, plan, index));
             }
-            numbers
+            (in_force, numbers)
         });
         let mut quotas = [Prepared::from_cells(&numbers[0]); QUOTAS_MAX];
-        for (quota, numbers) in quotas[1..].iter_mut().zip(&numbers[1..self.width]) {
+        for (quota, numbers) in quotas[1..].iter_mut().zip(&numbers[1..in_force]) {
             *quota = Prepared::from_cells(numbers);
         }
-        Snapshot { version, quotas, width: self.width }
+        Snapshot { version, quotas, in_force }
     }
 
-    /// A quota by which words under a tag are to be read; `None` if the tag's generation is neither the current one nor the
-    /// one before, or the next change has begun, so that nothing of the one before is left.
-    pub(crate) fn of(&self, tag: Tag, index: usize) -> Option<Prepared> {
-        let (generation_of_tag, plan) = (tag.bits() % (1 << GENERATION_BITS), Self::plan(tag));
-        let (version, found) = self.read(|version| {
-            let of = (version.saturating_sub(1)..=version).rev().find(|of| generation(*of) == generation_of_tag)?;
-            (plan < self.plans).then(|| (of, self.numbers(of, plan, index)))
-        });
-        let (of, numbers) = found?;
-        // After the fence in `read`; see the proof.
-        let overwritten = of != version && self.writing.load(Relaxed) != version;
-        (!overwritten).then(|| Prepared::from_cells(&numbers))
+    /// The version that a tag means, if it is the current one or the one before.
+    fn version_of(current: u64, tag: Tag) -> Option<u64> {
+        let generation_of_tag = tag.bits() % (1 << GENERATION_BITS);
+        (current.saturating_sub(1)..=current).rev().find(|of| generation(*of) == generation_of_tag)
     }
+
+    /// Whether the current version was the last to be written: the next change has not begun.
+    fn is_written(&self, current: u64) -> bool {
+        self.writing.load(Relaxed) == current
+    }
+}
+
+/// How many bits tell so many plans apart.
+fn plan_bits(plans: usize) -> u32 {
+    plans.next_power_of_two().trailing_zeros()
 }
 
 /// The generation of a version, as a tag tells it.
@@ -322,6 +361,15 @@ fn generation(version: u64) -> u64 {
         0 => 0,
         _ => 1 + (version - 1) % TURNS,
     }
+}
+
+/// A word as it stands in the table under rules with that seal.
+#[inline]
+fn sealed(seal: u64, word: u64) -> u64 {
+    let sealed = word ^ seal;
+    // Never 0, which is an empty slot's word, nor the highest number, which is a claimed one's. No algorithm makes these, so
+    // it is the seal that did, by a chance of 1 in 2^63, and then one more or less has been spent.
+    if seal != 0 && (sealed == 0 || sealed == u64::MAX) { sealed ^ 1 } else { sealed }
 }
 
 /// Another number for every number, without any likeness, but 0 for 0: the finalizer of MurmurHash3 (Appleby 2011).
@@ -339,7 +387,7 @@ impl std::fmt::Debug for Rules {
 
 impl Snapshot {
     pub(crate) fn quotas(&self) -> &[Prepared] {
-        &self.quotas[..self.width]
+        &self.quotas[..self.in_force]
     }
 }
 
@@ -347,10 +395,7 @@ impl Prepared {
     /// A word as it stands in the table.
     #[inline]
     pub(crate) fn sealed(&self, word: u64) -> u64 {
-        let sealed = word ^ self.seal;
-        // Never 0, which is an empty slot's word, nor the highest number, which is a claimed one's. No algorithm makes these, so
-        // it is the seal that did, by a chance of 1 in 2^63, and then one more or less has been spent.
-        if self.seal != 0 && (sealed == 0 || sealed == u64::MAX) { sealed ^ 1 } else { sealed }
+        sealed(self.seal, word)
     }
 
     /// The word that stands in the table as this.
@@ -362,6 +407,7 @@ impl Prepared {
     fn to_cells(self) -> [u64; CELLS] {
         let mut cells = [0; CELLS];
         cells[..5].copy_from_slice(&self.counter.to_cells());
+        cells[0] |= u64::from(self.column) << COLUMN_SHIFT;
         cells[5] = self.seal;
         cells[6] = self.limit;
         cells[7..].copy_from_slice(&self.name.to_cells()[..NAME_CELLS]);
@@ -374,7 +420,18 @@ impl Prepared {
         let counter: Cells = [*a, *b, *c, *d, *e];
         let mut name_cells = [0; 4];
         name_cells[..NAME_CELLS].copy_from_slice(name);
-        Self { counter: Counter::from_cells(&counter), seal: *seal, limit: *limit, name: Name::from_cells(name_cells) }
+        Self {
+            counter: Counter::from_cells(&counter),
+            column: Self::column_of(&counter) as u8, // below 256
+            seal: *seal,
+            limit: *limit,
+            name: Name::from_cells(name_cells),
+        }
+    }
+
+    #[inline]
+    fn column_of(cells: &Cells) -> usize {
+        (cells[0] >> COLUMN_SHIFT) as usize & 0xff
     }
 
     pub(crate) fn status(&self, index: usize, word: u64, now: u64) -> Status {
@@ -407,12 +464,13 @@ impl Prepared {
     }
 }
 
-/// How long a denial says to wait; `None` if no wait helps. That is so, too, where the end of the wait is already past: time
-/// has reached the algorithm's horizon, and stands still.
+/// How long a denial says to wait; `None` if no wait helps.
 #[inline]
 fn wait(verdict: Verdict, now: u64) -> Option<u64> {
     match verdict {
-        Verdict::Wait(until) => until.checked_sub(now).filter(|&nanos| nanos > 0),
+        // Time has come to its end, and stands still for the counter.
+        Verdict::Wait(until) if until <= now || now >= HORIZON_NANOS => Some(Denied::TIME_HAS_ENDED),
+        Verdict::Wait(until) => Some(until - now),
         Verdict::Never | Verdict::Allow(_) => None,
     }
 }

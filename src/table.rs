@@ -58,7 +58,7 @@ const STRIPES: usize = if cfg!(tollgate_loom) { 2 } else { 128 };
 /// The most keys a table can be asked to hold: bucket numbers are 32 bits.
 pub(crate) const CAPACITY_MAX: usize = 1 << 32;
 
-/// A first word that says: this slot is changing hands. No algorithm makes it.
+/// A word that says: this slot is changing hands or tags. No algorithm makes it.
 const CLAIMED: u64 = u64::MAX;
 
 /// The most words a key can have.
@@ -143,8 +143,8 @@ pub(crate) trait Judge {
     /// What the key's words become, if they are these now.
     fn decide(&self, words: &Words) -> Result<Words, Self::Refusal>;
 
-    /// A word of the same key under another tag, as it is to be read under the asker's.
-    fn carry(&self, owner: Owner, index: usize, word: u64) -> u64;
+    /// Words of the same key under another tag, as they are to be read under the asker's.
+    fn carry(&self, owner: Owner, words: &Words) -> Words;
 }
 
 /// Padded to a cache line, so that two stripes' locks do not slow each other down.
@@ -337,7 +337,7 @@ impl Table {
                 // A change of rules may not have come here yet, and the asker be of the new ones.
                 let (owner, words) = stripe.shared;
                 let carried = owner.tag(self.tag_mask) == newcomer.tag(self.tag_mask);
-                self.carried(words, |index, word| if carried { word } else { judge.carry(owner, index, word) })
+                if carried { words } else { judge.carry(owner, &words) }
             }
         };
         let words = judge.decide(&before)?;
@@ -377,19 +377,19 @@ impl Table {
             return None;
         }
         let slot = slots().find(|slot| stands(slot) && self.cell(*slot, 0).load(Acquire) != CLAIMED)?;
-        self.retag(slot, owner, |owner, index, word| judge.carry(owner, index, word)).then_some(slot)
+        self.retag(slot, owner, |owner, words| judge.carry(owner, words)).then_some(slot)
     }
 
     /// Brings every key under the tag that `current` gives it, and the words that newcomers share along with them.
     /// Afterwards no other tag is left, and none comes back, if insertions have been told before by
     /// [`Judge::is_current`].
-    pub(crate) fn carry_over(&self, current: impl Fn(Owner) -> Owner, carry: impl Fn(Owner, usize, u64) -> u64) {
+    pub(crate) fn carry_over(&self, current: impl Fn(Owner) -> Owner, carry: impl Fn(Owner, &Words) -> Words) {
         for stripe in &self.stripes {
             // Also waits for whoever was inserting under an old tag.
             let mut stripe = stripe.0.lock();
             let (owner, words) = stripe.shared;
             if owner != current(owner) {
-                stripe.shared = (current(owner), self.carried(words, |index, word| carry(owner, index, word)));
+                stripe.shared = (current(owner), carry(owner, &words));
             }
         }
         for bucket in 0..self.buckets as usize {
@@ -423,20 +423,13 @@ impl Table {
         }
     }
 
-    /// Words, each read anew.
-    fn carried(&self, mut words: Words, carry: impl Fn(usize, u64) -> u64) -> Words {
-        for (index, word) in words[..self.width].iter_mut().enumerate() {
-            *word = carry(index, *word);
-        }
-        words
-    }
-
     /// Puts another tag on a key in its slot, and reads its words anew. `false` if another key is taking the slot. The
     /// caller holds the lock of the key's stripe.
     ///
     /// A charge under the old tag fails on the first word, or is made before and is carried over; one of several words
-    /// that had begun before finds the old fingerprint gone, or lands on its word before that is carried over.
-    fn retag(&self, slot: Slot, under: Owner, carry: impl Fn(Owner, usize, u64) -> u64) -> bool {
+    /// that had begun before finds the old fingerprint gone, or lands on its word before that is taken to be carried over. A word
+    /// may go to another place, so all are taken before any is written.
+    fn retag(&self, slot: Slot, under: Owner, carry: impl Fn(Owner, &Words) -> Words) -> bool {
         let owner_cell = &self.cells[slot.0];
         let owner = self.owner(slot);
         if owner.key(self.tag_mask) != under.key(self.tag_mask) {
@@ -446,7 +439,8 @@ impl Table {
             return true;
         }
         let first = self.cell(slot, 0);
-        let word = loop {
+        let mut words = [0; WORDS_MAX];
+        words[0] = loop {
             // As in `word`: the word, and then whose it is.
             let word = first.load(Acquire);
             if word == CLAIMED || owner_cell.load(Relaxed) != owner.bits() {
@@ -459,14 +453,16 @@ impl Table {
         };
         // Release: as in `claim`.
         owner_cell.store(under.bits(), Release);
-        for index in 1..self.width {
-            let cell = self.cell(slot, index);
-            let mut old = cell.load(Relaxed);
-            while let Err(moved) = cell.compare_exchange(old, carry(owner, index, old), Release, Relaxed) {
-                old = moved;
-            }
+        for (index, word) in words[..self.width].iter_mut().enumerate().skip(1) {
+            // A charge under way finds another number than it decided on. Release: who sees it sees the other tag.
+            *word = self.cell(slot, index).swap(CLAIMED, Release);
         }
-        first.store(carry(owner, 0, word), Release);
+        let words = carry(owner, &words);
+        for (index, word) in words[..self.width].iter().enumerate().skip(1) {
+            // Release: as in `claim`.
+            self.cell(slot, index).store(*word, Release);
+        }
+        first.store(words[0], Release);
         true
     }
 
@@ -498,7 +494,7 @@ impl Table {
                 if words[0] == CLAIMED || owner != before {
                     crowd += 1;
                 } else if owner.key(self.tag_mask) == key {
-                    if self.retag(slot, newcomer, |owner, index, word| judge.carry(owner, index, word)) {
+                    if self.retag(slot, newcomer, |owner, words| judge.carry(owner, words)) {
                         return Err(slot);
                     }
                     crowd += 1;

@@ -227,7 +227,7 @@ impl Attempt<'_> {
                         break;
                     }
                     let Some(moved) = self.word(slot, index) else {
-                        self.abandon(slot, index);
+                        self.abandon(slot, &self.quotas[..index]);
                         return None;
                     };
                     sealed[index] = moved;
@@ -245,29 +245,69 @@ impl Attempt<'_> {
     }
 
     /// Gives up a charge half-way, because the slot is no longer the key's under this tag. If another key has taken it, the
-    /// charges made went with it; if this key was put under other rules, they were carried over, and are given back there.
+    /// charges of these quotas went with it; if this key was put under other rules, they were carried over, and are given back there,
+    /// in the columns where they were made.
     #[cold]
-    fn abandon(&self, slot: Slot, charged: usize) {
+    fn abandon(&self, slot: Slot, charged: &[Prepared]) {
         let mask = self.state.tag_mask;
         let key = self.owner.key(mask);
-        if charged > 0 && self.state.table.owner(slot).key(mask) == key {
-            self.state.ask(key, Rules::plan(self.owner.tag(mask)), self.cost, |attempt| {
-                attempt.each_word_once(|quota, word, index| match index < charged {
-                    true => quota.counter.refund(word, attempt.now, self.cost, word),
-                    false => word,
-                })
-            });
+        if charged.is_empty() || self.state.table.owner(slot).key(mask) != key {
+            return;
         }
+        let is_charged = |column: usize| charged.iter().any(|quota| usize::from(quota.column) == column);
+        self.state.ask(key, Rules::plan(self.owner.tag(mask)), self.cost, |attempt| {
+            attempt.each_word_once(|quota, word, _| match is_charged(quota.column.into()) {
+                true => quota.counter.refund(word, attempt.now, self.cost, word),
+                false => word,
+            })?;
+            attempt.refund_parked(is_charged);
+            Some(())
+        });
     }
 
-    /// Gives back what was just charged to the first `charged` quotas.
+    /// Gives back what was just charged to the first `charged` quotas. `None` if the slot was taken from the key meanwhile.
     #[cold]
     fn take_back(&self, slot: Slot, after: &Words, charged: usize) -> Option<()> {
         for (index, quota) in self.quotas[..charged].iter().enumerate() {
             // The time is read anew, and after the word: a thread may have been put aside since it charged, and what time
             // has paid back meanwhile must not be given back once more. If the word moves after that, the change fails.
             let refund = |word| quota.counter.refund(word, self.state.clock.now(), self.cost, after[index]);
-            self.change_word(slot, index, refund)?;
+            if self.change_word(slot, index, refund).is_none() {
+                self.abandon(slot, &self.quotas[index..charged]);
+                return None;
+            }
+        }
+        Some(())
+    }
+
+    /// Gives back the cost in columns without a quota in force, as far as the key stands under these rules.
+    #[cold]
+    fn refund_parked(&self, is_meant: impl Fn(usize) -> bool) {
+        let State { table, rules, tag_mask, .. } = self.state;
+        let (Some(slot), tag) = (table.find(self.owner), self.owner.tag(*tag_mask)) else { return };
+        for place in self.quotas.len()..rules.width() {
+            if !rules.column(tag, place).is_some_and(&is_meant) {
+                continue;
+            }
+            while let Some(word) = self.word(slot, place) {
+                let Some(next) = rules.refund_parked(tag, place, word, self.now, self.cost) else { break };
+                if next == word || table.replace(slot, place, word, next) {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Forgets what the key has spent, in all columns. `None` if it was missed, all or in part.
+    pub(super) fn forget(&self) -> Option<()> {
+        self.each_word(|quota, word, _| quota.counter.fresh(word)).ok()?;
+        let places = self.quotas.len()..self.state.rules.width();
+        if !places.is_empty() {
+            let Some(slot) = self.place() else { return self.is_current().then_some(()) };
+            for place in places {
+                let word = self.word(slot, place)?;
+                self.state.table.replace(slot, place, word, self.quotas[0].sealed(0)).then_some(())?;
+            }
         }
         Some(())
     }
@@ -391,7 +431,7 @@ impl Attempt<'_> {
         let each = self.quotas.iter().zip(self.words_now()?).enumerate().map(|(index, (quota, word))| {
             let verdict = quota.counter.decide(word, self.now, self.cost);
             let denied = quota.denied(index, word, self.now, verdict);
-            if denied.retry_after_nanos.is_none() && !matches!(verdict, Verdict::Allow(_)) {
+            if denied.is_permanent() && !matches!(verdict, Verdict::Allow(_)) {
                 return denied; // no wait helps
             }
             let passed = quota.counter.passed(word, self.now, ahead.saturating_add(self.cost));
@@ -470,33 +510,31 @@ impl Judge for &Attempt<'_> {
     /// charges them all. `None` if nothing would. And when the key came, which its first word tells: a bucket's and a window's is
     /// the higher, the later it was first charged, if as much is owed.
     fn debt(&self, owner: Owner, words: &Words) -> Option<(u64, u64)> {
-        let owed = |quota: &Prepared, sealed: u64| {
-            let word = quota.unsealed(sealed);
-            (!quota.counter.is_fresh(word, self.now)).then(|| quota.counter.debt(word, self.now))
-        };
         let mask = self.state.tag_mask;
-        if owner.tag(mask) == self.owner.tag(mask) {
-            let debt = self.quotas.iter().zip(words).filter_map(|(quota, word)| owed(quota, *word)).max();
-            return debt.map(|debt| (debt, self.quotas[0].unsealed(words[0])));
+        let own = owner.tag(mask) == self.owner.tag(mask);
+        if !own || self.quotas.len() < self.state.rules.width() {
+            let owed = self.state.rules.owed(owner.tag(mask), words, self.now);
+            // Words of other rules are not compared.
+            return owed.map(|owed| (owed, if own { self.quotas[0].unsealed(words[0]) } else { 0 }));
         }
-        let others = (0..self.quotas.len()).filter_map(|index| {
-            let quota = self.state.quota_of(owner, index)?;
-            owed(&quota, words[index])
+        let owed = self.quotas.iter().zip(words).filter_map(|(quota, sealed)| {
+            let word = quota.unsealed(*sealed);
+            (!quota.counter.is_fresh(word, self.now)).then(|| quota.counter.debt(word, self.now))
         });
-        // Words of other rules are not compared.
-        others.max().map(|debt| (debt, 0))
+        owed.max().map(|owed| (owed, self.quotas[0].unsealed(words[0])))
     }
 
     fn fresh(&self) -> Words {
-        self.sealed(&[0; WORDS_MAX])
+        // Those without a quota in force, too: all words under one tag have one seal.
+        [self.quotas[0].sealed(0); WORDS_MAX]
     }
 
     fn decide(&self, sealed: &Words) -> Result<Words, Denied> {
         Attempt::decide(self, &self.unsealed(sealed)).map(|after| self.sealed(&after))
     }
 
-    fn carry(&self, owner: Owner, index: usize, word: u64) -> u64 {
-        self.state.carry(owner, self.owner, index, word, self.now)
+    fn carry(&self, owner: Owner, words: &Words) -> Words {
+        self.state.carry(owner, self.owner, words, self.now)
     }
 }
 
@@ -527,7 +565,15 @@ mod tests {
     fn check_locked_out(policy: &str, cost: u64, when_full: WhenFull) {
         let policy: Policy = policy.parse().unwrap();
         let names = Names::new(None, Vec::new());
-        let engine = Engine::new(vec![policy], 100, when_full, Clock::manual().into(), Bounds::default(), names);
+        let engine = Engine::new(
+            vec![policy.clone()],
+            policy.quotas().len(),
+            100,
+            when_full,
+            Clock::manual().into(),
+            Bounds::default(),
+            names,
+        );
         let locks = engine.state.table.lock_all();
         let (answers, answer) = mpsc::channel();
         std::thread::scope(|scope| {

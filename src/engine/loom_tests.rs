@@ -27,10 +27,11 @@ fn policy(text: &str) -> Policy {
 fn engine(plans: &[&str]) -> Arc<Engine> {
     let clock = Clock::manual();
     clock.advance(std::time::Duration::from_secs(36_000));
-    let policies = plans.iter().map(|plan| policy(plan)).collect();
+    let policies: Vec<Policy> = plans.iter().map(|plan| policy(plan)).collect();
+    let quotas = policies.iter().map(|policy| policy.quotas().len()).max().expect("there is a plan");
     let secrets = [1, 2, 3, 4, 5];
-    let names = Names::new(None, Vec::new());
-    Arc::new(Engine::with_secrets(secrets, policies, 1, WhenFull::default(), clock.into(), Bounds::default(), names))
+    let (names, clock, full) = (Names::new(None, Vec::new()), clock.into(), WhenFull::default());
+    Arc::new(Engine::with_secrets(secrets, policies, quotas, 1, full, clock, Bounds::default(), names))
 }
 
 fn key(engine: &Engine) -> Fingerprint {

@@ -12,7 +12,7 @@ use crate::offenders::Sketch;
 use crate::policy::{Policy, QUOTAS_MAX};
 use crate::queue::{Bounds, Queues};
 use crate::rules::Rules;
-use crate::table::{Table, WORDS_MAX, WhenFull};
+use crate::table::{Table, WORDS_MAX, WhenFull, Words};
 use crate::throttle::Reports;
 pub(crate) use attempt::Charge;
 use state::State;
@@ -49,6 +49,7 @@ impl Names {
 impl Engine {
     pub(crate) fn new(
         policies: Vec<Policy>,
+        width: usize,
         capacity: usize,
         when_full: WhenFull,
         clock: Clock,
@@ -58,12 +59,13 @@ impl Engine {
         // The standard library seeds this from the operating system. Outputs of its keyed SipHash make the secrets.
         let entropy = std::hash::RandomState::new();
         let secrets = [0_u64, 1, 2, 3, 4].map(|n| entropy.hash_one(n));
-        Self::with_secrets(secrets, policies, capacity, when_full, clock, waiters, names)
+        Self::with_secrets(secrets, policies, width, capacity, when_full, clock, waiters, names)
     }
 
     fn with_secrets(
         [a, b, c, d, secret]: [u64; 5],
         policies: Vec<Policy>,
+        width: usize,
         capacity: usize,
         when_full: WhenFull,
         clock: Clock,
@@ -71,7 +73,7 @@ impl Engine {
         names: Names,
     ) -> Self {
         let hasher = ahash::RandomState::with_seeds(a, b, c, d);
-        let rules = Rules::new(policies, clock.unix_nanos_at_zero(), secret);
+        let rules = Rules::new(policies, width, clock.unix_nanos_at_zero(), secret);
         let tag_mask = rules.tag_mask();
         let table = Table::new(capacity, rules.width(), when_full, tag_mask);
         let (queues, reports) = (Queues::new(waiters), Reports::default());
@@ -170,7 +172,7 @@ impl Engine {
     }
 
     pub(crate) fn reset(&self, key: Fingerprint, plan: usize) {
-        self.state.ask(key, plan, 0, |attempt| attempt.each_word(|quota, word, _| quota.counter.fresh(word)).ok());
+        self.state.ask(key, plan, 0, |attempt| attempt.forget());
     }
 
     /// Gives back `cost` of whatever the key owes.
@@ -204,8 +206,7 @@ impl Engine {
                 let plan = Rules::plan(owner.tag(self.state.tag_mask));
                 owner.key(self.state.tag_mask).under(Rules::tag(version, plan))
             };
-            let carry =
-                |owner: Owner, index: usize, word: u64| self.state.carry(owner, current(owner), index, word, now);
+            let carry = |owner: Owner, words: &Words| self.state.carry(owner, current(owner), words, now);
             self.state.table.carry_over(current, carry);
         });
     }

@@ -52,6 +52,10 @@ fn carried(from: Owner, to: Owner, word: u64) -> u64 {
     }
 }
 
+fn carried_words(from: Owner, words: &Words, to: Owner) -> Words {
+    words.map(|word| carried(from, to, word))
+}
+
 #[derive(Clone, Copy)]
 struct Asker {
     owner: Owner,
@@ -81,8 +85,8 @@ impl Judge for Asker {
         Ok([next, next, 0, 0, 0, 0, 0, 0])
     }
 
-    fn carry(&self, owner: Owner, _index: usize, word: u64) -> u64 {
-        carried(owner, self.owner, word)
+    fn carry(&self, owner: Owner, words: &Words) -> Words {
+        carried_words(owner, words, self.owner)
     }
 }
 
@@ -257,7 +261,7 @@ fn loom_carrying_over_against_a_charge() {
                 table.replace(slot, 0, word, word + 3).then_some(())
             })
         };
-        table.carry_over(renewed, |owner, _, word| carried(owner, renewed(owner), word));
+        table.carry_over(renewed, |owner, words| carried_words(owner, words, renewed(owner)));
         let charged = charger.join().unwrap().is_some();
         assert_eq!(table.find(old), None);
         assert_eq!(word_of(&table, new), Some(if charged { 16 } else { 10 }));
@@ -277,7 +281,7 @@ fn loom_carrying_over_against_a_check() {
             let table = table.clone();
             thread::spawn(move || assert!(ask(&table, new, 0, 1)))
         };
-        table.carry_over(renewed, |owner, _, word| carried(owner, renewed(owner), word));
+        table.carry_over(renewed, |owner, words| carried_words(owner, words, renewed(owner)));
         checker.join().unwrap();
         assert_eq!(table.find(old), None);
         assert_eq!(word_of(&table, new), Some(11));
@@ -302,7 +306,7 @@ fn loom_carrying_over_against_a_charge_half_way() {
                 table.replace(slot, 0, first, first + 3).then(|| table.replace(slot, 1, second, second + 3))
             })
         };
-        table.carry_over(renewed, |owner, _, word| carried(owner, renewed(owner), word));
+        table.carry_over(renewed, |owner, words| carried_words(owner, words, renewed(owner)));
         let charged = charger.join().unwrap();
         let slot = table.find(new).expect("it was carried over");
         let of = |charged: bool| Some(if charged { 16 } else { 10 });
@@ -332,7 +336,7 @@ fn loom_bringing_against_carrying_over() {
                 assert!(word.is_none_or(|word| word == 10), "{word:?}");
             })
         };
-        table.carry_over(renewed, |owner, _, word| carried(owner, renewed(owner), word));
+        table.carry_over(renewed, |owner, words| carried_words(owner, words, renewed(owner)));
         looker.join().unwrap();
         assert_eq!((table.find(old), word_of(&table, new)), (None, Some(10)));
     });

@@ -121,15 +121,14 @@ fn a_bucket_goes_on_to_refill() {
 }
 
 #[test]
-fn a_policy_of_another_shape_changes_nothing() {
+fn a_policy_with_more_quotas_than_there_is_room_for_changes_nothing() {
     let bench = Bench::new("5/hour; 10/day");
     bench.check(3, true, 2);
-    for text in ["5/hour", "5/hour; 10/day; 20/week"] {
-        let error = bench.limiter.replace_policy(policy(text)).unwrap_err();
-        let given = policy(text).quotas().len();
-        assert_eq!(error.kind(), &PlanErrorKind::Shape { expected: 2, given });
-        assert_eq!(bench.limiter.policy(), policy("5/hour; 10/day"));
-    }
+    let error = bench.limiter.replace_policy(policy("5/hour; 10/day; 20/week")).unwrap_err();
+    assert_eq!(error.kind(), &PlanErrorKind::TooManyQuotas { most: 2, given: 3 });
+    let says = "the policy has 3 quotas where the limiter has room for 2; build the limiter with `.quotas(3)`";
+    assert_eq!(error.to_string(), says);
+    assert_eq!(bench.limiter.policy(), policy("5/hour; 10/day"));
     bench.check(3, false, 2).check(2, true, 0);
 }
 

@@ -1,8 +1,10 @@
 //! The limiter by itself: what it promises, with time set by hand. Runs without any feature.
 
+mod columns;
 mod compiler_messages;
 #[cfg(feature = "serde")]
 mod config;
+mod horizon;
 mod key_text;
 mod laws;
 mod live_change;

@@ -9,16 +9,16 @@ use proptest::prelude::*;
 use tollgate::{Algorithm, Clock, Plan, Policy, Quota, RateLimiter, Reservation};
 
 /// In the model's ticks.
-const PERIOD: u64 = 1 << 12;
+pub(super) const PERIOD: u64 = 1 << 12;
 
 /// A tick is this power of two of nanoseconds: coarse enough for a window to tell it beside any count here.
-const SCALE: u32 = 24;
+pub(super) const SCALE: u32 = 24;
 
 /// One key's state under one quota, in tokens or in windows of `PERIOD`.
 #[derive(Clone, Copy, Debug)]
-struct Account {
-    algorithm: Algorithm,
-    amount: u64,
+pub(super) struct Account {
+    pub(super) algorithm: Algorithm,
+    pub(super) amount: u64,
     /// What a bucket has to refill, in tokens times the period, as of a time.
     owed: u64,
     as_of: u64,
@@ -29,17 +29,17 @@ struct Account {
 }
 
 impl Account {
-    fn new(algorithm: Algorithm, amount: u64) -> Self {
+    pub(super) fn new(algorithm: Algorithm, amount: u64) -> Self {
         Self { algorithm, amount, owed: 0, as_of: 0, window: 0, used: 0, previous: 0 }
     }
 
-    fn quota(&self) -> Quota {
+    pub(super) fn quota(&self) -> Quota {
         let quota = Quota::new(self.amount, Duration::from_nanos(PERIOD << SCALE)).unwrap();
         quota.try_algorithm(self.algorithm).unwrap()
     }
 
     /// Brings it to a time.
-    fn at(mut self, now: u64) -> Self {
+    pub(super) fn at(mut self, now: u64) -> Self {
         match self.algorithm {
             Algorithm::TokenBucket => {
                 self.owed = self.owed.saturating_sub(self.amount * (now - self.as_of));
@@ -63,7 +63,7 @@ impl Account {
         self
     }
 
-    fn owes(&self, now: u64) -> u64 {
+    pub(super) fn owes(&self, now: u64) -> u64 {
         let this = self.at(now);
         match self.algorithm {
             Algorithm::TokenBucket => this.owed.div_ceil(PERIOD),
@@ -72,7 +72,7 @@ impl Account {
         }
     }
 
-    fn charge(&mut self, now: u64, cost: u64) -> bool {
+    pub(super) fn charge(&mut self, now: u64, cost: u64) -> bool {
         let this = self.at(now);
         if cost == 0 {
             return true;
@@ -91,7 +91,7 @@ impl Account {
     }
 
     /// Gives back of a charge that had left the account as `charged`.
-    fn give_back(&mut self, now: u64, cost: u64, charged: &Self) {
+    pub(super) fn give_back(&mut self, now: u64, cost: u64, charged: &Self) {
         let this = self.at(now);
         match self.algorithm {
             Algorithm::TokenBucket => {
@@ -116,7 +116,7 @@ impl Account {
     }
 
     /// The account under another quota.
-    fn carried(&self, now: u64, algorithm: Algorithm, amount: u64) -> Self {
+    pub(super) fn carried(&self, now: u64, algorithm: Algorithm, amount: u64) -> Self {
         let (this, owes) = (self.at(now), self.owes(now));
         let mut new = Self::new(algorithm, amount).at(now);
         match (self.algorithm, algorithm) {
@@ -149,7 +149,7 @@ enum Act {
     Advance(u64),
 }
 
-fn any_quota() -> impl Strategy<Value = (Algorithm, u32)> {
+pub(super) fn any_quota() -> impl Strategy<Value = (Algorithm, u32)> {
     let algorithms = &[Algorithm::TokenBucket, Algorithm::FixedWindow, Algorithm::SlidingWindow];
     (prop::sample::select(&algorithms[..]), 0..6_u32)
 }

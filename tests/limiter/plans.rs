@@ -202,9 +202,6 @@ fn check_error(default: &str, plans: &[(&str, &str)], kind: PlanErrorKind, says:
 
 #[test]
 fn plans_that_do_not_fit_are_refused() {
-    let shape = |expected, given| PlanErrorKind::Shape { expected, given };
-    check_error("1/second", &[("pro", "1/second; 2/minute")], shape(1, 2), "2 quotas where the limiter has 1");
-    check_error("1/second; 2/minute", &[("pro", "1/second")], shape(2, 1), "1 quota where the limiter has 2");
     let twice = PlanErrorKind::Duplicate("pro".into());
     check_error("1/second", &[("pro", "2/second"), ("max", "3/second"), ("pro", "2/second")], twice, "\"pro\"");
     let names: Vec<String> = (0..16).map(|n| format!("p{n}")).collect();

@@ -1,0 +1,356 @@
+//! Quotas are added and removed while a limiter runs, and plans have different ones. What was spent under one is remembered while it
+//! is not there, and owed when it comes back.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use tollgate::{Algorithm, Clock, ManualClock, Plan, PlanErrorKind, Policy, Quota, RateLimiter, WhenFull};
+
+use crate::model_account::{Account, PERIOD, SCALE, any_quota};
+
+const UNITS: [&str; 5] = ["", " fixed", " fixed aligned", " sliding", " strict"];
+
+fn policy(text: &str) -> Policy {
+    text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+/// A limiter and its clock.
+struct Bench {
+    clock: ManualClock,
+    limiter: RateLimiter,
+}
+
+impl Bench {
+    /// Of plans by name, the first of which is the default, with so many columns.
+    fn new(quotas: Option<usize>, plans: &[&str]) -> Self {
+        let clock = Clock::manual();
+        // A sliding window begins now, and so do fixed ones of an hour.
+        clock.advance(Duration::from_secs(36_000));
+        let mut builder = RateLimiter::builder(policy(plans[0])).capacity(100).clock(clock.clone());
+        for (index, text) in plans.iter().enumerate().skip(1) {
+            builder = builder.plan(format!("plan {index}"), policy(text)).expect("a new name");
+        }
+        if let Some(quotas) = quotas {
+            builder = builder.quotas(quotas);
+        }
+        Self { clock, limiter: builder.build() }
+    }
+
+    fn on(&self, plan: usize) -> RateLimiter {
+        let plan = match plan {
+            0 => Plan::DEFAULT,
+            _ => self.limiter.plan(&format!("plan {plan}")).expect("one of that number"),
+        };
+        self.limiter.on(plan).expect("its own")
+    }
+
+    #[track_caller]
+    fn change(&self, text: &str) -> &Self {
+        self.limiter.replace_policy(policy(text)).expect("there is room");
+        assert_eq!(self.limiter.policy(), policy(text));
+        self
+    }
+
+    #[track_caller]
+    fn spend(&self, plan: usize, cost: u64) -> &Self {
+        self.on(plan).check_n("key", cost).expect("it passes");
+        self
+    }
+
+    /// What is left in each quota of a plan. All views agree.
+    #[track_caller]
+    fn left(&self, plan: usize, left: &[u64]) -> &Self {
+        let limiter = self.on(plan);
+        let standing = limiter.standing("key");
+        let remaining: Vec<u64> = standing.iter().map(|status| status.remaining()).collect();
+        assert_eq!(remaining, left, "of {:?}", limiter.policy());
+        for (index, (status, (name, quota))) in standing.iter().zip(limiter.policy().quotas()).enumerate() {
+            assert_eq!((status.quota(), status.quota_index(), status.limit()), (name, index, quota.limit()));
+        }
+        let least = *left.iter().min().unwrap();
+        assert_eq!(limiter.peek("key").remaining(), least);
+        assert!(limiter.check_n("key", least + 1).is_err());
+        self
+    }
+
+    fn advance(&self, secs: u64) -> &Self {
+        self.clock.advance(Duration::from_secs(secs));
+        self
+    }
+}
+
+#[test]
+fn a_quota_is_added_and_begins_whole() {
+    for unit in UNITS {
+        let bench = Bench::new(Some(3), &[&format!("10/hour{unit}")]);
+        bench.spend(0, 4).change(&format!("100/day{unit}; 10/hour{unit}; 7/minute{unit}")).left(0, &[100, 6, 7]);
+        bench.spend(0, 5).left(0, &[95, 1, 2]);
+    }
+}
+
+#[test]
+fn a_quota_is_removed_and_no_longer_denies() {
+    for unit in UNITS {
+        let bench = Bench::new(None, &[&format!("a: 5/minute{unit}; b: 100/day{unit}")]);
+        // The first as well as the last, and whichever moves.
+        bench.spend(0, 5).left(0, &[0, 95]).change(&format!("b: 100/day{unit}")).left(0, &[95]).spend(0, 10);
+        bench.left(0, &[85]).change(&format!("a: 5/minute{unit}; b: 100/day{unit}")).left(0, &[0, 85]);
+        bench.change(&format!("b: 100/day{unit}; a: 5/minute{unit}")).left(0, &[85, 0]);
+        bench.change(&format!("a: 9/minute{unit}")).left(0, &[4]).spend(0, 4);
+        bench.change(&format!("b: 100/day{unit}; a: 9/minute{unit}")).left(0, &[85, 0]);
+    }
+}
+
+/// What was spent under a quota that is not there goes on to decay as it would have.
+#[test]
+fn what_is_owed_to_a_quota_that_is_gone_decays() {
+    let of = |unit: &str| {
+        let bench = Bench::new(None, &[&format!("a: 6/hour{unit}; b: 100/day")]);
+        bench.spend(0, 6).change("b: 100/day").advance(600);
+        bench.change(&format!("a: 6/hour{unit}; b: 100/day"));
+        let early = bench.limiter.standing("key")[0].remaining();
+        bench.change("b: 100/day").advance(3000).change(&format!("a: 6/hour{unit}; b: 100/day"));
+        (early, bench.limiter.standing("key")[0].remaining())
+    };
+    assert_eq!(of(""), (1, 6));
+    assert_eq!(of(" fixed"), (0, 6));
+    assert_eq!(of(" fixed aligned"), (0, if 1_000_000_000 % 3600 == 0 { 6 } else { of(" fixed aligned").1 }));
+    // The whole hour weighs on the next.
+    assert_eq!(of(" sliding"), (0, 0));
+    assert_eq!(of(" strict").0, 0);
+}
+
+/// To take a quota away and bring it back gives nobody anything, however often.
+#[test]
+fn toggling_forgives_nothing_and_charges_nothing() {
+    for unit in UNITS {
+        let (both, one) = (format!("a: 50/hour{unit}; b: 90/day{unit}"), format!("b: 90/day{unit}"));
+        let bench = Bench::new(None, &[&both, &one]);
+        bench.spend(0, 20);
+        for _ in 0..50 {
+            bench.change(&one).left(0, &[70]).change(&both).left(0, &[30, 70]).left(1, &[70]).left(0, &[30, 70]);
+        }
+    }
+}
+
+#[test]
+fn plans_may_have_different_quotas() {
+    for unit in UNITS {
+        let plans = [
+            format!("a: 10/minute{unit}; b: 100/day{unit}"),
+            format!("b: 1000/day{unit}"),
+            "c: 7/week; a: 99/minute; b: 5/year".into(),
+        ];
+        let bench = Bench::new(None, &plans.each_ref().map(|plan| plan.as_str()));
+        bench.spend(0, 8).left(0, &[2, 92]).left(1, &[992]).spend(1, 50).left(0, &[2, 42]);
+        bench.left(2, &[7, 91, 0]).left(1, &[942]).left(0, &[2, 42]);
+        bench.on(1).refund("key", 3);
+        bench.left(0, &[2, 45]);
+        bench.on(1).reset("key");
+        bench.left(0, &[10, 100]);
+    }
+}
+
+/// A debt that waits counts when places are short: it would be forgiven as well.
+#[test]
+fn what_waits_for_its_quota_is_not_evicted_for_less() {
+    let clock = Clock::manual();
+    let builder =
+        RateLimiter::builder(policy("a: 100/day; b: 1000/second")).plan("b", policy("b: 1000/second")).unwrap();
+    let limiter = builder.capacity(14).clock(clock.clone()).when_full(WhenFull::EvictLeastIndebted).build();
+    let plan_b = limiter.on(limiter.plan("b").unwrap()).unwrap();
+    limiter.check_n("heavy", 90).unwrap();
+    // It stands under the other plan now, by which it soon owes nothing.
+    plan_b.check("heavy").unwrap();
+    clock.advance(Duration::from_secs(10));
+    for key in 0..10_000 {
+        limiter.check_n(&key, 10).unwrap();
+    }
+    assert_eq!(limiter.standing("heavy")[0].remaining(), 10);
+}
+
+#[test]
+fn how_many_quotas_there_may_be_is_said_when_the_limiter_is_built() {
+    let build = |quotas: usize, text: &str| RateLimiter::builder(policy(text)).capacity(14).quotas(quotas).try_build();
+    for quotas in [0, 9, usize::MAX] {
+        let error = build(quotas, "1/second").unwrap_err();
+        assert_eq!(error.kind(), &PlanErrorKind::Quotas(quotas));
+        assert_eq!(error.to_string(), format!("a limiter has room for 1 to 8 quotas, not {quotas}"));
+    }
+    let error = build(1, "1/second; 2/minute").unwrap_err();
+    assert_eq!(error.kind(), &PlanErrorKind::TooManyQuotas { most: 1, given: 2 });
+    let builder = RateLimiter::builder(policy("1/second")).plan("b", policy("1/second; 2/minute")).unwrap();
+    assert_eq!(builder.clone().quotas(1).try_build().unwrap_err().kind(), error.kind());
+    // Without it there is room for what is there.
+    let limiter = builder.capacity(14).build();
+    limiter.replace_policy(policy("1/second; 2/minute")).unwrap();
+    let refused = limiter.replace_policy(policy("1/second; 2/minute; 3/hour")).unwrap_err();
+    assert_eq!(refused.kind(), &PlanErrorKind::TooManyQuotas { most: 2, given: 3 });
+    let limiter = build(8, "1/second").unwrap();
+    let eight: Vec<String> = (1..=8).map(|n| format!("{n}0/{n} hours")).collect();
+    limiter.replace_policy(policy(&eight.join("; "))).unwrap();
+    assert_eq!(limiter.check("key").unwrap().status().remaining(), 9);
+}
+
+/// A charge that was reserved under other quotas is not given back under these, and nothing else is.
+#[test]
+fn a_reservation_knows_its_quotas() {
+    let bench = Bench::new(Some(2), &["a: 10/hour; b: 50/day"]);
+    let reservation = bench.limiter.reserve("key", 5).unwrap();
+    bench.change("b: 50/day");
+    reservation.settle(0).unwrap();
+    bench.left(0, &[45]).change("a: 10/hour; b: 50/day").left(0, &[5, 45]);
+}
+
+// Random histories beside an exact model.
+
+/// The quotas of a plan, by name. Each name has a column.
+type Quotas = BTreeMap<usize, (Algorithm, u64)>;
+
+const NAMES: [&str; 3] = ["a", "b", "c"];
+
+fn policy_of(quotas: &Quotas) -> Policy {
+    let quota = |(&name, &(algorithm, amount)): (&usize, &(Algorithm, u64))| -> (&str, Quota) {
+        (NAMES[name], Account::new(algorithm, amount).quota())
+    };
+    Policy::new(quotas.iter().map(quota)).expect("one or more, and different names")
+}
+
+fn any_quotas() -> impl Strategy<Value = Quotas> {
+    let which = prop::sample::subsequence((0..NAMES.len()).collect::<Vec<_>>(), 1..=NAMES.len());
+    (which, prop::collection::vec(any_quota(), NAMES.len())).prop_map(|(names, quotas)| {
+        names.into_iter().map(|name| (name, (quotas[name].0, 1 << quotas[name].1))).collect()
+    })
+}
+
+#[derive(Clone, Debug)]
+enum Act {
+    Check(u64),
+    Refund(u64),
+    Reset,
+    Change(usize, Quotas),
+    On(usize),
+    Advance(u64),
+}
+
+fn any_history() -> impl Strategy<Value = Vec<Act>> {
+    let act = prop_oneof![
+        8 => (0..8_u64).prop_map(Act::Check),
+        1 => (0..6_u64).prop_map(Act::Refund),
+        1 => Just(Act::Reset),
+        4 => (0..3_usize, any_quotas()).prop_map(|(plan, quotas)| Act::Change(plan, quotas)),
+        4 => (0..3_usize).prop_map(Act::On),
+        4 => prop_oneof![0..300_u64, 0..3 * PERIOD].prop_map(Act::Advance),
+    ];
+    prop::collection::vec(act, 1..80)
+}
+
+/// A key, as the documentation has it.
+struct Key {
+    /// By name: what is owed, and on which plan it was made.
+    accounts: BTreeMap<usize, (Account, usize)>,
+    /// The plan under which it stands.
+    plan: usize,
+}
+
+impl Key {
+    /// Comes under a plan's quotas, where it owes what it owed. The others stay as they are.
+    fn come(&mut self, now: u64, plan: usize, quotas: &Quotas) {
+        if self.plan != plan {
+            self.is_carried(now, plan, quotas);
+        }
+    }
+
+    fn is_carried(&mut self, now: u64, plan: usize, quotas: &Quotas) {
+        for (name, &(algorithm, amount)) in quotas {
+            if let Some((account, source)) = self.accounts.get_mut(name) {
+                (*account, *source) = (account.carried(now, algorithm, amount), plan);
+            }
+        }
+        self.plan = plan;
+    }
+
+    fn owes(&self, now: u64, name: usize) -> u64 {
+        self.accounts.get(&name).map_or(0, |(account, _)| account.owes(now))
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1500))]
+
+    #[test]
+    fn any_history_of_quotas_that_come_and_go_agrees_with_its_model(
+        first in prop::collection::vec(any_quota(), 3), others in prop::collection::vec(any_quotas(), 2), history in any_history(),
+    ) {
+        // All names are there at first, so that each has a column for good.
+        let first = first.into_iter().map(|(algorithm, bits)| (algorithm, 1 << bits)).enumerate().collect();
+        let mut plans: Vec<Quotas> = [vec![first], others].concat();
+        let clock = Clock::manual();
+        let mut builder = RateLimiter::builder(policy_of(&plans[0])).capacity(100).clock(clock.clone());
+        for (name, quotas) in ["b", "c"].iter().zip(&plans[1..]) {
+            builder = builder.plan(*name, policy_of(quotas)).unwrap();
+        }
+        let limiter = builder.build();
+        let handles = [Plan::DEFAULT, limiter.plan("b").unwrap(), limiter.plan("c").unwrap()].map(|plan| limiter.on(plan).unwrap());
+        let (mut on, mut now) = (0, 1);
+        clock.advance(Duration::from_nanos(now << SCALE));
+        let mut key = Key { accounts: BTreeMap::new(), plan: 0 };
+        for act in history {
+            match act {
+                Act::Check(cost) => {
+                    key.come(now, on, &plans[on]);
+                    let mut after = BTreeMap::new();
+                    let passes = plans[on].iter().all(|(&name, &(algorithm, amount))| {
+                        let (mut account, _) = *key.accounts.get(&name).unwrap_or(&(Account::new(algorithm, amount), on));
+                        let passes = cost <= amount && account.charge(now, cost);
+                        after.insert(name, (account, on));
+                        passes
+                    }) || cost == 0;
+                    prop_assert_eq!(handles[on].check_n("key", cost).is_ok(), passes, "{} at {}", cost, now);
+                    if passes && cost > 0 {
+                        key.accounts.extend(after);
+                    }
+                }
+                Act::Refund(cost) => {
+                    key.come(now, on, &plans[on]);
+                    handles[on].refund("key", cost);
+                    for name in plans[on].keys() {
+                        if let Some((account, _)) = key.accounts.get_mut(name) {
+                            let charged = *account;
+                            account.give_back(now, cost, &charged);
+                        }
+                    }
+                }
+                Act::Reset => {
+                    handles[on].reset("key");
+                    key.accounts.clear();
+                }
+                Act::Change(plan, quotas) => {
+                    handles[plan].replace_policy(policy_of(&quotas)).unwrap();
+                    // What was made on this plan goes on by its new quotas, also where the key stands on another.
+                    let in_force = &plans[key.plan];
+                    for (name, (account, source)) in &mut key.accounts {
+                        let parked = !in_force.contains_key(name) && *source == plan;
+                        if let Some(&(algorithm, amount)) = quotas.get(name).filter(|_| parked) {
+                            *account = account.carried(now, algorithm, amount);
+                        }
+                    }
+                    plans[plan] = quotas;
+                    let stands = key.plan;
+                    key.is_carried(now, stands, &plans[stands]);
+                }
+                Act::On(plan) => on = plan,
+                Act::Advance(by) => {
+                    clock.advance(Duration::from_nanos(by << SCALE));
+                    now += by;
+                }
+            }
+            key.come(now, on, &plans[on]);
+            for (status, (&name, &(_, amount))) in handles[on].standing("key").iter().zip(&plans[on]) {
+                let left = amount.saturating_sub(key.owes(now, name));
+                prop_assert_eq!((status.quota(), status.remaining()), (NAMES[name], left), "at {}", now);
+            }
+        }
+    }
+}
