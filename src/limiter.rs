@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::clock::Clock;
 use crate::decision::{Denied, Permit, Standing, Status};
-use crate::engine::{Engine, Names};
+use crate::engine::{Engine, Names, Plans};
 use crate::fingerprint::Fingerprint;
 use crate::key::{Key, KeyText};
 use crate::offenders::{Offender, Sketch};
@@ -578,7 +578,7 @@ impl RateLimiterBuilder {
         policies.iter().try_for_each(|policy| PlanErrorKind::check_quotas(quotas, policy))?;
         let names = Names::new(self.name, plans);
         let clock = self.clock.unwrap_or_default();
-        let mut engine = Engine::new(policies, quotas, self.capacity, self.when_full, clock, self.waiters, names);
+        let mut engine = Engine::new(Plans { policies, quotas_max: quotas }, self.capacity, self.when_full, clock, self.waiters, names);
         if self.offenders > 0 {
             engine.keep_offenders(Sketch::new(self.offenders));
         }

@@ -151,6 +151,8 @@ impl Attempt<'_> {
                     if let Some(answer) = self.check_at(slot) {
                         return Some(answer);
                     }
+                    // Another key is taking the place, or other rules: whoever does may have been put aside.
+                    yield_now();
                 }
             }
         }
@@ -244,6 +246,17 @@ impl Attempt<'_> {
         }
     }
 
+    /// Charges the first quotas of several, as a check does before it loses the race for the next.
+    #[cfg(all(test, tollgate_loom))]
+    pub(super) fn charge_some(&self, slot: Slot, count: usize) -> Words {
+        let sealed = self.sealed_words(slot).expect("the key stands there");
+        let after = self.decide(&self.unsealed(&sealed)).expect("it passes");
+        for (index, quota) in self.quotas[..count].iter().enumerate() {
+            assert!(self.state.table.replace(slot, index, sealed[index], quota.sealed(after[index])));
+        }
+        after
+    }
+
     /// Gives up a charge half-way, because the slot is no longer the key's under this tag. If another key has taken it, the
     /// charges of these quotas went with it; if this key was put under other rules, they were carried over, and are given back there,
     /// in the columns where they were made.
@@ -267,7 +280,7 @@ impl Attempt<'_> {
 
     /// Gives back what was just charged to the first `charged` quotas. `None` if the slot was taken from the key meanwhile.
     #[cold]
-    fn take_back(&self, slot: Slot, after: &Words, charged: usize) -> Option<()> {
+    pub(super) fn take_back(&self, slot: Slot, after: &Words, charged: usize) -> Option<()> {
         for (index, quota) in self.quotas[..charged].iter().enumerate() {
             // The time is read anew, and after the word: a thread may have been put aside since it charged, and what time
             // has paid back meanwhile must not be given back once more. If the word moves after that, the change fails.
@@ -555,7 +568,7 @@ mod tests {
     use std::sync::mpsc;
     use std::time::Duration;
 
-    use super::super::{Engine, Names};
+    use super::super::{Engine, Names, Plans};
     use crate::clock::Clock;
     use crate::policy::Policy;
     use crate::queue::Bounds;
@@ -565,15 +578,8 @@ mod tests {
     fn check_locked_out(policy: &str, cost: u64, when_full: WhenFull) {
         let policy: Policy = policy.parse().unwrap();
         let names = Names::new(None, Vec::new());
-        let engine = Engine::new(
-            vec![policy.clone()],
-            policy.quotas().len(),
-            100,
-            when_full,
-            Clock::manual().into(),
-            Bounds::default(),
-            names,
-        );
+        let plans = Plans { policies: vec![policy.clone()], quotas_max: policy.quotas().len() };
+        let engine = Engine::new(plans, 100, when_full, Clock::manual().into(), Bounds::default(), names);
         let locks = engine.state.table.lock_all();
         let (answers, answer) = mpsc::channel();
         std::thread::scope(|scope| {

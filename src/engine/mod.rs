@@ -46,10 +46,18 @@ impl Names {
     }
 }
 
+/// The policies that an engine begins with.
+#[derive(Debug)]
+pub(crate) struct Plans {
+    /// By plan.
+    pub(crate) policies: Vec<Policy>,
+    /// How many quotas each can have, now and later.
+    pub(crate) quotas_max: usize,
+}
+
 impl Engine {
     pub(crate) fn new(
-        policies: Vec<Policy>,
-        width: usize,
+        plans: Plans,
         capacity: usize,
         when_full: WhenFull,
         clock: Clock,
@@ -59,13 +67,12 @@ impl Engine {
         // The standard library seeds this from the operating system. Outputs of its keyed SipHash make the secrets.
         let entropy = std::hash::RandomState::new();
         let secrets = [0_u64, 1, 2, 3, 4].map(|n| entropy.hash_one(n));
-        Self::with_secrets(secrets, policies, width, capacity, when_full, clock, waiters, names)
+        Self::with_secrets(secrets, plans, capacity, when_full, clock, waiters, names)
     }
 
     fn with_secrets(
         [a, b, c, d, secret]: [u64; 5],
-        policies: Vec<Policy>,
-        width: usize,
+        plans: Plans,
         capacity: usize,
         when_full: WhenFull,
         clock: Clock,
@@ -73,7 +80,7 @@ impl Engine {
         names: Names,
     ) -> Self {
         let hasher = ahash::RandomState::with_seeds(a, b, c, d);
-        let rules = Rules::new(policies, width, clock.unix_nanos_at_zero(), secret);
+        let rules = Rules::new(plans.policies, plans.quotas_max, clock.unix_nanos_at_zero(), secret);
         let tag_mask = rules.tag_mask();
         let table = Table::new(capacity, rules.width(), when_full, tag_mask);
         let (queues, reports) = (Queues::new(waiters), Reports::default());

@@ -9,7 +9,9 @@ use super::{COUNTER_CELLS, Prepared, Rules, sealed};
 use crate::algorithm::{Cells, Counter, Parked};
 use crate::fingerprint::Tag;
 use crate::policy::QUOTAS_MAX;
-use crate::table::Words;
+
+/// A key's words.
+type Words = [u64; QUOTAS_MAX];
 
 /// The columns of the words of a key, in order; of these, so many have quotas in force.
 #[derive(Clone, Copy)]

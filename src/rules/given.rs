@@ -26,12 +26,14 @@ pub(super) struct Given {
     unix_nanos_at_zero: u64,
 }
 
+type Named = (Name, Quota);
+
 struct Plan {
     policy: Policy,
     /// By quota.
     columns: Vec<usize>,
     /// By column, the quota that the plan had there last.
-    latest: Vec<Option<(Name, Quota)>>,
+    latest: Vec<Option<Named>>,
 }
 
 /// A quota in force.
@@ -85,8 +87,8 @@ impl Given {
         order.sort_by_key(|&column| (place(column), known(column).is_some()));
 
         let mut found = vec![None; policy.quotas().len()];
-        let quotas: Vec<(Name, Quota)> = policy.names().zip(policy.quotas().map(|(_, quota)| *quota)).collect();
-        let fits: [fn(&(Name, Quota), Option<&(Name, Quota)>) -> bool; 3] = [
+        let quotas: Vec<Named> = policy.names().zip(policy.quotas().map(|(_, quota)| *quota)).collect();
+        let fits: [fn(&Named, Option<&Named>) -> bool; 3] = [
             |this, known| known.is_some_and(|known| this.0 == known.0),
             |this, known| known.is_some_and(|known| this.1.period() == known.1.period()),
             |_, _| true,
