@@ -234,15 +234,15 @@ impl RateLimiter {
     /// ```
     /// use tollgate::{Policy, RateLimiter};
     ///
-    /// let policy: Policy = "burst: 5/second; daily: 100/day".parse()?;
+    /// let policy: Policy = "burst: 5/minute; daily: 100/day".parse()?;
     /// let limiter = RateLimiter::builder(policy).quotas(3).build();
     /// limiter.check_n("alice", 4)?;
-    /// // The configuration was edited: one quota went, another came.
-    /// let edited: Policy = "weekly: 500/week; daily: 200/day".parse()?;
-    /// limiter.replace_policy(edited)?;
+    /// // The configuration was edited.
+    /// let edited = "daily: 200/day; weekly: 500/week; burst: 5/minute";
+    /// limiter.replace_policy(edited.parse::<Policy>()?)?;
     /// let left: Vec<u64> =
     ///     limiter.standing("alice").iter().map(|status| status.remaining()).collect();
-    /// assert_eq!(left, [500, 196]);
+    /// assert_eq!(left, [196, 500, 1]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
@@ -250,11 +250,12 @@ impl RateLimiter {
     ///
     /// The new policy can have more quotas or fewer, up to as many as the limiter has [room](RateLimiterBuilder::quotas) for.
     /// A quota goes on with what was spent under the one of the same name; or else under one of the same period; the rest
-    /// follow in order. (A quota without a given name is called by its amount and period.)
+    /// follow in order, each as one that is no longer there, as long as there are such. (A quota without a given name is called by
+    /// its amount and period.) Then they begin in places that nobody has used, and if there are no more, they take over what was
+    /// owed under a quota that had gone before.
     ///
     /// What was spent under a quota that is no longer there is not forgotten. It goes on to decay, and when a policy comes that has the
-    /// quota again, it is still owed: so to change a policy and back gives nobody anything. If the limiter has room, a new quota
-    /// begins in a place that nobody has used. If not, it takes over what was owed under one that has gone.
+    /// quota again, it is still owed: so to change a policy and back gives nobody anything.
     ///
     /// So it is between [plans](Self::on) with different quotas. The quotas of a plan belong to those of the plans before it in the same
     /// way: by name, then by period, then in order.
