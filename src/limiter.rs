@@ -579,7 +579,14 @@ impl RateLimiterBuilder {
         policies.iter().try_for_each(|policy| PlanErrorKind::check_quotas(quotas, policy))?;
         let names = Names::new(self.name, plans);
         let clock = self.clock.unwrap_or_default();
-        let mut engine = Engine::new(Plans { policies, quotas_max: quotas }, self.capacity, self.when_full, clock, self.waiters, names);
+        let mut engine = Engine::new(
+            Plans { policies, quotas_max: quotas },
+            self.capacity,
+            self.when_full,
+            clock,
+            self.waiters,
+            names,
+        );
         if self.offenders > 0 {
             engine.keep_offenders(Sketch::new(self.offenders));
         }

@@ -210,26 +210,6 @@ fn loom_what_is_taken_back_is_taken_back_whole() {
     });
 }
 
-/// The walk of a change meets a key that a check is bringing under the new rules: the tag is written, and the words are not. It has to
-/// wait for them, or the next change would write over the rules by which they are carried.
-///
-/// Seen to fail with a walk that passes such a key: the check found its rules gone, and panicked with the slot claimed.
-#[test]
-fn loom_the_walk_waits_for_words_that_are_being_carried() {
-    check(|| {
-        let engine = engine(&["10/hour"]);
-        assert!(passes(&engine, 0, 3));
-        let checker = {
-            let engine = engine.clone();
-            thread::spawn(move || assert!(passes(&engine, 0, 1)))
-        };
-        engine.replace_policy(0, policy("20/hour"));
-        engine.replace_policy(0, policy("40/hour"));
-        checker.join().unwrap();
-        assert_eq!(owed(&engine, 0), [4]);
-    });
-}
-
 /// Quotas come and go, and a check of two quotas that is half made finds its first one in another place.
 ///
 /// Seen to fail with an `abandon` that goes by the place of a quota and not by its column.
