@@ -2,7 +2,7 @@
 
 use tollgate::{Policy, Quota};
 
-use crate::config::{Config, KeyPart, Limit, Missing, Percent, Scope};
+use crate::config::{Config, Cost, KeyPart, Limit, Missing, Percent, Scope};
 
 /// What is legal and probably not meant, and what one should know, a paragraph each.
 pub fn notes(config: &Config) -> Vec<String> {
@@ -28,6 +28,13 @@ pub fn notes(config: &Config) -> Vec<String> {
         rehearsal(limit, &mut notes);
         chosen(limit, config, &mut notes);
         replaced(limit, config, &mut notes);
+        if matches!(limit.cost, Cost::ResponseHeader(_) | Cost::ResponseBytes) && limit.reserve <= 1 {
+            notes.push(format!(
+                "Warning: {} holds {} for each request, and no response is charged more than was held.\n\
+                 Let reserve be the most that one can cost.",
+                limit.name, limit.reserve
+            ));
+        }
         if limit.policy.quotas().any(|(_, quota)| quota.amount() == 0) {
             notes.push(format!(
                 "Warning: {} is {}, so it denies every request that it counts.",

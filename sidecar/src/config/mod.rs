@@ -15,6 +15,7 @@ mod problem;
 mod ranges;
 mod reader;
 mod upstream;
+mod watch;
 pub(crate) mod words;
 mod written;
 
@@ -35,6 +36,7 @@ pub use problem::{FileError, Problem};
 pub use ranges::Ranges;
 pub use tollgate::http::Headers;
 pub use upstream::{Protocol, Upstream, UpstreamError, Upstreams};
+pub use watch::Watch;
 
 /// The JSON Schema (draft 7) of the file, for editors.
 pub const SCHEMA: &str = include_str!("../../tollgate.schema.json");

@@ -243,6 +243,8 @@ fn what_is_legal_and_probably_not_meant_is_warned_of() {
     warns(&format!("trusted_proxies = [\"0.0.0.0/0\"]\n{client}"), &["every client chooses what it is counted by"]);
     warns(&format!("exempt = [{{ path = \"/healthz\" }}]\n{client}"), &["anybody can flood it"]);
     warns(&format!("{client}host = \"a.example\"\n"), &["clients write any host"]);
+    warns(&format!("{client}cost = \"response-bytes\"\n"), &["no response is charged more than was held"]);
+    warns(&format!("{client}cost = \"response-bytes\"\nreserve = 1000\n"), &[]);
     warns("[limits.none]\nlimit = \"0/second\"\n", &["it denies every request"]);
     warns(&format!("[store]\nredis = \"redis://a\"\n{client}"), &["cannot count in Redis yet"]);
 }

@@ -239,6 +239,8 @@ bad.toml:4:1: unknown key "limt" in [limits.a]. Did you mean "limit"?
 "#;
     assert_eq!(shown, expected, "\n{shown}");
     says("log = \"text\"\nlog = \"json\"", "duplicate key");
+    says("[limits.a]\nlimit = \"28/secnd", "invalid basic string");
+    says("threads = ", "string values must be quoted");
 }
 
 #[test]

@@ -10,4 +10,5 @@ mod file;
 mod from_envoy;
 mod schema;
 mod survives;
+mod watch;
 mod written;
