@@ -189,8 +189,13 @@ fn fresh(old: &Limit, new: &Limit) -> Option<String> {
         let told = |limit: &Limit| limit.key.parts().iter().map(KeyPart::to_string).collect::<Vec<_>>().join(" and ");
         return Some(format!("it was counted by {} and is by {}", told(old), told(new)));
     }
-    if old.policy.quotas().len() != new.policy.quotas().len() {
-        let (before, now) = (old.policy.quotas().len(), new.policy.quotas().len());
+    // A key's account has a place for each quota of the policy or plan with the most.
+    let places = |limit: &Limit| {
+        let plans = limit.plans.iter().flat_map(|plans| &plans.policies).map(|(_, policy)| policy);
+        plans.chain([&limit.policy]).map(|policy| policy.quotas().len()).max().unwrap_or_default()
+    };
+    if places(new) > places(old) {
+        let (before, now) = (places(old), places(new));
         return Some(format!("it had {before} quota{} and has {now}", if before == 1 { "" } else { "s" }));
     }
     if names(old) != names(new) {

@@ -95,7 +95,7 @@ pub enum Missing {
 pub struct Plans {
     /// The header in which trusted proxies name the plan. From others it does not count.
     pub header: HeaderName,
-    /// The policies by the plan's name, each of as many quotas as the limit's own, which is for every other name.
+    /// The policies by the plan's name. The limit's own is for every other name.
     pub policies: Vec<(String, Policy)>,
 }
 

@@ -71,6 +71,9 @@ fn what_cannot_be_carried_over_starts_fresh_and_says_why() {
         &["login: 5/minute is now 5/minute; 100/day; starts fresh: it had 1 quota and has 2"],
         fresh,
     );
+    // The other way round there is room.
+    let more = config(&OLD.replace("5/minute", "5/minute; 100/day"));
+    assert_eq!(Changes::between(&more, &config(OLD)).limits, [Carried::Kept(0), Carried::Kept(1)]);
     check(
         "limit = \"5/minute\"",
         "limit = \"5/minute\"\ncapacity = 1000",

@@ -268,6 +268,23 @@ fn what_is_said_to_start_fresh_does() {
     }
 }
 
+/// A quota can go, and another can come in its place.
+#[test]
+fn a_reload_keeps_what_was_spent_of_each_quota() {
+    let text = "listen = \"0.0.0.0:1\"\nupstream = \"http://localhost:2\"\n[limits.a]\nlimit = \"10/day; 50/week\"\n";
+    let mut proxy = Proxy::new(text);
+    assert_eq!(proxy.passes(8, "GET /", "192.0.2.7"), 8);
+    let told = proxy.reload(&text.replace("50/week", "9/week"));
+    assert_eq!(told, ["a: 10/day; 50/week is now 10/day; 9/week; what was spent stays"]);
+    assert_eq!(proxy.passes(9, "GET /", "192.0.2.7"), 1);
+    let told = proxy.reload(&text.replace("; 50/week", ""));
+    assert_eq!(told, ["a: 10/day; 9/week is now 10/day; what was spent stays"]);
+    assert_eq!(proxy.passes(9, "GET /", "192.0.2.7"), 1);
+    let told = proxy.reload(text);
+    assert_eq!(told, ["a: 10/day is now 10/day; 50/week; starts fresh: it had 1 quota and has 2"]);
+    assert_eq!(proxy.passes(99, "GET /", "192.0.2.7"), 10);
+}
+
 #[test]
 fn no_limit_is_no_layer() {
     let proxy = Proxy::new("listen = \"0.0.0.0:1\"\nupstream = \"http://localhost:2\"\n");

@@ -117,10 +117,8 @@ fn plans_and_costs_of_clients_are_refused() {
     says(&format!("{trusting}plan = \"header:x-plan\""), "there is no plan");
     says(&format!("{trusting}plans = {{ pro = \"9/s\" }}"), "nothing tells which plan");
     says(&format!("{trusting}plan = \"x-plan\"\nplans = {{ pro = \"9/s\" }}"), "a plan is told in a header");
-    says(
-        &format!("{trusting}plan = \"header:x-plan\"\nplans = {{ pro = \"9/s; 100/day\" }}"),
-        "the policy has 2 quotas where the limiter has 1",
-    );
+    let plans: String = (0..16).map(|at| format!("p{at} = \"1/s\"\n")).collect();
+    says(&format!("{trusting}plan = \"header:x-plan\"\n[limits.a.plans]\n{plans}"), "at most 15 plans");
     // A flag may say whom to trust.
     let text = "listen = \"0.0.0.0:5002\"\nupstream = \"http://localhost:5000\"\n[limits.a]\nlimit = \"1/s\"\ncost = \"header:x-cost\"";
     let mut overrides = Overrides::default();
