@@ -12,7 +12,7 @@ use tollgate::{Plan, RateLimitLayer, RateLimiter};
 
 use super::key::RequestKey;
 use super::{Draw, Judged, Matcher, Shares};
-use crate::config::{Carried, Changes, Config, Cost, DeniedBody, Limit, Percent};
+use crate::config::{Carried, Changes, Config, Cost, DeniedBody, KeyPart, Limit, Percent};
 
 /// The limits of a configuration, with their counts. Clones share them.
 ///
@@ -31,6 +31,8 @@ pub struct Enforcer {
 struct Rules {
     matcher: Matcher,
     shares: Vec<Shares>,
+    /// Whether every limit counts every request, so that there is nothing to judge.
+    plain: bool,
 }
 
 /// The layer that counts requests, around what answers them.
@@ -107,7 +109,8 @@ impl Enforcer {
 
     fn with(config: &Config, limiters: Vec<RateLimiter>, counters: &Counters) -> Result<Self, SettingError> {
         let shares = config.limits.iter().map(Shares::new).collect();
-        let rules = Arc::new(Rules { matcher: Matcher::new(config)?, shares });
+        let plain = config.exempt.is_empty() && config.limits.iter().all(counts_all);
+        let rules = Arc::new(Rules { matcher: Matcher::new(config)?, shares, plain });
         let mut layers = Vec::new();
         for (at, (limit, limiter)) in config.limits.iter().zip(&limiters).enumerate() {
             // A limit that acts on a part of the requests has two layers that share its counts: one acts, the other watches.
@@ -134,7 +137,10 @@ impl Enforcer {
     ///
     /// If it does not.
     pub fn judge(&self, head: &mut Parts) -> Result<Ruling, NoKey> {
-        let Rules { matcher, shares } = &*self.rules;
+        let Rules { matcher, shares, plain } = &*self.rules;
+        if *plain && !self.config.limits.is_empty() {
+            return Ok(Ruling::Count);
+        }
         let draw = |limit: usize| if self.config.limits[limit].is_always() { Draw::Act } else { shares[limit].draw() };
         let mark = match matcher.judge(head, draw) {
             Judged::Exempt(_) => return Ok(Ruling::Pass),
@@ -179,11 +185,23 @@ impl KeyExtractor for LimitKey {
     type Key<'a> = RequestKey<'a>;
 
     fn extract<'a>(&'a self, head: &'a Parts) -> Result<RequestKey<'a>, NoKey> {
-        let mark: &Mark =
-            head.extensions.get().ok_or(NoKey::Misconfigured("the request has not been judged".into()))?;
-        let rule = &self.rules.matcher.rules[self.limit];
-        rule.key.of(head, mark.client, rule.missing).map_err(|what| NoKey::Absent(what.into()))
+        let Rules { matcher, plain, .. } = &*self.rules;
+        let client = match head.extensions.get() {
+            Some(Mark { client, .. }) => *client,
+            None if *plain => matcher.counted.extract(head)?,
+            None => return Err(NoKey::Misconfigured("the request has not been judged".into())),
+        };
+        let rule = &matcher.rules[self.limit];
+        rule.key.of(head, client, rule.missing).map_err(|what| NoKey::Absent(what.into()))
     }
+}
+
+/// Whether a limit counts every request, and acts on each.
+fn counts_all(limit: &Limit) -> bool {
+    let needs_nothing = limit.key.parts().iter().all(|part| matches!(part, KeyPart::Address | KeyPart::Global));
+    let is_everything = limit.scope.is_everything() && limit.instead_of.is_empty() && limit.is_always();
+    let has_no_terms = limit.plans.is_none() && !matches!(limit.cost, Cost::RequestHeader(_));
+    needs_nothing && is_everything && has_no_terms
 }
 
 /// A limiter with nothing spent.
@@ -216,10 +234,13 @@ fn layer(
 ) -> RateLimitLayer<LimitKey> {
     let key = LimitKey { rules: rules.clone(), limit: at };
     let bit = 1 << at;
-    let mut layer = RateLimitLayer::sharing(limiter).key(key).count_into(counters).exempt(move |head| {
-        let mark: Option<&Mark> = head.extensions.get();
-        mark.is_some_and(|mark| mark.limits & bit == 0 || (mark.shadow & bit != 0) != is_shadow)
-    });
+    let mut layer = RateLimitLayer::sharing(limiter).key(key).count_into(counters);
+    if !rules.plain {
+        layer = layer.exempt(move |head| {
+            let mark: Option<&Mark> = head.extensions.get();
+            mark.is_some_and(|mark| mark.limits & bit == 0 || (mark.shadow & bit != 0) != is_shadow)
+        });
+    }
     if is_shadow {
         layer = layer.shadow();
     }

@@ -122,7 +122,12 @@ fn slow(name: &str) -> String {
 fn a_the_article() {
     let proxy = Proxy::new(&slow("article"));
     let answers: Vec<Answer> = (0..40).map(|at| proxy.ask("GET /", &format!("192.0.2.{at}"))).collect();
-    assert_eq!(answers.iter().filter(|answer| answer.status == 200).count(), 29, "all clients together");
+    assert_eq!(
+        answers.iter().filter(|answer| answer.status == 200).count(),
+        29,
+        "all clients together: {:?}",
+        answers[0]
+    );
     let denied = &answers[39];
     assert_eq!((denied.status, denied.body.as_str()), (429, "local_rate_limited"));
     assert_eq!(denied.headers["content-type"], "text/plain");
@@ -283,6 +288,20 @@ fn a_reload_keeps_what_was_spent_of_each_quota() {
     let told = proxy.reload(text);
     assert_eq!(told, ["a: 10/day is now 10/day; 50/week; starts fresh: it had 1 quota and has 2"]);
     assert_eq!(proxy.passes(99, "GET /", "192.0.2.7"), 10);
+}
+
+/// Where every limit counts every request, none is marked: the short way, for the article's configuration.
+#[test]
+fn what_needs_no_judging_is_not_judged() {
+    for (name, marks) in [("article", 0), ("behind-a-balancer", 1), ("rehearsal", 1), ("plans", 1)] {
+        let proxy = Proxy::new(&slow(name));
+        let peer: SocketAddr = "192.0.2.7:4000".parse().unwrap();
+        let request = Request::get("/search").header("x-api-key", "a").extension(PeerAddr(peer)).body(()).unwrap();
+        let (mut head, ()) = request.into_parts();
+        let before = head.extensions.len();
+        assert_eq!(proxy.enforcer.judge(&mut head).unwrap(), Ruling::Count, "{name}");
+        assert_eq!(head.extensions.len() - before, marks, "{name}");
+    }
 }
 
 #[test]

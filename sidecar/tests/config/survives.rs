@@ -196,6 +196,11 @@ fn deep_yaml() {
         let text = format!("static_resources: {}{}", open.repeat(20_000), close.repeat(20_000));
         assert!(translate(text.as_bytes()).is_err(), "{open}");
     }
+    // These nest without a bracket.
+    for text in ["- ".repeat(200_000), format!("static_resources:\n{}", "- ".repeat(200_000))] {
+        let error = translate(text.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains("more than 100 levels deep"), "{error}");
+    }
     // Each line is nine times the one before.
     let bomb: String =
         (1..12).map(|at| format!("a{at}: &a{at} [{}]\n", vec![format!("*a{}", at - 1); 9].join(", "))).collect();
