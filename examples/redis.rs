@@ -33,10 +33,11 @@ async fn main() -> ExitCode {
 async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let Arguments { redis, limit, listen } = arguments()?;
 
-    let mut listeners = Vec::new();
+    let (mut listeners, mut urls) = (Vec::new(), Vec::new());
     for address in &listen {
         let listener =
             TcpListener::bind(address).await.map_err(|error| format!("cannot listen on {address}: {error}"))?;
+        urls.push(format!("http://{}/api/fib/1", listener.local_addr()?));
         listeners.push(listener);
     }
     let mut servers = tokio::task::JoinSet::new();
@@ -45,7 +46,7 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
         // Each server has a store and a limiter of its own, as if it ran on a machine of its own.
         let store = RedisStore::new(&redis)?;
         // It would do without: its limits are local then. But an example should say what is missing.
-        store.connect().await.map_err(|error| format!("{error}\nstart a server first: redis-server --port 6379"))?;
+        store.connect().await.map_err(|error| format!("{error}; start one first, as by: redis-server --port 6379"))?;
         let limiter =
             RedisLimiter::builder(&store, "fib", &limit).when_unreachable(WhenUnreachable::local(programs)).build()?;
         let app = Router::new().route("/api/fib/{n}", get(fib)).layer(RateLimitLayer::sharing(&limiter));
@@ -54,7 +55,6 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
             .spawn(async move { axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await });
     }
 
-    let urls: Vec<String> = listen.iter().map(|address| format!("http://{address}/api/fib/1")).collect();
     println!("limiting each client to {limit}, all servers together; try:");
     println!(
         "  while sleep 0.2; do curl -s -o /dev/null -w '%{{http_code}} %{{url}}\\n' {}; done",

@@ -7,6 +7,7 @@
 //! | stop people from guessing passwords | [`failed_logins`] |
 //! | read limits from a configuration file, and change them while the program runs | [`limits_from_a_file`] |
 //! | charge one account from the layer and from the program | [`layer_and_direct_calls`] |
+#![cfg_attr(feature = "redis", doc = "| enforce one limit on several machines | [`many_machines`] |")]
 //! | serve browsers on other origins | [`cors`] |
 //! | let requests wait instead of denying them | [`delaying`] |
 //! | test limits without waiting | [`testing`] |
@@ -29,6 +30,10 @@ pub mod limits_from_a_file {}
 
 #[doc = include_str!("guide/layer_and_direct_calls.md")]
 pub mod layer_and_direct_calls {}
+
+#[cfg(feature = "redis")]
+#[doc = include_str!("guide/many_machines.md")]
+pub mod many_machines {}
 
 #[doc = include_str!("guide/cors.md")]
 pub mod cors {}

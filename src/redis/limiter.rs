@@ -29,7 +29,7 @@ use crate::throttle::Throttle;
 /// Limits how often each key may pass, in all programs together that use the same name on the same server.
 ///
 /// It is cheap to clone, and clones share everything. Its methods are those of a [`RateLimiter`], to be awaited. A key is any
-/// [`Key`], since its text is what it goes by on the server.
+/// [`Key`], since its text is what it goes by on the server. (So `7_u64` and `"7"` are one account here, and two in process.)
 ///
 /// ```no_run
 /// use tollgate::Quota;
@@ -213,7 +213,6 @@ impl RedisLimiter {
     ///
     /// As [`check`](Self::check).
     pub fn reset<K: Key + ?Sized>(&self, key: &K) -> Asking<Result<(), Unanswered>> {
-        self.shared.local.reset(key);
         let question = self.question(Plan::DEFAULT, key, 0);
         Asking::new(async move { question.reset().await })
     }

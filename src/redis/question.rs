@@ -99,10 +99,12 @@ pub(super) enum Charge {
 impl Question {
     pub(super) fn new<K: Key + ?Sized>(shared: &Arc<Shared>, plan: Plan, key: &K, cost: u64) -> Self {
         let wire = plan.index().map(|plan| shared.wires.read()[plan].clone());
+        // What is one key on the server is one here, whatever its type.
+        let subject = shared.subjects.name(key);
         Self {
-            subject: shared.subjects.name(key),
-            key: shared.rules.fingerprint(key),
-            local_key: shared.local.fingerprint(key),
+            key: shared.rules.fingerprint(subject.as_str()),
+            local_key: shared.local.fingerprint(subject.as_str()),
+            subject,
             shared: shared.clone(),
             plan,
             cost,
@@ -177,6 +179,7 @@ impl Question {
     }
 
     pub(super) async fn reset(&self) -> Result<(), Unanswered> {
+        self.shared.local.reset(self.subject.as_str());
         let done = self.shared.store.delete(&self.subject).await;
         self.given_back();
         done

@@ -224,6 +224,10 @@ impl Store {
                     tracing::info!(target: "tollgate", server = node.address(), "the Redis server answers again");
                 }
             }
+            // It was sent on to a node that is not asked.
+            Err(unanswered) if unanswered.kind() == UnansweredKind::Open => {
+                self.counts.not_sent.fetch_add(1, Relaxed);
+            }
             // It answers.
             Err(unanswered) if unanswered.kind() == UnansweredKind::ForeignValue => {
                 self.counts.failures.fetch_add(1, Relaxed);

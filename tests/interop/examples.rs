@@ -14,7 +14,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::net::TcpListener;
 use tokio::process::{Child, ChildStdout, Command};
 
-fn example(name: &str) -> Command {
+pub(crate) fn example(name: &str) -> Command {
     let mut path: PathBuf = std::env::current_exe().unwrap();
     assert!(path.pop() && path.pop(), "tests are in the folder beside the examples");
     path.push("examples");
@@ -44,7 +44,7 @@ async fn serve(name: &str, arguments: &[&str]) -> Server {
 }
 
 /// Runs an example that ends.
-async fn run(name: &str, arguments: &[&str]) -> Output {
+pub(crate) async fn run(name: &str, arguments: &[&str]) -> Output {
     soon(example(name).args(arguments).output()).await.unwrap()
 }
 

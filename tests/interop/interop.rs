@@ -8,5 +8,6 @@ mod config;
 mod dead_connections;
 mod examples;
 mod metrics;
+mod redis;
 mod stacks;
 mod structured_fields;

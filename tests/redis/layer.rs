@@ -4,9 +4,10 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
-use tollgate::http::GlobalKey;
+use tollgate::http::{GlobalKey, KeyExtractor, NoKey};
 use tollgate::redis::{RedisLimiter, WhenUnreachable};
 use tollgate::{Quota, RateLimitLayer};
 use tower::{Layer, Service, ServiceExt, service_fn};
@@ -17,6 +18,18 @@ use crate::{eventually, limiter, patient};
 async fn hello(request: Request<()>) -> Result<Response<Full<Bytes>>, Infallible> {
     let status = if request.uri().path() == "/fails" { 401 } else { 200 };
     Ok(Response::builder().status(status).body(Full::from("hello")).unwrap())
+}
+
+/// The key of requests that are another layer's.
+#[derive(Clone, Copy, Debug)]
+struct Login;
+
+impl KeyExtractor for Login {
+    type Key<'a> = &'static str;
+
+    fn extract(&self, _: &Parts) -> Result<&'static str, NoKey> {
+        Ok("login")
+    }
 }
 
 fn request(path: &str) -> Request<()> {
@@ -86,16 +99,27 @@ async fn a_layer_without_a_server_answers_as_its_limiter_does() {
 #[tokio::test]
 async fn a_layer_delays_before_it_denies() {
     let Some(server) = Server::start() else { return };
-    let limiter = limiter(&server, "api", Quota::per_second(20).burst(1));
-    let layer = RateLimitLayer::sharing(&limiter).key(GlobalKey).delay(Duration::from_millis(400)).any_body();
+    let quick = limiter(&server, "quick", Quota::per_second(20).burst(1));
+    let layer = RateLimitLayer::sharing(&quick).key(GlobalKey).delay(Duration::from_secs(60)).any_body();
     let service = layer.layer(service_fn(hello));
-    let requests: Vec<_> = (0..20).map(|_| tokio::spawn(service.clone().oneshot(request("/")))).collect();
-    let mut passed = 0;
+    let requests: Vec<_> = (0..6).map(|_| tokio::spawn(service.clone().oneshot(request("/")))).collect();
     for request in requests {
-        passed += u32::from(request.await.unwrap().unwrap().status() == StatusCode::OK);
+        assert_eq!(request.await.unwrap().unwrap().status(), 200, "each has its turn");
     }
-    // One at once, and one each 50 ms; what is on its way when the time is over may be late.
-    assert!((2..=9).contains(&passed), "{passed}");
+    // Who would have to wait too long is told so at once.
+    let limiter = limiter(&server, "slow", Quota::per_hour(1));
+    let layer = RateLimitLayer::sharing(&limiter).key(GlobalKey).delay(Duration::from_secs(60)).any_body();
+    let service = layer.layer(service_fn(hello));
+    assert_eq!(service.clone().oneshot(request("/")).await.unwrap().status(), 200);
+    assert_eq!(service.clone().oneshot(request("/")).await.unwrap().status(), 429);
+    // What is left to another layer is not delayed, and counted by that.
+    let (login, rest) =
+        (RateLimitLayer::sharing(&limiter).key(Login), RateLimitLayer::sharing(&limiter).key(GlobalKey));
+    let layer = rest.when(|head: &Parts| head.uri.path() == "/login", login).delay(Duration::from_secs(60)).any_body();
+    let service = layer.layer(service_fn(hello));
+    for (path, status) in [("/login", 200), ("/login", 429), ("/", 429)] {
+        assert_eq!(service.clone().oneshot(request(path)).await.unwrap().status(), status, "{path}");
+    }
     // In shadow mode nothing is delayed, and nothing denied.
     let shadow = RateLimitLayer::sharing(&limiter).key(GlobalKey).delay(Duration::from_secs(60)).shadow().any_body();
     let shadow = shadow.layer(service_fn(hello));

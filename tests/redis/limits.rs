@@ -152,6 +152,12 @@ async fn a_key_over_its_limit_costs_one_round_trip_a_second() {
     assert_eq!(stats.remembered, 10_000 - 10, "{stats:?}");
     assert!(limiter.check("bob").await.is_ok());
 
+    // A key is its text, whatever its type.
+    limiter.check_n("7", 5).await.unwrap();
+    let before = limiter.stats();
+    assert!(limiter.check("7").await.is_err() && limiter.check(&7_u64).await.is_err());
+    assert_eq!(limiter.stats().remembered, before.remembered + 1);
+
     // What is given back here is noticed at once.
     limiter.refund("alice", 1).await.unwrap();
     assert!(limiter.check("alice").await.is_ok());

@@ -1,6 +1,7 @@
 //! The Redis door, over servers that each test starts for itself.
 
 mod access;
+mod cluster;
 mod faults;
 mod layer;
 mod limits;

@@ -2,8 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -17,6 +17,10 @@ struct Weather {
     is_garbled: AtomicBool,
     /// How many commands have gone to the server.
     commands: AtomicU64,
+    /// Where new connections lead.
+    server: Mutex<Option<SocketAddr>>,
+    /// How often the connections of the time were lost without anybody being told.
+    lost: AtomicU64,
     /// The connections are closed.
     is_closed: AtomicBool,
 }
@@ -30,13 +34,14 @@ impl Proxy {
     pub(crate) fn to(server: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("it is bound");
-        let weather = Arc::new(Weather::default());
+        let weather = Arc::new(Weather { server: Mutex::new(Some(server)), ..Weather::default() });
         let shared = weather.clone();
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 if shared.is_closed.load(SeqCst) {
                     continue;
                 }
+                let server = shared.server.lock().unwrap().expect("it is set from the start");
                 let Ok(server) = TcpStream::connect(server) else { continue };
                 let (client2, server2) = (client.try_clone().unwrap(), server.try_clone().unwrap());
                 let (there, back) = (shared.clone(), shared.clone());
@@ -51,6 +56,11 @@ impl Proxy {
         format!("redis://{}", self.address)
     }
 
+    /// Where new connections lead from now on.
+    pub(crate) fn lead_to(&self, server: SocketAddr) {
+        *self.weather.server.lock().unwrap() = Some(server);
+    }
+
     pub(crate) fn cut(&self, cut: bool) {
         self.weather.is_cut.store(cut, SeqCst);
     }
@@ -61,6 +71,11 @@ impl Proxy {
 
     pub(crate) fn garble(&self, garble: bool) {
         self.weather.is_garbled.store(garble, SeqCst);
+    }
+
+    /// Loses all connections, and tells nobody. New ones are fine.
+    pub(crate) fn lose_silently(&self) {
+        self.weather.lost.fetch_add(1, SeqCst);
     }
 
     /// Closes all connections, and each new one.
@@ -77,6 +92,7 @@ impl Proxy {
 fn pump(mut from: TcpStream, mut to: TcpStream, weather: &Weather, is_question: bool) {
     from.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
     let mut bytes = [0; 1 << 16];
+    let lost = weather.lost.load(SeqCst);
     loop {
         if weather.is_closed.load(SeqCst) {
             break;
@@ -89,6 +105,9 @@ fn pump(mut from: TcpStream, mut to: TcpStream, weather: &Weather, is_question: 
             }
             Err(_) => break,
         };
+        if weather.lost.load(SeqCst) != lost {
+            continue;
+        }
         while weather.is_cut.load(SeqCst) && !weather.is_closed.load(SeqCst) {
             thread::sleep(Duration::from_millis(1));
         }
