@@ -3,6 +3,7 @@
 mod args;
 mod demo;
 mod log;
+mod reload;
 
 use std::ffi::OsString;
 use std::io::{Read as _, Write as _};
@@ -13,7 +14,7 @@ use clap::{CommandFactory as _, Parser as _};
 
 use self::args::{Action, Arguments, CheckArgs, ServeArgs};
 use crate::check;
-use crate::config::{Changes, Config, Key, Limit, Origin, OriginError, Overrides, Ranges, SCHEMA, words};
+use crate::config::{Changes, Config, Key, Limit, Origin, OriginError, Overrides, Ranges, SCHEMA, Watch, words};
 use crate::from_envoy;
 use crate::proxy;
 
@@ -54,8 +55,8 @@ fn serve(args: ServeArgs, env: impl Fn(&str) -> Option<OsString>) -> ExitCode {
         Ok(origin) => origin,
         Err(problems) => return refuse(&problems.join("\n")),
     };
-    let config = match origin.load() {
-        Ok(config) => config,
+    let (watch, config) = match Watch::new(origin) {
+        Ok(begun) => begun,
         Err(error) => return refuse(&told(&error, "Nothing was started.")),
     };
     if print_config {
@@ -64,6 +65,10 @@ fn serve(args: ServeArgs, env: impl Fn(&str) -> Option<OsString>) -> ExitCode {
     if config.store.is_some() {
         // Until the door to Redis is there, counting alone would admit more than the file says.
         return fail("this build cannot count in Redis yet: take out [store] and --redis to count in each proxy alone");
+    }
+    log::start(config.log);
+    if let Err(error) = reload::start(watch, config.clone()) {
+        return fail(&format!("cannot watch the configuration: {error}"));
     }
     start(config)
 }

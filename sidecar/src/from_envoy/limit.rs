@@ -118,10 +118,7 @@ fn share(name: &'static str, settings: &mut Fields<'_, '_>, report: &mut Report)
     if let Some(item) = fields.value("runtime_key")
         && report.runtime_can_change
     {
-        report.say(
-            item.at,
-            "there are no runtime keys; the default was taken. Change the file, which is live within 2 s",
-        );
+        report.say(item.at, "there are no runtime keys; the default was taken: change the file instead");
     }
     let mut percent = Percent::NONE;
     if let Some(mut value) = fields.fields("default_value", report) {

@@ -200,3 +200,50 @@ fn the_demo_is_one_command() {
     assert!(told.contains("Each client address has 3/day. Try:"), "{told}");
     assert!(told.contains(&format!("curl -si http://{address}/")), "{told}");
 }
+
+/// SIGHUP must not end the proxy, and a file that changes is told about.
+#[cfg(unix)]
+#[test]
+fn a_changed_file_is_told_and_a_bad_one_refused() {
+    let port = |_| TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (listen, upstream) = (port(0), port(1));
+    let text = format!(
+        "listen = \"{listen}\"\nupstream = \"http://{upstream}\"\nadmin = \"off\"\n[limits.all]\nlimit = \"29/day\"\n"
+    );
+    let file = crate::check::File::new("running.toml", &text);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+    command.args(["serve", "-c", file.path()]).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut running = Running(command.spawn().unwrap());
+    let (send, lines) = std::sync::mpsc::channel();
+    let stderr = std::io::BufReader::new(running.0.stderr.take().unwrap());
+    std::thread::spawn(move || {
+        use std::io::BufRead as _;
+        stderr.lines().map_while(Result::ok).for_each(|line| drop(send.send(line)));
+    });
+    let until = |words: &str| loop {
+        let line = lines.recv_timeout(Duration::from_secs(30)).unwrap_or_else(|_| panic!("nobody says {words}"));
+        if line.contains(words) {
+            break;
+        }
+    };
+    let begun = Instant::now();
+    while TcpStream::connect(listen).is_err() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "it listens");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let hang_up = || {
+        let killed = Command::new("kill").args(["-HUP", &running.0.id().to_string()]).status().unwrap();
+        assert!(killed.success());
+    };
+    hang_up();
+    until("the configuration has not changed");
+    // By itself, within 2 s.
+    std::fs::write(file.path(), text.replace("29/day", "14/day")).unwrap();
+    until("all: 29/day is now 14/day; what was spent stays");
+    std::fs::write(file.path(), text.replace("29/day", "14/dya")).unwrap();
+    until("invalid limit \"14/dya\"");
+    until("the new configuration is refused, and the old one stays");
+    hang_up();
+    until("refused");
+    assert!(TcpStream::connect(listen).is_ok(), "it goes on");
+}
