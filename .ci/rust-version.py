@@ -5,7 +5,7 @@ import json
 import sys
 
 # Features that may need a newer Rust than the rest, and which: their optional dependencies are held to that.
-NEWER = {"redis": "1.88"}
+NEWER = {"redis": "1.88", "redis-tls": "1.88"}
 
 
 def version(text):

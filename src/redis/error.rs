@@ -18,7 +18,8 @@ pub struct SetupError {
 pub enum SetupErrorKind {
     /// The URL is not one of a Redis server.
     Url,
-    /// The URL asks for TLS, and this program was built without it.
+    /// The URL asks for TLS, and this program was built without it. Or root certificates are given that are none, or that the
+    /// URL does not need.
     Tls,
     /// The name of a limiter is empty or longer than 100 bytes.
     Name,
@@ -63,7 +64,9 @@ impl fmt::Display for SetupError {
                 "this is not the URL of a Redis server: write redis://host:port, or redis://user:password@host:port/database \
                  with what is special in a password percent-encoded",
             ),
-            SetupErrorKind::Tls => f.write_str("the URL asks for TLS (rediss), which this program was built without"),
+            SetupErrorKind::Tls => f.write_str(
+                "TLS needs a URL that begins with rediss, the feature `redis-tls`, and root certificates in PEM, if any are given",
+            ),
             SetupErrorKind::Name => f.write_str("a limiter on a server needs a name of 1 to 100 bytes"),
             SetupErrorKind::Quota { name, too_short: true } => {
                 write!(f, "quota {name} is too short for the server, which counts whole microseconds")

@@ -92,7 +92,9 @@
 //! # What this does not do
 //!
 //! - It does not keep limits across the loss of the server's data.
-//! - It does not encrypt: the feature has no TLS. Put the server into a network of its own.
+//! - It does not encrypt, unless by the feature `redis-tls` and a URL that begins with `rediss`. That takes the system's
+//!   authorities, or those that are [given](RedisStoreBuilder). Cryptography is `ring`'s. If a program has other parts that bring
+//!   another provider for `rustls`, it has to choose one for the process, as `rustls` says.
 //! - It does not ask replicas.
 
 mod asking;

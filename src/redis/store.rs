@@ -107,6 +107,8 @@ pub struct RedisStoreStats {
 pub struct RedisStoreBuilder {
     url: Result<ConnectionInfo, SetupErrorKind>,
     deadline: Duration,
+    #[cfg(feature = "redis-tls")]
+    root_certificates: Option<Vec<u8>>,
 }
 
 /// One call of the script.
@@ -122,7 +124,8 @@ pub(super) struct Call<'a> {
 }
 
 impl RedisStore {
-    /// A server, by its URL: `redis://host:port`, `redis://user:password@host:port/database`, or `unix:///path`.
+    /// A server, by its URL: `redis://host:port`, `redis://user:password@host:port/database`, or `unix:///path`; or with
+    /// `rediss`, if it speaks TLS and the feature `redis-tls` is there.
     ///
     /// Nothing is sent yet, and the server need not be there.
     ///
@@ -135,7 +138,12 @@ impl RedisStore {
 
     /// Starts setting up a server with a deadline of its own.
     pub fn builder(url: &str) -> RedisStoreBuilder {
-        RedisStoreBuilder { url: parse(url), deadline: DEADLINE }
+        RedisStoreBuilder {
+            url: parse(url),
+            deadline: DEADLINE,
+            #[cfg(feature = "redis-tls")]
+            root_certificates: None,
+        }
     }
 
     /// Connects, for a program that wants to know at its start whether the server is there. Not needed otherwise.
@@ -324,15 +332,40 @@ impl RedisStoreBuilder {
         self
     }
 
+    /// Which authorities to trust, as certificates in PEM, instead of those that the system trusts. For a URL that begins with
+    /// `rediss`. (Needs the feature `redis-tls`.)
+    #[cfg(feature = "redis-tls")]
+    pub fn root_certificates(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.root_certificates = Some(pem.into());
+        self
+    }
+
     /// The store. Nothing is sent yet.
     ///
     /// # Errors
     ///
-    /// As [`RedisStore::new`].
+    /// As [`RedisStore::new`]; and when root certificates are given that are none, or for a URL without TLS.
     pub fn build(self) -> Result<RedisStore, SetupError> {
         let information = self.url?;
         let clock = Clock::system();
-        let client = Client::open(information.clone()).map_err(|_| SetupErrorKind::Url)?;
+        #[cfg(not(feature = "redis-tls"))]
+        let client = Client::open(information).map_err(|_| SetupErrorKind::Url)?;
+        #[cfg(feature = "redis-tls")]
+        let client = match self.root_certificates {
+            None => Client::open(information).map_err(|_| SetupErrorKind::Url)?,
+            // Of what is no certificate nothing would be trusted.
+            Some(pem)
+                if !String::from_utf8_lossy(&pem).contains("-----BEGIN CERTIFICATE-----")
+                    || !matches!(information.addr(), ::redis::ConnectionAddr::TcpTls { .. }) =>
+            {
+                return Err(SetupErrorKind::Tls.into());
+            }
+            Some(root_cert) => {
+                let certificates = ::redis::TlsCertificates { client_tls: None, root_cert: Some(root_cert) };
+                Client::build_with_tls(information, certificates).map_err(|_| SetupErrorKind::Tls)?
+            }
+        };
+        let information = client.get_connection_info().clone();
         let seed = Arc::new(Node::new(client, self.deadline, clock.clone()));
         let (deadline, sha) = (self.deadline, sha1(SCRIPT));
         let (cluster, counts) = (RwLock::default(), Counts::default());
@@ -361,7 +394,7 @@ impl Call<'_> {
 
 fn parse(url: &str) -> Result<ConnectionInfo, SetupErrorKind> {
     let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
-    if matches!(scheme, "rediss" | "valkeys") {
+    if matches!(scheme, "rediss" | "valkeys") && !cfg!(feature = "redis-tls") {
         return Err(SetupErrorKind::Tls);
     }
     url.into_connection_info().map_err(|_| SetupErrorKind::Url)

@@ -10,6 +10,8 @@ mod limits;
 mod logged;
 mod proxy;
 mod server;
+#[cfg(feature = "redis-tls")]
+mod tls;
 mod waiting;
 
 use std::time::Duration;
