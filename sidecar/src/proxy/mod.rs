@@ -15,7 +15,6 @@ mod connection;
 mod fields;
 mod guard;
 mod head;
-mod limits;
 mod line;
 mod metrics;
 mod refusal;
@@ -44,9 +43,10 @@ use tollgate::http::Counters;
 
 use self::connection::{Drain, Server};
 use self::metrics::Metrics;
-use self::service::Shared;
+use self::service::{Shared, Upstreams};
 use self::upstream::Upstream;
-use crate::config::{Config, Upstreams};
+use crate::config::{self, Config};
+use crate::rules::Enforcer;
 
 /// Listens, and forwards what the limits let pass, until SIGTERM or SIGINT has drained it. A second signal ends it at once.
 ///
@@ -125,7 +125,11 @@ impl Proxy {
         let address = listener.local_addr()?;
         let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
         let counters = Counters::new();
-        let layer = limits::layer(&config, &counters)?;
+        if config.store.is_some() {
+            // To run without them would be worse.
+            return Err(io::Error::new(io::ErrorKind::Unsupported, "limits in a shared store are not enforced yet"));
+        }
+        let enforcer = Enforcer::new(&config, &counters).map_err(io::Error::other)?;
         let metrics_listener = config.metrics.map(listen).transpose()?;
         let metrics_address = metrics_listener.as_ref().map(TcpListener::local_addr).transpose()?;
         let (drain, drained) = watch::channel(false);
@@ -134,21 +138,26 @@ impl Proxy {
         let clients = Clients::new(config.caps.connections, config.caps.connections_per_client);
         let via = own_via();
         for number in 0..config.threads.max(1) {
-            let upstream = match &config.upstreams {
-                Upstreams::One(upstream) => upstream.clone(),
-                Upstreams::ByHost(_) => return Err(io::Error::other("several upstreams are not served yet")),
-            };
             let metrics = Metrics::default();
             proxy.metrics.push(metrics.clone());
             let listener = listener.try_clone()?;
-            let (config, layer, via, tls) = (config.clone(), layer.clone(), via.clone(), tls.clone());
+            let (config, enforcer, via, tls) = (config.clone(), enforcer.clone(), via.clone(), tls.clone());
             let (clients, drained, ready) = (clients.clone(), drained.clone(), ready.clone());
             let thread = std::thread::Builder::new().name(format!("proxy-{number}")).spawn(move || {
                 let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
                 let Ok(runtime) = runtime else { return };
                 let worker = async move {
-                    let upstream = Rc::new(Upstream::new(upstream, config.deadlines.clone(), metrics.clone(), ready));
-                    let shared = Rc::new(Shared { upstream, layer, via, metrics });
+                    let upstream = |upstream: &config::Upstream| {
+                        let deadlines = config.deadlines.clone();
+                        Rc::new(Upstream::new(upstream.clone(), deadlines, metrics.clone(), ready.clone()))
+                    };
+                    let upstreams = match &config.upstreams {
+                        config::Upstreams::One(one) => Upstreams::One(upstream(one)),
+                        config::Upstreams::ByHost(all) => {
+                            Upstreams::ByHost(all.iter().map(|(host, one)| (host.clone(), upstream(one))).collect())
+                        }
+                    };
+                    let shared = Rc::new(Shared { upstreams, enforcer, via, metrics });
                     let server = Rc::new(Server {
                         shared,
                         trusted: config.trusted_proxies,
@@ -169,8 +178,8 @@ impl Proxy {
             let told = metrics::Told {
                 threads: proxy.metrics.clone(),
                 counters,
-                limiters: layer.iter().map(|layer| layer.limiter().clone()).collect(),
-                upstream: upstream.map(ToString::to_string).unwrap_or_default(),
+                limiters: enforcer.limiters().map(|(_, limiter)| limiter.clone()).collect(),
+                upstream: config.upstreams.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
                 probe: upstream.map(|upstream| upstream.authority.to_string()).unwrap_or_default(),
                 draining: proxy.draining.clone(),
                 ready,
@@ -315,7 +324,7 @@ async fn work(
         };
         tokio::select! {
             _ = drained.wait_for(|drained| *drained) => break,
-            _ = sweep.tick() => server.shared.upstream.sweep(),
+            _ = sweep.tick() => server.shared.upstreams.iter().for_each(|upstream| upstream.sweep()),
             accepted = accept => match accepted {
                 Ok((stream, peer, permit)) => {
                     let Some(place) = clients.seat(permit, peer.ip()) else { continue };

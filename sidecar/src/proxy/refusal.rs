@@ -54,6 +54,7 @@ impl Refusal {
         refusal(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the trailer fields are too large");
     pub(super) const CUT_OFF: Self = bad("the request ends in the middle");
     pub(super) const TOO_SLOW: Self = refusal(StatusCode::REQUEST_TIMEOUT, "the request did not come in time");
+    pub(super) const MISDIRECTED: Self = refusal(StatusCode::MISDIRECTED_REQUEST, "no upstream is set for this host");
     pub(super) const PSEUDO: Self = bad("not the pseudo-header fields of a request");
     pub(super) const VALUE: Self = bad("not the value of a header field");
 }

@@ -9,12 +9,13 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HOST, VIA};
-use http::{HeaderValue, Method, Request, Response, Version};
+use http::request::Parts;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use tollgate::Denied;
-use tollgate::http::{AnyBody, AnyKey, PeerAddr, ResponseBody};
-use tollgate::{RateLimit, RateLimitLayer};
+use tollgate::RateLimit;
+use tollgate::http::{AnyBody, JointLimit, PeerAddr, ResponseBody, ResponseFuture};
 use tower_layer::Layer as _;
 use tower_service::Service as _;
 
@@ -24,31 +25,72 @@ use super::line::Line;
 use super::metrics::{Metrics, Outcome};
 use super::refusal::Refusal;
 use super::upstream::{Body, Client, Upstream};
+use crate::rules::{Enforcer, LimitKey, Limits, Ruling, host_of};
 
 /// Answers the requests of one connection.
 #[derive(Debug)]
 pub(super) struct Service {
     line: Rc<Line>,
     shared: Rc<Shared>,
-    limited: Option<RefCell<RateLimit<AnyBody<Forward>, AnyKey>>>,
-    forward: RefCell<Forward>,
+    limited: RefCell<Limited>,
+    forward: Forward,
+}
+
+/// The service that forwards, behind the limits.
+#[derive(Debug)]
+enum Limited {
+    Free,
+    One(RateLimit<AnyBody<Forward>, LimitKey>),
+    Several(JointLimit<AnyBody<Forward>>),
 }
 
 /// What all connections of a thread share.
 #[derive(Debug)]
 pub(super) struct Shared {
-    pub(super) upstream: Rc<Upstream>,
-    pub(super) layer: Option<RateLimitLayer<AnyKey>>,
+    pub(super) upstreams: Upstreams,
+    pub(super) enforcer: Enforcer,
     pub(super) via: HeaderValue,
     pub(super) metrics: Metrics,
+}
+
+/// Where requests go.
+#[derive(Debug)]
+pub(super) enum Upstreams {
+    One(Rc<Upstream>),
+    ByHost(Vec<(String, Rc<Upstream>)>),
+}
+
+impl Upstreams {
+    fn of(&self, head: &Parts) -> Option<&Rc<Upstream>> {
+        match self {
+            Self::One(upstream) => Some(upstream),
+            Self::ByHost(upstreams) => {
+                let host = host_of(head)?;
+                upstreams.iter().find(|(listed, _)| *listed == host).map(|(_, upstream)| upstream)
+            }
+        }
+    }
+
+    /// All of them.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Rc<Upstream>> {
+        let (one, several) = match self {
+            Self::One(upstream) => (Some(upstream), &[][..]),
+            Self::ByHost(upstreams) => (None, &upstreams[..]),
+        };
+        one.into_iter().chain(several.iter().map(|(_, upstream)| upstream))
+    }
 }
 
 impl Service {
     pub(super) fn new(line: Rc<Line>, hop: Hop, shared: Rc<Shared>) -> Self {
         let client = Client { hop: Rc::new(hop), line: line.clone(), number: 0 };
-        let forward = Forward { upstream: shared.upstream.clone(), client };
-        let limited = shared.layer.as_ref().map(|layer| RefCell::new(layer.clone().any_body().layer(forward.clone())));
-        Self { line, shared, limited, forward: RefCell::new(forward) }
+        let forward = Forward { shared: shared.clone(), client };
+        let limited = RefCell::new(match shared.enforcer.layer() {
+            Limits::None => Limited::Free,
+            Limits::One(layer) => Limited::One(layer.clone().any_body().layer(forward.clone())),
+            Limits::Several(layer) => Limited::Several(layer.clone().any_body().layer(forward.clone())),
+        });
+        Self { line, shared, limited, forward }
     }
 
     /// What speaks against this request before anybody is asked.
@@ -64,6 +106,26 @@ impl Service {
             .iter()
             .any(|via| self.shared.via.to_str().is_ok_and(|own| has_option(via, own)));
         looped.then_some(Refusal::LOOP)
+    }
+}
+
+impl Service {
+    /// Asks the limits.
+    fn ask(&self, request: Request<Incoming>) -> Work {
+        let (mut head, body) = request.into_parts();
+        let ruling = self.shared.enforcer.judge(&mut head).unwrap_or_else(|no_peer| Ruling::Lacks(no_peer.to_string()));
+        let request = Request::from_parts(head, body);
+        match ruling {
+            Ruling::Count => {}
+            Ruling::Pass => return Work::Forwarded { future: self.forward.clone().call(request), exempt: false },
+            Ruling::Exempt => return Work::Forwarded { future: self.forward.clone().call(request), exempt: true },
+            Ruling::Lacks(what) => return Work::Lacks(what),
+        }
+        match &mut *self.limited.borrow_mut() {
+            Limited::Free => Work::Forwarded { future: self.forward.clone().call(request), exempt: false },
+            Limited::One(limited) => Work::Limited { future: Box::pin(limited.call(request)) },
+            Limited::Several(limited) => Work::Limited { future: Box::pin(limited.call(request)) },
+        }
     }
 }
 
@@ -84,10 +146,7 @@ impl hyper::service::Service<Request<Incoming>> for Service {
                 if !is_http2 {
                     request.extensions_mut().insert(Number(number));
                 }
-                match &self.limited {
-                    Some(limited) => Work::Limited { future: Box::pin(limited.borrow_mut().call(request)) },
-                    None => Work::Forwarded { future: self.forward.borrow_mut().call(request) },
-                }
+                self.ask(request)
             }
         };
         Handling { work, under_way: Some(under_way), shared: self.shared.clone(), is_http2 }
@@ -145,7 +204,7 @@ struct Number(u64);
 /// The service behind the limit: it sends the request on.
 #[derive(Clone, Debug)]
 struct Forward {
-    upstream: Rc<Upstream>,
+    shared: Rc<Shared>,
     client: Client,
 }
 
@@ -166,10 +225,17 @@ impl tower_service::Service<Request<Incoming>> for Forward {
 
     fn call(&mut self, request: Request<Incoming>) -> Forwarding {
         let number = request.extensions().get().map_or(0, |Number(number)| *number);
-        let (upstream, client) = (self.upstream.clone(), Client { number, ..self.client.clone() });
+        let client = Client { number, ..self.client.clone() };
+        let (head, body) = request.into_parts();
+        let upstream = self.shared.upstreams.of(&head).cloned();
         Box::pin(async move {
+            let Some(upstream) = upstream else {
+                let mut response = refused(Refusal::MISDIRECTED);
+                response.extensions_mut().insert(Failed);
+                return Ok(response);
+            };
             let begun = Instant::now();
-            let response = upstream.clone().send(request, client).await;
+            let response = upstream.clone().send(Request::from_parts(head, body), client).await;
             upstream.answered(begun.elapsed());
             Ok(response.unwrap_or_else(|refusal| {
                 let mut response = refused(refusal);
@@ -182,8 +248,12 @@ impl tower_service::Service<Request<Incoming>> for Forward {
 
 /// The proxy's own answer.
 fn refused(refusal: Refusal) -> Response<Body> {
-    let mut response = Response::new(Body::Whole(Bytes::from_static(refusal.text.as_bytes())));
-    *response.status_mut() = refusal.status;
+    own(refusal.status, Bytes::from_static(refusal.text.as_bytes()))
+}
+
+fn own(status: StatusCode, text: Bytes) -> Response<Body> {
+    let mut response = Response::new(Body::Whole(text));
+    *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -199,18 +269,20 @@ pub(super) struct Handling {
     is_http2: bool,
 }
 
-type Limited = <RateLimit<AnyBody<Forward>, AnyKey> as tower_service::Service<Request<Incoming>>>::Future;
+type Decided = ResponseFuture<AnyBody<Forward>, Incoming>;
 
 enum Work {
     Refused(Refusal),
-    Limited { future: Pin<Box<Limited>> },
-    Forwarded { future: Forwarding },
+    Lacks(String),
+    Limited { future: Pin<Box<Decided>> },
+    Forwarded { future: Forwarding, exempt: bool },
 }
 
 impl std::fmt::Debug for Work {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Refused(_) => "Refused",
+            Self::Lacks(_) => "Lacks",
             Self::Limited { .. } => "Limited",
             Self::Forwarded { .. } => "Forwarded",
         })
@@ -230,9 +302,16 @@ impl Future for Handling {
                 }
                 (response, Outcome::Rejected)
             }
-            Work::Forwarded { future } => {
+            Work::Lacks(what) => {
+                let response = own(StatusCode::BAD_REQUEST, std::mem::take(what).into());
+                (response.map(Content::Own), Outcome::Rejected)
+            }
+            Work::Forwarded { future, exempt } => {
                 let Ok(response) = ready!(future.as_mut().poll(cx));
-                let outcome = outcome(&response);
+                let outcome = match outcome(&response) {
+                    Outcome::Forwarded if *exempt => Outcome::Exempt,
+                    outcome => outcome,
+                };
                 (response.map(Content::Own), outcome)
             }
             Work::Limited { future } => {

@@ -51,8 +51,10 @@ pub enum Limits {
 pub enum Ruling {
     /// The layer counts it, and then it is forwarded.
     Count,
-    /// No limit counts it: it can go past the layer.
+    /// No limit counts it, as it happens: it can go past the layer.
     Pass,
+    /// The same, since it is exempt.
+    Exempt,
     /// It lacks what it is counted by, and this is to be told: answer 400.
     Lacks(String),
 }
@@ -143,7 +145,7 @@ impl Enforcer {
         }
         let draw = |limit: usize| if self.config.limits[limit].is_always() { Draw::Act } else { shares[limit].draw() };
         let mark = match matcher.judge(head, draw) {
-            Judged::Exempt(_) => return Ok(Ruling::Pass),
+            Judged::Exempt(_) => return Ok(Ruling::Exempt),
             Judged::Counted(counting) if counting.limits == 0 => return Ok(Ruling::Pass),
             Judged::Counted(counting) => Mark {
                 limits: counting.limits,

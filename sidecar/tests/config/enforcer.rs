@@ -100,7 +100,7 @@ impl Proxy {
             }
             match (ruling, self.enforcer.layer()) {
                 (Ruling::Lacks(what), _) => Answer { status: 400, headers: HeaderMap::new(), body: what },
-                (Ruling::Pass, _) | (_, Limits::None) => answer!({ app }),
+                (Ruling::Pass | Ruling::Exempt, _) | (_, Limits::None) => answer!({ app }),
                 (Ruling::Count, Limits::One(layer)) => answer!({ layer.clone().any_body().layer(app) }),
                 (Ruling::Count, Limits::Several(layer)) => answer!({ layer.clone().any_body().layer(app) }),
             }

@@ -5,6 +5,8 @@ mod clients;
 mod fields;
 mod framing;
 mod http2;
+mod limits;
+mod metrics;
 mod tls;
 mod tunnel;
 mod upstream;

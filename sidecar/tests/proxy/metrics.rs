@@ -1,0 +1,69 @@
+//! What the operator's systems read.
+
+use std::net::TcpListener;
+
+use crate::world::{Echo, Peer, global, proxy};
+
+fn get(address: std::net::SocketAddr, path: &str) -> (u16, String) {
+    let answer = Peer::connect(address).ask(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
+    (answer.status(), answer.body())
+}
+
+#[test]
+fn denials_are_apart_from_what_was_served() {
+    let echo = Echo::start();
+    let proxy = proxy(echo.address, |config| {
+        config.metrics = Some("127.0.0.1:0".parse().unwrap());
+        config.limits.push(global("2/hour"));
+    });
+    let mut client = Peer::connect(proxy.address());
+    for _ in 0..5 {
+        client.ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    }
+    let _ = Peer::connect(proxy.address()).ask("GET / HTTP/1.1\r\n\r\n");
+    let (status, text) = get(proxy.metrics_address().unwrap(), "/metrics");
+    assert_eq!(status, 200);
+    for line in [
+        "tollgate_requests_total{outcome=\"forwarded\"} 2",
+        "tollgate_requests_total{outcome=\"denied\"} 3",
+        "tollgate_requests_total{outcome=\"rejected\"} 1",
+        "tollgate_requests_total{outcome=\"failed\"} 0",
+        "tollgate_allowed_total{limiter=\"all\"} 2",
+        "tollgate_keys{limiter=\"all\"} 1",
+        "tollgate_connections{side=\"client\"} 1",
+        "tollgate_connections{side=\"upstream\"} 1",
+        &format!("tollgate_upstream_request_duration_seconds_count{{upstream=\"http://{}\"}} 2", echo.address),
+        &format!(
+            "tollgate_upstream_request_duration_seconds_bucket{{upstream=\"http://{}\",le=\"+Inf\"}} 2",
+            echo.address
+        ),
+    ] {
+        assert!(text.lines().any(|other| other == line), "{line}\n{text}");
+    }
+    assert!(
+        text.lines()
+            .any(|line| line.starts_with("tollgate_denied_total{limiter=\"all\",quota=") && line.ends_with(" 3")),
+        "{text}"
+    );
+    // Each family is announced once, before its values.
+    let families: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+    let names: std::collections::BTreeSet<_> = families.iter().map(|family| family.split(' ').next()).collect();
+    assert_eq!(names.len(), families.len());
+}
+
+#[test]
+fn it_is_ready_when_the_upstream_has_accepted_a_connection() {
+    let free = { TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap() };
+    let proxy = proxy(free, |config| config.metrics = Some("127.0.0.1:0".parse().unwrap()));
+    let metrics = proxy.metrics_address().unwrap();
+    assert_eq!(get(metrics, "/healthz").0, 200);
+    assert_eq!(get(metrics, "/readyz").0, 503);
+    let listener = TcpListener::bind(free).unwrap();
+    assert_eq!(get(metrics, "/readyz").0, 200);
+    drop(listener);
+    assert_eq!(get(metrics, "/readyz").0, 200);
+    proxy.drain();
+    assert_eq!(get(metrics, "/readyz"), (503, "draining\n".into()));
+    assert_eq!(get(metrics, "/healthz").0, 200);
+    assert_eq!(get(metrics, "/other").0, 404);
+}
