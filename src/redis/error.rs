@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::script::Unkept;
 use crate::plan::PlanError;
+use crate::policy::Policy;
 
 /// The error of a store or a limiter that cannot be set up. No text of it shows a URL, since that may have a password.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +31,14 @@ pub enum SetupErrorKind {
         /// Whether its period is too short; otherwise its burst or amount is too large.
         too_short: bool,
     },
+    /// A policy has another number of quotas than the limiter. On a server, a quota goes on with what was spent under the one in the
+    /// same place, so all policies of a limiter have the same number.
+    Shape {
+        /// How many quotas the limiter has.
+        expected: usize,
+        /// How many quotas this policy has.
+        given: usize,
+    },
     /// The plans or the capacity do not fit.
     Plan(PlanError),
 }
@@ -38,6 +47,12 @@ impl SetupError {
     /// What does not fit.
     pub fn kind(&self) -> &SetupErrorKind {
         &self.kind
+    }
+
+    /// Whether a policy has as many quotas as the limiter.
+    pub(super) fn check_shape(expected: &Policy, policy: &Policy) -> Result<(), Self> {
+        let [expected, given] = [expected, policy].map(|policy| policy.quotas().len());
+        if given == expected { Ok(()) } else { Err(SetupErrorKind::Shape { expected, given }.into()) }
     }
 
     pub(super) fn quota(name: &str, why: Unkept) -> Self {
@@ -74,6 +89,10 @@ impl fmt::Display for SetupError {
             SetupErrorKind::Quota { name, too_short: false } => {
                 write!(f, "quota {name} is too large for the server, which counts exactly up to 2^52 parts of a request")
             }
+            SetupErrorKind::Shape { expected, given } => write!(
+                f,
+                "a policy with quotas: {given}, where the limiter has {expected}; on a server, all policies of a limiter have equally many"
+            ),
             SetupErrorKind::Plan(error) => error.fmt(f),
         }
     }

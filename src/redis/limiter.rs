@@ -288,6 +288,7 @@ impl RedisLimiter {
         let shared = &self.shared;
         let _one_at_a_time = shared.replacing.lock();
         let version = shared.wires.read().iter().map(|wire| wire.version).max().unwrap_or_default() + 1;
+        SetupError::check_shape(&shared.rules.policy(), &policy)?;
         let wire = Arc::new(Wire::new(&policy, version)?);
         let rules = shared.rules.on_own(self.plan);
         rules.replace_policy(&policy)?;
@@ -366,7 +367,8 @@ impl RedisLimiterBuilder {
     ///
     /// # Errors
     ///
-    /// As [`RateLimiterBuilder::plan`](crate::RateLimiterBuilder::plan), when the limiter is built.
+    /// When the limiter is built: as [`RateLimiterBuilder::plan`](crate::RateLimiterBuilder::plan). And when the plan has not as many
+    /// quotas as the limiter's policy: a key has one account on the server, in which each quota has its place.
     pub fn plan(mut self, name: impl Into<String>, policy: impl IntoPolicy) -> Self {
         self.plans.push((name.into(), policy.into()));
         self
@@ -437,6 +439,7 @@ impl RedisLimiterBuilder {
         };
         let clock = self.clock.unwrap_or_else(|| self.store.clock().clone());
         let policies = || std::iter::once(&self.policy).chain(self.plans.iter().map(|(_, policy)| policy));
+        policies().try_for_each(|policy| SetupError::check_shape(&self.policy, policy))?;
         let wires = policies().map(|policy| Wire::new(policy, 0).map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
         let limiter = |policy: Policy, capacity: Option<usize>, part: &dyn Fn(&Policy) -> Policy| {
             let mut builder = RateLimiter::builder(policy).name(self.name.clone()).clock(clock.clone());

@@ -308,5 +308,7 @@ fn what_cannot_be_set_up_is_refused_and_shows_no_password() {
     let error = RedisLimiter::new(&store, "x", policy("1000000000/second burst 10000000000000000")).unwrap_err();
     assert!(matches!(error.kind(), SetupErrorKind::Quota { too_short: false, .. }), "{error}");
     let builder = RedisLimiter::builder(&store, "x", Quota::per_second(1)).plan("two", policy("1/second; 2/second"));
+    assert_eq!(builder.build().unwrap_err().kind(), &SetupErrorKind::Shape { expected: 1, given: 2 });
+    let builder = RedisLimiter::builder(&store, "x", Quota::per_second(1)).capacity(0);
     assert!(matches!(builder.build().unwrap_err().kind(), SetupErrorKind::Plan(_)));
 }
