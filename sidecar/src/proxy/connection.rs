@@ -19,7 +19,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::fields::Hop;
 use super::guard::Guard;
-use super::head::Limits;
+use super::head::{Head, Limits};
 use super::line::Line;
 use super::refusal::Refusal;
 use super::runtime::{Here, Timer};
@@ -92,8 +92,11 @@ pub(super) async fn serve(server: Rc<Server>, stream: TcpStream, peer: SocketAdd
 }
 
 async fn serve_stream(server: &Rc<Server>, mut stream: Stream, peer: SocketAddr, tls: bool) -> io::Result<()> {
-    let Some(first) = first_bytes(server, &mut stream).await? else { return Ok(()) };
+    let Some((first, late)) = first_bytes(server, &mut stream).await? else { return Ok(()) };
     let line = Rc::new(Line::new(peer));
+    if late {
+        line.give_up(Refusal::TOO_SLOW);
+    }
     let trusted = server.trusted.contains(peer.ip());
     let hop = Hop::new(peer, tls, trusted, &server.shared.via);
     let service = Service::new(line.clone(), hop, server.shared.clone());
@@ -105,9 +108,11 @@ async fn serve_stream(server: &Rc<Server>, mut stream: Stream, peer: SocketAddr,
     }
 }
 
-/// What the client says first: enough to know HTTP/2 from HTTP/1. `None`: nothing, in time.
-async fn first_bytes(server: &Rc<Server>, stream: &mut Stream) -> io::Result<Option<Vec<u8>>> {
+/// What the client says first, and whether that took too long: HTTP/2's preface, or a whole head of HTTP/1. Until then a
+/// connection is a few bytes, and no hyper. `None`: nothing came.
+async fn first_bytes(server: &Rc<Server>, stream: &mut Stream) -> io::Result<Option<(Vec<u8>, bool)>> {
     let mut first = Vec::new();
+    let mut head = Head::default();
     let deadline = Instant::now() + server.deadlines.header;
     let mut watch = Watch::new(server.clone());
     loop {
@@ -118,22 +123,25 @@ async fn first_bytes(server: &Rc<Server>, stream: &mut Stream) -> io::Result<Opt
             if let Stream::Tcp(stream) = &*stream {
                 stream.readable().await?;
             }
-            first.reserve(1024);
+            first.reserve(512);
             stream.read_buf(&mut first).await
         };
         tokio::select! {
             biased;
             read = tokio::time::timeout_at(deadline, read) => match read {
-                Ok(Ok(0)) => return Ok(None),
+                Ok(Ok(0)) if silent => return Ok(None),
+                // The guard meets the end once more, and says what it thinks of it.
+                Ok(Ok(0)) => return Ok(Some((first, false))),
                 Ok(result) => result?,
-                // One who has begun is told, by the guard.
-                Err(_) if !first.is_empty() => return Ok(Some(first)),
-                Err(_) => return Ok(None),
+                Err(_) if silent => return Ok(None),
+                Err(_) => return Ok(Some((first, true))),
             },
             () = drained, if silent => return Ok(None),
         };
-        if first.len() >= PREFACE.len() || !PREFACE.starts_with(&first) {
-            return Ok(Some(first));
+        let may_be_http2 = PREFACE.starts_with(&first) && first.len() < PREFACE.len();
+        if first.starts_with(PREFACE) || !may_be_http2 && !matches!(head.advance(&mut first, server.limits()), Ok(None))
+        {
+            return Ok(Some((first, false)));
         }
     }
 }
@@ -193,12 +201,13 @@ async fn serve_http1(
     first: Vec<u8>,
 ) -> io::Result<()> {
     let guard = Guard::new(stream, line.clone(), server.limits(), first);
-    let connection = http1::Builder::new()
-        .timer(Timer)
-        .header_read_timeout(None)
-        .max_headers(server.caps.fields)
-        .max_header_size(server.caps.head_bytes)
-        .serve_connection(TokioIo::new(guard), service);
+    let mut builder = http1::Builder::new();
+    builder.timer(Timer).header_read_timeout(None).max_header_size(server.caps.head_bytes);
+    // hyper's own default needs no room to be cleared for each request.
+    if server.caps.fields != 100 {
+        builder.max_headers(server.caps.fields);
+    }
+    let connection = builder.serve_connection(TokioIo::new(guard), service);
     let mut serving = Serving::new(server.clone(), line.clone(), connection);
     (&mut serving).await?;
     let parts = serving.take().into_parts();

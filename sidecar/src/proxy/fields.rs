@@ -164,14 +164,30 @@ pub(super) fn has_option(value: &HeaderValue, option: &str) -> bool {
     options(value).any(|member| member.eq_ignore_ascii_case(option.as_bytes()))
 }
 
+/// The fields that a response's `Connection` names for its hop. What says what the response is stays.
+pub(super) fn named_in(value: &HeaderValue) -> impl Iterator<Item = HeaderName> {
+    let names = options(value).filter_map(|name| HeaderName::from_bytes(name).ok());
+    names.filter(|name| {
+        let name = name.as_str();
+        !matches!(
+            name,
+            "close"
+                | "keep-alive"
+                | "upgrade"
+                | "content-length"
+                | "content-type"
+                | "date"
+                | "cache-control"
+                | "set-cookie"
+        )
+    })
+}
+
 /// Takes away what a response says for the hop from the upstream only.
 pub(super) fn strip_response(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> =
-        named(headers).into_iter().filter_map(|name| HeaderName::from_bytes(name).ok()).collect();
+    let named: Vec<HeaderName> = headers.get_all(CONNECTION).iter().flat_map(named_in).collect();
     for name in named {
-        if !matches!(name.as_str(), "content-length" | "content-type" | "date" | "cache-control" | "set-cookie") {
-            headers.remove(name);
-        }
+        headers.remove(name);
     }
     for name in ["connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"] {
         headers.remove(name);

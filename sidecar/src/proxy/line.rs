@@ -142,6 +142,11 @@ impl Line {
         (number, refusal)
     }
 
+    /// The number of the last request.
+    pub(super) fn served(&self) -> u64 {
+        self.served.get()
+    }
+
     /// Its response has been given to hyper, whole.
     pub(super) fn finish(&self) {
         self.under_way.set(self.under_way.get() - 1);

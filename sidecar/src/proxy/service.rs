@@ -143,9 +143,6 @@ impl hyper::service::Service<Request<Incoming>> for Service {
             Some(refusal) => Work::Refused(refusal),
             None => {
                 request.extensions_mut().insert(PeerAddr(self.line.peer));
-                if !is_http2 {
-                    request.extensions_mut().insert(Number(number));
-                }
                 self.ask(request)
             }
         };
@@ -197,10 +194,6 @@ fn check_http2(request: &Request<Incoming>) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Which request of its connection it is.
-#[derive(Clone, Copy, Debug)]
-struct Number(u64);
-
 /// The service behind the limit: it sends the request on.
 #[derive(Clone, Debug)]
 struct Forward {
@@ -224,7 +217,8 @@ impl tower_service::Service<Request<Incoming>> for Forward {
     }
 
     fn call(&mut self, request: Request<Incoming>) -> Forwarding {
-        let number = request.extensions().get().map_or(0, |Number(number)| *number);
+        // Requests of HTTP/1 come one after the other, and the limits do not delay them: it is the last one.
+        let number = if request.version() == Version::HTTP_2 { 0 } else { self.client.line.served() };
         let client = Client { number, ..self.client.clone() };
         let (head, body) = request.into_parts();
         let upstream = self.shared.upstreams.of(&head).cloned();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tollgate_sidecar::proxy::Proxy;
 
-use crate::world::{Echo, PATIENCE, Peer, proxy, upstream};
+use crate::world::{Echo, PATIENCE, Peer, eventually, from, proxy, upstream};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -16,15 +16,6 @@ fn impatient(address: SocketAddr) -> Proxy {
         config.deadlines.header = Duration::from_millis(150);
         config.deadlines.idle = Duration::from_millis(300);
     })
-}
-
-/// Until this holds.
-fn eventually(what: &str, holds: impl Fn() -> bool) {
-    let begun = Instant::now();
-    while !holds() {
-        assert!(begun.elapsed() < PATIENCE, "{what}");
-        sleep(Duration::from_millis(5));
-    }
 }
 
 #[test]
@@ -156,14 +147,6 @@ fn a_client_may_have_so_many_connections_and_all_together_so_many() {
     drop(other);
     waits.stream.set_read_timeout(Some(PATIENCE)).unwrap();
     assert_eq!(waits.response().status(), 200);
-}
-
-/// A client that has this address. All of 127.0.0.0/8 is here.
-fn from(address: [u8; 4], to: SocketAddr) -> TcpStream {
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    socket.bind(&SocketAddr::from((address, 0)).into()).unwrap();
-    socket.connect(&to.into()).unwrap();
-    socket.into()
 }
 
 #[test]

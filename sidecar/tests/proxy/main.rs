@@ -2,6 +2,7 @@
 
 mod article;
 mod clients;
+mod crowd;
 mod fields;
 mod framing;
 mod http2;

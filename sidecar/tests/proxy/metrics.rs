@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 
-use crate::world::{Echo, Peer, global, proxy};
+use crate::world::{Echo, Peer, eventually, global, proxy};
 
 fn get(address: std::net::SocketAddr, path: &str) -> (u16, String) {
     let answer = Peer::connect(address).ask(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
@@ -21,6 +21,7 @@ fn denials_are_apart_from_what_was_served() {
         client.ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     }
     let _ = Peer::connect(proxy.address()).ask("GET / HTTP/1.1\r\n\r\n");
+    eventually("the last client is forgotten", || proxy.connections().0 == 1);
     let (status, text) = get(proxy.metrics_address().unwrap(), "/metrics");
     assert_eq!(status, 200);
     for line in [

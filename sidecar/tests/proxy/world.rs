@@ -4,7 +4,7 @@ use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tollgate_sidecar::config::{Config, Key, Limit};
 use tollgate_sidecar::proxy::Proxy;
@@ -19,6 +19,23 @@ pub(crate) fn proxy(upstream: SocketAddr, change: impl FnOnce(&mut Config)) -> P
     config.threads = 1;
     change(&mut config);
     Proxy::start(config).unwrap()
+}
+
+/// A client that has this address. All of 127.0.0.0/8 is here.
+pub(crate) fn from(address: [u8; 4], to: SocketAddr) -> TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((address, 0)).into()).unwrap();
+    socket.connect(&to.into()).unwrap();
+    socket.into()
+}
+
+/// Until this holds.
+pub(crate) fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < PATIENCE, "{what}");
+        thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// A limit for everybody together.

@@ -10,19 +10,19 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH, TE, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, TE, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
 use super::body::{Body, Broken, is_empty};
 use super::{Client, Connection, Tunnel, Upstream};
 use crate::proxy::chunked::{Chunks, Part, may_trail};
-use crate::proxy::fields::{has_option, strip_response};
+use crate::proxy::fields::{has_option, named_in};
 use crate::proxy::head::{has_control, trim};
 use crate::proxy::metrics::Connected;
 use crate::proxy::refusal::Refusal;
@@ -48,7 +48,6 @@ pub(in crate::proxy) struct Exchange {
     answered: bool,
     receiving: Receiving,
     reusable: bool,
-    waits: Option<Pin<Box<Sleep>>>,
     deadline: Instant,
 }
 
@@ -68,7 +67,7 @@ enum Receiving {
 
 /// How large the head of a response may be.
 const HEAD_MAX: usize = 64 * 1024;
-const FIELDS_MAX: usize = 128;
+const FIELDS_MAX: usize = 100;
 
 /// Data up to this is copied behind the head, so that both go out in one packet.
 const COPIED_MAX: usize = 8 * 1024;
@@ -146,7 +145,14 @@ fn is_closed(io: &TcpStream) -> bool {
 
 impl Connection {
     fn new((io, counted): (TcpStream, Connected)) -> Self {
-        Self { io, read: BytesMut::new(), out: Vec::with_capacity(1024), idle_since: Instant::now(), counted }
+        Self {
+            io,
+            read: BytesMut::new(),
+            out: Vec::with_capacity(1024),
+            idle_since: Instant::now(),
+            timer: None,
+            counted,
+        }
     }
 }
 
@@ -173,7 +179,6 @@ impl Exchange {
             answered: false,
             receiving: Receiving::Done,
             reusable: false,
-            waits: None,
             deadline,
         }
     }
@@ -225,7 +230,6 @@ impl Exchange {
             else {
                 return Err(Refusal::GARBAGE);
             };
-            strip_response(response.headers_mut());
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
             response.headers_mut().insert(UPGRADE, agreed);
             self.client.line.becomes(Tunnel {
@@ -238,13 +242,14 @@ impl Exchange {
         if method == Method::HEAD || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED {
             receiving = Receiving::Done;
         }
-        strip_response(response.headers_mut());
         self.reusable = reusable;
         self.receiving = receiving;
-        self.deadline = Instant::now() + self.upstream.deadlines.idle;
         let body = match self.whole() {
             Some(body) => body,
-            None => Body::Http1(Box::new(self)),
+            None => {
+                self.deadline = Instant::now() + self.upstream.deadlines.idle;
+                Body::Http1(Box::new(self))
+            }
         };
         Ok(response.map(|()| body))
     }
@@ -384,11 +389,12 @@ impl Exchange {
 
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let deadline = self.deadline;
-        let waits = self.waits.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-        if waits.deadline() != deadline {
-            waits.as_mut().reset(deadline);
+        let Some(connection) = &mut self.connection else { return Poll::Pending };
+        let timer = connection.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        if timer.deadline() != deadline {
+            timer.as_mut().reset(deadline);
         }
-        waits.as_mut().poll(cx)
+        timer.as_mut().poll(cx)
     }
 
     /// Sends what there is. Ready when all is sent.
@@ -606,14 +612,16 @@ fn read_head(read: &mut BytesMut) -> Result<Option<Head>, Refusal> {
     let status = parsed.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(Refusal::GARBAGE)?;
     let is_11 = parsed.version == Some(1);
     let start = read.as_ptr() as usize;
-    let mut places = [(0usize, 0usize, 0usize, 0usize); FIELDS_MAX];
+    let mut places = [[0u32; 4]; FIELDS_MAX];
     let count = parsed.headers.len();
     for (place, field) in places.iter_mut().zip(parsed.headers.iter()) {
         if has_control(field.value) {
             return Err(Refusal::GARBAGE);
         }
         let (name, value) = (field.name.as_ptr() as usize - start, field.value.as_ptr() as usize - start);
-        *place = (name, name + field.name.len(), value, value + field.value.len());
+        let ends = [name, name + field.name.len(), value, value + field.value.len()];
+        // A head has far less than 4 GiB.
+        *place = ends.map(|end| end as u32);
     }
     let head = read.split_to(len).freeze();
     let mut response = Response::new(());
@@ -621,7 +629,9 @@ fn read_head(read: &mut BytesMut) -> Result<Option<Head>, Refusal> {
     *response.version_mut() = Version::HTTP_11;
     let mut headers = HeaderMap::with_capacity(count);
     let (mut length, mut codings, mut close, mut keep) = (None::<u64>, 0, false, false);
-    for &(name, name_end, value, value_end) in &places[..count] {
+    let mut named = Vec::new();
+    for place in &places[..count] {
+        let [name, name_end, value, value_end] = place.map(|end| end as usize);
         let name = HeaderName::from_bytes(&head[name..name_end]).map_err(|_| Refusal::GARBAGE)?;
         let value = HeaderValue::from_maybe_shared(head.slice(value..value_end)).map_err(|_| Refusal::GARBAGE)?;
         match name.as_str() {
@@ -643,10 +653,19 @@ fn read_head(read: &mut BytesMut) -> Result<Option<Head>, Refusal> {
             "connection" => {
                 close |= has_option(&value, "close");
                 keep |= has_option(&value, "keep-alive");
+                named.extend(named_in(&value));
+                continue;
             }
+            "keep-alive" | "proxy-connection" | "te" => continue,
+            "upgrade" if status != StatusCode::SWITCHING_PROTOCOLS => continue,
             _ => {}
         }
-        headers.append(name, value);
+        if codings == 0 || name != TRANSFER_ENCODING {
+            headers.append(name, value);
+        }
+    }
+    for name in named {
+        headers.remove(name);
     }
     *response.headers_mut() = headers;
     let receiving = match (codings, length) {

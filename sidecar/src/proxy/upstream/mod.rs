@@ -7,6 +7,7 @@ mod http2;
 use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -15,7 +16,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, Request, Response};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, Sleep, timeout};
 
 pub(super) use body::Body;
 
@@ -49,6 +50,8 @@ struct Connection {
     /// What is to be sent, kept for its memory between requests.
     out: Vec<u8>,
     idle_since: Instant,
+    /// The timer of whoever uses it, kept because to move one costs less than to make one.
+    timer: Option<Pin<Box<Sleep>>>,
     counted: Connected,
 }
 
@@ -187,7 +190,7 @@ impl Upstream {
         if connection.out.capacity() > 16 * 1024 {
             connection.out = Vec::new();
         }
-        if connection.read.is_empty() {
+        if connection.read.capacity() > 16 * 1024 {
             connection.read = BytesMut::new();
         }
         let mut idle = self.idle.borrow_mut();
