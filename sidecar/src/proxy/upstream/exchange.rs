@@ -23,7 +23,7 @@ use super::body::{Body, Broken, is_empty};
 use super::{Client, Connection, Tunnel, Upstream};
 use crate::proxy::chunked::{Chunks, Part, may_trail};
 use crate::proxy::fields::{has_option, named_in};
-use crate::proxy::head::{has_control, trim};
+use crate::proxy::head::trim;
 use crate::proxy::metrics::Connected;
 use crate::proxy::refusal::Refusal;
 
@@ -615,9 +615,6 @@ fn read_head(read: &mut BytesMut) -> Result<Option<Head>, Refusal> {
     let mut places = [[0u32; 4]; FIELDS_MAX];
     let count = parsed.headers.len();
     for (place, field) in places.iter_mut().zip(parsed.headers.iter()) {
-        if has_control(field.value) {
-            return Err(Refusal::GARBAGE);
-        }
         let (name, value) = (field.name.as_ptr() as usize - start, field.value.as_ptr() as usize - start);
         let ends = [name, name + field.name.len(), value, value + field.value.len()];
         // A head has far less than 4 GiB.
@@ -633,6 +630,7 @@ fn read_head(read: &mut BytesMut) -> Result<Option<Head>, Refusal> {
     for place in &places[..count] {
         let [name, name_end, value, value_end] = place.map(|end| end as usize);
         let name = HeaderName::from_bytes(&head[name..name_end]).map_err(|_| Refusal::GARBAGE)?;
+        // This refuses control bytes, as hyper's own reader does not.
         let value = HeaderValue::from_maybe_shared(head.slice(value..value_end)).map_err(|_| Refusal::GARBAGE)?;
         match name.as_str() {
             "content-length" => {
