@@ -2,6 +2,7 @@
 
 mod doc_width;
 mod imports;
+mod laws;
 
 use std::collections::BTreeSet;
 use std::fs;
