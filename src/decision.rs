@@ -25,21 +25,25 @@ impl Status {
     }
 
     /// The place of that quota in its [`Policy`](crate::Policy), from 0.
+    #[inline]
     pub fn quota_index(&self) -> usize {
         self.index
     }
 
     /// The most that can pass at once: the burst of a token bucket, the amount of a window.
+    #[inline]
     pub fn limit(&self) -> u64 {
         self.limit
     }
 
     /// How many more would pass now.
+    #[inline]
     pub fn remaining(&self) -> u64 {
         self.remaining
     }
 
     /// How long until the key has its whole limit again, if it is left alone. Rounded up by a few nanoseconds at most.
+    #[inline]
     pub fn reset_after(&self) -> Duration {
         Duration::from_nanos(self.reset_after_nanos)
     }
@@ -90,6 +94,7 @@ impl Permit {
     };
 
     /// Where the key stands after this charge.
+    #[inline]
     pub fn status(&self) -> &Status {
         &self.status
     }
@@ -110,6 +115,7 @@ impl Denied {
     pub(crate) const TIME_HAS_ENDED: u64 = u64::MAX;
 
     /// Where the key stands.
+    #[inline]
     pub fn status(&self) -> &Status {
         &self.status
     }
@@ -120,15 +126,18 @@ impl Denied {
     /// `None` when it can never pass, because its cost is above what the quota grants at most. (Or because the limiter has
     /// run for decades, and can tell time no further. Fast windows reach less far: see
     /// [`Algorithm`](crate::Algorithm#for-how-long). The text of the denial says which it is.)
+    #[inline]
     pub fn retry_after(&self) -> Option<Duration> {
         self.wait_nanos().map(Duration::from_nanos)
     }
 
     /// Whether no wait helps: [`retry_after`](Self::retry_after) is `None`.
+    #[inline]
     pub fn is_permanent(&self) -> bool {
         self.wait_nanos().is_none()
     }
 
+    #[inline]
     fn wait_nanos(&self) -> Option<u64> {
         self.retry_after_nanos.filter(|&nanos| nanos != Self::TIME_HAS_ENDED)
     }

@@ -458,15 +458,11 @@ impl Prepared {
             }),
         }
     }
-
-    pub(crate) fn denied(&self, index: usize, word: u64, now: u64, verdict: Verdict) -> Denied {
-        Denied { status: self.status(index, word, now), retry_after_nanos: wait(verdict, now) }
-    }
 }
 
 /// How long a denial says to wait; `None` if no wait helps.
 #[inline]
-fn wait(verdict: Verdict, now: u64) -> Option<u64> {
+pub(crate) fn wait(verdict: Verdict, now: u64) -> Option<u64> {
     match verdict {
         // Time has come to its end, and stands still for the counter.
         Verdict::Wait(until) if until <= now || now >= HORIZON_NANOS => Some(Denied::TIME_HAS_ENDED),

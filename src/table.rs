@@ -272,13 +272,18 @@ impl Table {
     pub(crate) fn only_word(&self, owner: Owner, key: Fingerprint) -> Option<OnlyWord<'_>> {
         debug_assert_eq!(self.width, 1);
         let [one, two] = self.places(key);
-        let at = |place: usize| {
-            let bucket = self.cells.get(self.first + place * 2 * WAYS..)?.first_chunk()?;
-            // Acquire: as in `find`.
-            let way = bucket[..WAYS].iter().position(|cell| cell.load(Acquire) == owner.bits())?;
-            Some(OnlyWord { owner, bucket, way })
-        };
-        at(one).or_else(|| at(self.other_place(one, two)))
+        match self.only_word_at(owner, one) {
+            Some(found) => Some(found),
+            None => self.only_word_at(owner, self.other_place(one, two)),
+        }
+    }
+
+    #[inline(always)]
+    fn only_word_at(&self, owner: Owner, place: usize) -> Option<OnlyWord<'_>> {
+        let bucket = self.cells.get(self.first + place * 2 * WAYS..)?.first_chunk()?;
+        // Acquire: as in `find`.
+        let way = bucket[..WAYS].iter().position(|cell| cell.load(Acquire) == owner.bits())?;
+        Some(OnlyWord { owner, bucket, way })
     }
 
     #[inline]

@@ -86,6 +86,15 @@ impl Counter {
         each!(self, counter => counter.is_fresh(word, now))
     }
 
+    /// The [`debt`](Self::debt) of a word that is not [as good as 0](Self::is_fresh).
+    #[inline]
+    pub(crate) fn owed(&self, word: u64, now: u64) -> Option<u64> {
+        match self {
+            Self::TokenBucket(bucket) => bucket.owed(word, now),
+            other => (!other.is_fresh(word, now)).then(|| other.debt(word, now)),
+        }
+    }
+
     /// How much would be forgiven if the word became 0 at `now`, rounded up.
     #[inline]
     pub(crate) fn debt(&self, word: u64, now: u64) -> u64 {

@@ -123,7 +123,14 @@ impl TokenBucket {
 
     #[inline]
     pub(crate) fn debt(&self, word: u64, now: u64) -> u64 {
-        word.saturating_sub(self.units(now)).div_ceil(1 << self.shift)
+        self.owed(word, now).unwrap_or(0)
+    }
+
+    /// The [`debt`](Self::debt) of a word that is not [as good as 0](Self::is_fresh).
+    #[inline]
+    pub(crate) fn owed(&self, word: u64, now: u64) -> Option<u64> {
+        let owed = word.checked_sub(self.units(now)).filter(|&owed| owed > 0)?;
+        Some(owed.div_ceil(1 << self.shift))
     }
 
     pub(crate) fn passed(&self, word: u64, now: u64, total: u64) -> u64 {

@@ -26,7 +26,7 @@ use super::state::State;
 use crate::algorithm::{Counter, Verdict};
 use crate::decision::{Denied, Permit, Standing, Status};
 use crate::fingerprint::{Fingerprint, Owner};
-use crate::rules::{Charged, Prepared, Rules};
+use crate::rules::{Charged, Prepared, Rules, wait};
 use crate::table::{Insertion, Judge, Slot, WORDS_MAX, Words};
 #[cfg(tollgate_loom)]
 use loom::thread::yield_now;
@@ -173,7 +173,7 @@ impl Attempt<'_> {
 
     /// Decides where there is one quota, and charges it.
     #[inline]
-    pub(super) fn charge_at(&self, slot: Slot) -> Option<Charged> {
+    fn charge_at(&self, slot: Slot) -> Option<Charged> {
         let Self { now, cost, .. } = *self;
         match self.quotas[0].counter {
             // A copy, so that its numbers stay in registers and the clock is converted once.
@@ -443,7 +443,8 @@ impl Attempt<'_> {
     pub(super) fn foresee(&self, ahead: u64) -> Option<Denied> {
         let each = self.quotas.iter().zip(self.words_now()?).enumerate().map(|(index, (quota, word))| {
             let verdict = quota.counter.decide(word, self.now, self.cost);
-            let denied = quota.denied(index, word, self.now, verdict);
+            let status = quota.status(index, word, self.now);
+            let denied = Denied { status, retry_after_nanos: wait(verdict, self.now) };
             if denied.is_permanent() && !matches!(verdict, Verdict::Allow(_)) {
                 return denied; // no wait helps
             }
@@ -457,24 +458,26 @@ impl Attempt<'_> {
     /// What all words become, or the denial with the longest wait.
     fn decide(&self, words: &Words) -> Result<Words, Denied> {
         let mut after = *words;
-        let mut denied: Option<Denied> = None;
+        let mut longest: Option<(usize, Option<u64>)> = None;
         for (index, quota) in self.quotas.iter().enumerate() {
             match quota.counter.decide(words[index], self.now, self.cost) {
                 Verdict::Allow(next) => after[index] = next,
                 verdict => {
-                    let this = quota.denied(index, words[index], self.now, verdict);
-                    let longer = |other: Denied| match (this.retry_after_nanos, other.retry_after_nanos) {
+                    let this = wait(verdict, self.now);
+                    let longer = |(_, other)| match (this, other) {
                         (_, None) => false,
                         (None, Some(_)) => true,
                         (Some(this), Some(other)) => this > other,
                     };
-                    if denied.is_none_or(longer) {
-                        denied = Some(this);
+                    if longest.is_none_or(longer) {
+                        longest = Some((index, this));
                     }
                 }
             }
         }
-        let Some(mut denied) = denied else { return Ok(after) };
+        let Some((index, retry_after_nanos)) = longest else { return Ok(after) };
+        let status = self.quotas[index].status(index, words[index], self.now);
+        let mut denied = Denied { status, retry_after_nanos };
         if self.quotas.iter().any(|quota| !quota.counter.only_gains_room()) {
             self.wait_for_all(&mut denied, words);
         }
@@ -503,12 +506,11 @@ impl Attempt<'_> {
         denied.retry_after_nanos = Some(wait);
     }
 
-    /// The quota that has least left.
+    /// The quota that has least left; of equals the first.
     fn status(&self, words: &Words) -> Status {
-        let each = self.quotas.iter().zip(words).enumerate();
-        each.map(|(index, (quota, word))| quota.status(index, *word, self.now))
-            .min_by_key(Status::remaining)
-            .expect("a policy has at least one quota")
+        let remaining = |index: &usize| self.quotas[*index].counter.remaining(words[*index], self.now);
+        let tightest = (0..self.quotas.len()).min_by_key(remaining).expect("a policy has at least one quota");
+        self.quotas[tightest].status(tightest, words[tightest], self.now)
     }
 }
 
@@ -530,11 +532,15 @@ impl Judge for &Attempt<'_> {
             // Words of other rules are not compared.
             return owed.map(|owed| (owed, if own { self.quotas[0].unsealed(words[0]) } else { 0 }));
         }
-        let owed = self.quotas.iter().zip(words).filter_map(|(quota, sealed)| {
-            let word = quota.unsealed(*sealed);
-            (!quota.counter.is_fresh(word, self.now)).then(|| quota.counter.debt(word, self.now))
-        });
-        owed.max().map(|owed| (owed, self.quotas[0].unsealed(words[0])))
+        let came = self.quotas[0].unsealed(words[0]);
+        let owed = match self.quotas {
+            [quota] => quota.counter.owed(came, self.now),
+            quotas => {
+                let each = quotas.iter().zip(words);
+                each.filter_map(|(quota, sealed)| quota.counter.owed(quota.unsealed(*sealed), self.now)).max()
+            }
+        };
+        owed.map(|owed| (owed, came))
     }
 
     fn fresh(&self) -> Words {

@@ -125,19 +125,24 @@ impl Engine {
 
     #[inline(always)]
     pub(crate) fn check(&self, key: Fingerprint, plan: usize, cost: u64) -> Result<Permit, Denied> {
-        if let (0, Some(only)) = (plan, self.state.rules.only_bucket()) {
-            if let Some(answer) = self.state.check_known(only, key, cost) {
-                return answer;
+        // Without a closure, which would be left out of line.
+        let looked = match self.state.rules.only_bucket() {
+            Some(only) if plan == 0 => {
+                if let Some(answer) = self.state.check_known(only, key, cost) {
+                    return answer;
+                }
+                true
             }
-        }
-        self.check_any(key, plan, cost)
+            _ => false,
+        };
+        self.check_any(key, plan, cost, looked)
     }
 
-    /// Out of the way of [`check`](Self::check).
+    /// Out of the way of [`check`](Self::check), which may have looked for the key.
     #[inline(never)]
-    fn check_any(&self, key: Fingerprint, plan: usize, cost: u64) -> Result<Permit, Denied> {
-        // What `ask` would find too, for a known key under one quota; written out for the same reason.
-        if cost > 0 && self.state.rules.width() == 1 {
+    fn check_any(&self, key: Fingerprint, plan: usize, cost: u64, looked: bool) -> Result<Permit, Denied> {
+        // As in `check`: a known key under one quota, whichever it is.
+        if !looked && cost > 0 && self.state.rules.width() == 1 {
             let copy;
             let (version, quota) = match self.state.rules.initial(plan) {
                 Some(quotas) => (0, &quotas[0]),
@@ -147,10 +152,8 @@ impl Engine {
                     (version, &copy)
                 }
             };
-            let attempt =
-                self.state.attempt(key, plan, cost, self.state.clock.now(), version, std::slice::from_ref(quota));
-            if let Some(charged) = self.state.table.find(attempt.owner).and_then(|slot| attempt.charge_at(slot)) {
-                return quota.answer(charged, attempt.now);
+            if let Some(answer) = self.state.check_known_by(version, plan, quota, key, cost) {
+                return answer;
             }
         }
         self.state.ask(key, plan, cost, |attempt| attempt.check())
