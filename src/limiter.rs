@@ -262,9 +262,8 @@ impl RateLimiter {
     ///
     /// # Errors
     ///
-    /// When the new policy has more quotas than the limiter has room for. Nothing has changed then.
-    ///
-    /// So it is, too, when this handle is on [`Plan::UNLIMITED`], which has no policy.
+    /// When the new policy has more quotas than the limiter has room for, or when this handle is on [`Plan::UNLIMITED`], which
+    /// has no policy. Nothing has changed then.
     pub fn replace_policy(&self, policy: impl IntoPolicy) -> Result<(), PlanError> {
         let plan = self.plan.index().ok_or(PlanErrorKind::Unlimited)?;
         let policy = policy.into();

@@ -27,13 +27,13 @@ pin_project! {
         L: Backend,
     {
         #[pin]
-        state: State<S::Future, S::Response, L::Waiting<Held<S, B, L>>, L::Receipt>,
+        stage: Stage<S::Future, S::Response, L::Waiting<HeldRequest<S, B, L>>, L::Receipt>,
     }
 }
 
 pin_project! {
-    #[project = StateProjection]
-    enum State<F, A, W, R> {
+    #[project = StageProjection]
+    enum Stage<F, A, W, R> {
         Passed { #[pin] future: F, after: After<R> },
         Answered { response: Option<A> },
         Waits { #[pin] waiting: W },
@@ -41,7 +41,7 @@ pin_project! {
 }
 
 /// What waits with a request.
-pub(super) struct Held<S, B, L> {
+pub(super) struct HeldRequest<S, B, L> {
     /// The service that was ready for it.
     pub(super) ready: S,
     pub(super) head: Parts,
@@ -57,18 +57,18 @@ where
 {
     /// The inner service's response, and what is to be done with it.
     pub(super) fn passed(future: S::Future, after: After<L::Receipt>) -> Self {
-        Self { state: State::Passed { future, after } }
+        Self { stage: Stage::Passed { future, after } }
     }
 
     /// An answer of the limiter's own.
     #[inline]
     pub(super) fn answered(response: Response<Bytes>) -> Self {
-        Self { state: State::Answered { response: Some(response.map(B2::answer)) } }
+        Self { stage: Stage::Answered { response: Some(response.map(B2::answer)) } }
     }
 
     /// One or the other, later.
-    pub(super) fn waits(wait: L::Wait, held: Held<S, B, L>) -> Self {
-        Self { state: State::Waits { waiting: L::hold(wait, held) } }
+    pub(super) fn waits(wait: L::Wait, held: HeldRequest<S, B, L>) -> Self {
+        Self { stage: Stage::Waits { waiting: L::hold(wait, held) } }
     }
 }
 
@@ -99,22 +99,22 @@ where
     #[inline(never)]
     fn poll_any(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Response<B2>, S::Error>> {
         loop {
-            match self.as_mut().project().state.project() {
-                StateProjection::Passed { future, after } => {
+            match self.as_mut().project().stage.project() {
+                StageProjection::Passed { future, after } => {
                     let response = ready!(future.poll(cx))?;
                     return Poll::Ready(Ok(std::mem::replace(after, After::Nothing).finish(response)));
                 }
-                StateProjection::Answered { response } => {
+                StageProjection::Answered { response } => {
                     let response = response.take().expect("a future is not polled after it is ready");
                     return Poll::Ready(Ok(response));
                 }
-                StateProjection::Waits { waiting } => {
+                StageProjection::Waits { waiting } => {
                     let (answer, held) = ready!(waiting.poll(cx));
-                    let Held { mut ready, mut head, body, pending } = held;
+                    let HeldRequest { mut ready, mut head, body, pending } = held;
                     let next = match pending.conclude(answer, &mut head) {
                         Decision::Pass(after) => Self::passed(ready.call(Request::from_parts(head, body)), after),
                         Decision::Answer(response) => Self::answered(response),
-                        Decision::Wait(wait, pending) => Self::waits(wait, Held { ready, head, body, pending }),
+                        Decision::Wait(wait, pending) => Self::waits(wait, HeldRequest { ready, head, body, pending }),
                     };
                     self.set(next);
                 }
@@ -129,11 +129,11 @@ where
     L: Backend,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = match &self.state {
-            State::Passed { .. } => "passed",
-            State::Answered { .. } => "answered",
-            State::Waits { .. } => "waits",
+        let stage = match &self.stage {
+            Stage::Passed { .. } => "passed",
+            Stage::Answered { .. } => "answered",
+            Stage::Waits { .. } => "waits",
         };
-        f.debug_tuple("ResponseFuture").field(&state).finish()
+        f.debug_tuple("ResponseFuture").field(&stage).finish()
     }
 }

@@ -10,7 +10,7 @@ use tower_service::Service;
 
 use super::body::AnswerBody;
 use super::decide::Decision;
-use super::future::{Held, ResponseFuture};
+use super::future::{HeldRequest, ResponseFuture};
 use super::gate::{Gate, Seen};
 use super::key::{ClientIp, KeyExtractor};
 use super::outcome::After;
@@ -122,7 +122,7 @@ where
         Decision::Wait(wait, pending) => {
             let clone = inner.clone();
             let ready = mem::replace(inner, clone);
-            ResponseFuture::waits(wait, Held { ready, head, body, pending })
+            ResponseFuture::waits(wait, HeldRequest { ready, head, body, pending })
         }
     }
 }
