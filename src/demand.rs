@@ -66,17 +66,30 @@ impl Demand<'_> {
         self.limiter.reserve_on(plan, key, cost)
     }
 
-    /// What a check would say after a wait, if nobody else charged the key before.
-    fn look(&self, wait_nanos: u64) -> Result<(), Denied> {
+    /// What a check would say after a wait, if only these charged the key before.
+    fn look(&self, before: &[Self], wait_nanos: u64) -> Result<(), Denied> {
         let Terms { plan, key, cost } = self.terms;
-        self.limiter.look_on(plan, key, cost, wait_nanos)
+        if cost == 0 {
+            return Ok(());
+        }
+        let charged = before.iter().filter(|other| other.charges_account_of(self)).map(|other| other.terms.cost);
+        self.limiter.look_on(plan, key, charged.fold(cost, u64::saturating_add), wait_nanos)
+    }
+
+    fn charges_account_of(&self, other: &Self) -> bool {
+        self.terms.key == other.terms.key
+            && self.terms.plan != Plan::UNLIMITED
+            && self.limiter.shares_accounts(other.limiter)
     }
 }
 
 /// Checks several limits over several keys as one: all of them are charged, or none is.
 ///
-/// They may be of one limiter or of several, and two may be of one key. The permit says where the key stands that has least
-/// left. Nothing is allocated. Without demands, it passes.
+/// They may be of one limiter or of several. What several ask of one key adds up. The permit says where the key stands that has
+/// least left. Without demands, it passes.
+///
+/// It is meant for a handful. Up to 8, nothing is allocated. Each is compared with each, so bound their number where a
+/// client can choose it.
 ///
 /// ```
 /// use tollgate::{Quota, RateLimiter, check_all};
@@ -104,14 +117,15 @@ impl Demand<'_> {
 /// # Errors
 ///
 /// [`DeniedDemand`] when a limit is reached. It has the longest wait of all that deny: after it, the same demands pass, if nobody
-/// else charges the keys in the meantime. Nothing was charged.
+/// else charges the keys in the meantime. If they can never pass together, it is [permanent](Denied::is_permanent). Nothing was
+/// charged.
 pub fn check_all(demands: &[Demand<'_>]) -> Result<Permit, DeniedDemand> {
     match demands {
         [only] => {
             let Terms { plan, key, cost } = only.terms;
             only.limiter.check_on(plan, key, cost).map_err(|denied| DeniedDemand { index: 0, denied })
         }
-        _ => charge_all(demands, &mut drop),
+        _ => Ok(charge_all(demands)?.least_left()),
     }
 }
 
@@ -121,39 +135,62 @@ pub fn check_all(demands: &[Demand<'_>]) -> Result<Permit, DeniedDemand> {
 ///
 /// As [`check_all`].
 pub fn reserve_all(demands: &[Demand<'_>]) -> Result<Vec<Reservation>, DeniedDemand> {
-    let mut reservations = Vec::with_capacity(demands.len());
-    charge_all(demands, &mut |reservation| reservations.push(reservation))?;
-    reservations.reverse();
-    Ok(reservations)
+    Ok(charge_all(demands)?.into_iter().collect())
 }
 
-/// Charges all or none. Those that were charged are given to `keep`, the last one first.
-fn charge_all(demands: &[Demand<'_>], keep: &mut dyn FnMut(Reservation)) -> Result<Permit, DeniedDemand> {
+/// Charges all or none.
+fn charge_all(demands: &[Demand<'_>]) -> Result<Charged, DeniedDemand> {
     look_at_all(demands)?;
-    charge_from(demands, 0, keep).map_err(|lost| {
-        // What was looked at has changed since. All are looked at once more, because another may deny for longer by now.
-        look_at_all(demands).err().filter(|denied| denied.longer_than(&lost)).unwrap_or(lost)
-    })
+    let mut charged = Charged::default();
+    for (index, demand) in demands.iter().enumerate() {
+        match demand.reserve() {
+            Ok(reservation) => charged.push(reservation),
+            Err(denied) => {
+                charged.give_back();
+                let lost = DeniedDemand { index, denied };
+                // What was looked at has changed since. All are looked at once more, because another may deny for longer by
+                // now.
+                return Err(look_at_all(demands).err().filter(|denied| denied.longer_than(&lost)).unwrap_or(lost));
+            }
+        }
+    }
+    Ok(charged)
 }
 
-/// Charges each in turn. If one denies, those before it are given back.
-fn charge_from(
-    demands: &[Demand<'_>],
-    index: usize,
-    keep: &mut dyn FnMut(Reservation),
-) -> Result<Permit, DeniedDemand> {
-    let Some(demand) = demands.get(index) else { return Ok(Permit::UNLIMITED) };
-    let reservation = demand.reserve().map_err(|denied| DeniedDemand { index, denied })?;
-    match charge_from(demands, index + 1, keep) {
-        Ok(others) => {
-            let this = *reservation.permit();
-            keep(reservation);
-            Ok(if others.status().remaining() < this.status().remaining() { others } else { this })
+/// How many are charged without an allocation.
+const FEW: usize = 8;
+
+/// What was charged, in order.
+#[derive(Default)]
+struct Charged {
+    few: [Option<Reservation>; FEW],
+    /// Those that did not fit.
+    more: Vec<Reservation>,
+}
+
+impl Charged {
+    fn push(&mut self, reservation: Reservation) {
+        match self.few.iter_mut().find(|place| place.is_none()) {
+            Some(place) => *place = Some(reservation),
+            None => self.more.push(reservation),
         }
-        Err(denied) => {
+    }
+
+    fn into_iter(self) -> impl DoubleEndedIterator<Item = Reservation> {
+        self.few.into_iter().flatten().chain(self.more)
+    }
+
+    /// The last one first: a reservation does not know what has become of an older one.
+    fn give_back(self) {
+        for reservation in self.into_iter().rev() {
             reservation.settle(0).expect("0 is not above what was reserved");
-            Err(denied)
         }
+    }
+
+    /// The permit of the key that has least left.
+    fn least_left(&self) -> Permit {
+        let permits = self.few.iter().flatten().chain(&self.more).map(|reservation| *reservation.permit());
+        permits.min_by_key(|permit| permit.status().remaining()).unwrap_or(Permit::UNLIMITED)
     }
 }
 
@@ -162,7 +199,7 @@ fn look_at_all(demands: &[Demand<'_>]) -> Result<(), DeniedDemand> {
     let longest = |wait: u64| {
         let each = demands.iter().enumerate();
         let denied = each.filter_map(|(index, demand)| {
-            let mut denied = demand.look(wait).err()?;
+            let mut denied = demand.look(&demands[..index], wait).err()?;
             denied.retry_after_nanos = denied.retry_after_nanos.map(|more| wait.saturating_add(more));
             Some(DeniedDemand { index, denied })
         });

@@ -106,6 +106,48 @@ fn two_demands_of_one_key_add_up() {
     assert_eq!(twice(2, 3).unwrap().status().remaining(), 0);
 }
 
+/// Each was looked at as if the others were not there: the wait for one was told where both had to pass, and a wait where they
+/// never could.
+#[test]
+fn what_two_demands_of_one_key_wait_for_adds_up() {
+    for unit in ["", " fixed", " sliding", " strict"] {
+        let (clock, all) = limiters(&[&format!("4/minute{unit}")]);
+        let twice = |one, other| check_all(&[all[0].demand("key").cost(one), all[0].demand("key").cost(other)]);
+        let never = twice(3, 3).unwrap_err();
+        assert!(never.denied().is_permanent() && never.index() == 1, "{never:?}");
+        assert!(twice(u64::MAX, u64::MAX).unwrap_err().denied().is_permanent());
+        twice(2, 2).unwrap();
+        let wait = twice(2, 1).unwrap_err().denied().retry_after().unwrap();
+        clock.advance(wait - Duration::from_nanos(1));
+        assert!(twice(2, 1).is_err(), "{unit}");
+        clock.advance(Duration::from_nanos(1));
+        assert!(twice(2, 1).is_ok(), "{unit}: {wait:?} were not enough");
+    }
+    // One account, whatever its plan; and the unlimited plan charges none.
+    let builder = RateLimiter::builder(Quota::per_minute(4)).clock(Clock::manual()).capacity(10);
+    let limiter = builder.plan("pro", Quota::per_minute(10)).unwrap().build();
+    let on = |plan| limiter.on(plan).unwrap();
+    let (pro, unlimited) = (on(limiter.plan("pro").unwrap()), on(Plan::UNLIMITED));
+    let never = check_all(&[pro.demand("key").cost(4), limiter.demand("key")]).unwrap_err();
+    assert!(never.denied().is_permanent(), "{never:?}");
+    check_all(&[unlimited.demand("key").cost(9), pro.demand("other").cost(9), limiter.demand("key").cost(4)]).unwrap();
+}
+
+/// Each demand once took its part of the stack: some thousands ended the process.
+#[test]
+fn thousands_of_demands_take_no_stack() {
+    let (_, all) = limiters(&["2/minute"]);
+    let keys: Vec<_> = (0..4_000).collect();
+    let big = RateLimiter::builder(Quota::per_minute(1)).clock(Clock::manual()).capacity(10_000).build();
+    let mut demands: Vec<_> = keys.iter().map(|key| big.demand(key)).collect();
+    demands.push(all[0].demand("key"));
+    assert_eq!(check_all(&demands).unwrap().status().remaining(), 0);
+    assert_eq!((check_all(&demands).unwrap_err().index(), all[0].peek("key").remaining()), (0, 1));
+    keys.iter().for_each(|key| big.reset(key));
+    let reservations = reserve_all(&demands).unwrap();
+    assert_eq!((reservations.len(), all[0].peek("key").remaining()), (4_001, 0));
+}
+
 #[test]
 fn nothing_asked_passes_and_so_does_the_unlimited_plan() {
     assert!(check_all(&[]).is_ok());
@@ -230,9 +272,6 @@ proptest! {
             for (limiter, _, _) in &mut asked {
                 *limiter %= policies.len();
             }
-            // Of two demands of one key, what the second waits for depends on the first.
-            asked.sort_unstable();
-            asked.dedup_by_key(|(limiter, key, _)| (*limiter, *key));
             let demands: Vec<_> =
                 asked.iter().map(|&(limiter, key, cost)| all[limiter].demand(&key).cost(cost)).collect();
             let expected = each_passes(&replayed(&policies, &admitted, now), &asked);
