@@ -46,9 +46,11 @@ pub trait Key: Hash {
 ///
 /// No bytes can leave their part: a client that sends `alice:admin` as a name is `alice%3Aadmin`. The text has no
 /// bound of its own. It is at most three times as long as the key, and a server bounds what it reads of a request.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct KeyText {
     text: String,
+    /// No more is written than reaches this length.
+    enough: usize,
 }
 
 impl KeyText {
@@ -62,7 +64,13 @@ impl KeyText {
     /// assert_eq!(KeyText::of(""), "%");
     /// ```
     pub fn of<K: Key + ?Sized>(key: &K) -> String {
-        let mut text = Self::default();
+        Self::beginning_of(key, usize::MAX)
+    }
+
+    /// The text of a key, or its beginning where it is longer than this. The beginning of a long one costs no more than that of
+    /// another, since the key may be whatever a client sends.
+    pub(crate) fn beginning_of<K: Key + ?Sized>(key: &K, enough: usize) -> String {
+        let mut text = Self { text: String::new(), enough };
         key.write(&mut text);
         text.text
     }
@@ -73,6 +81,9 @@ impl KeyText {
         self.start_part();
         let start = self.text.len();
         for &byte in part.as_ref() {
+            if self.text.len() >= self.enough {
+                return;
+            }
             match byte {
                 b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => self.text.push(char::from(byte)),
                 _ => write!(self.text, "%{byte:02X}").expect("a String takes any text"),
@@ -94,6 +105,12 @@ impl KeyText {
         if !self.text.is_empty() {
             self.text.push(':');
         }
+    }
+}
+
+impl Default for KeyText {
+    fn default() -> Self {
+        Self { text: String::new(), enough: usize::MAX }
     }
 }
 

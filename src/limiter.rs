@@ -8,8 +8,8 @@ use crate::clock::Clock;
 use crate::decision::{Denied, Permit, Standing, Status};
 use crate::engine::{Engine, Names, Plans};
 use crate::fingerprint::Fingerprint;
-use crate::key::{Key, KeyText};
-use crate::offenders::{Offender, Sketch};
+use crate::key::Key;
+use crate::offenders::{Offender, PLACES_MAX, Sketch};
 use crate::plan::{Plan, PlanError, PlanErrorKind};
 use crate::policy::{IntoPolicy, Policy, QUOTAS_MAX};
 use crate::queue::Bounds;
@@ -285,7 +285,7 @@ impl RateLimiter {
     /// so its caller tells it.
     pub fn tell_denied<K: Key + ?Sized>(&self, key: &K) {
         if let Some(sketch) = self.sketch() {
-            sketch.count(self.fingerprint(key), self.clock().now(), || KeyText::of(key));
+            sketch.count(self.fingerprint(key), self.clock().now(), || Sketch::text_of(key));
         }
     }
 
@@ -358,6 +358,11 @@ impl RateLimiter {
     #[inline]
     pub(crate) fn fingerprint<K: Hash + ?Sized>(&self, key: &K) -> Fingerprint {
         self.engine.fingerprint(key)
+    }
+
+    /// Whether a key has one account in both.
+    pub(crate) fn shares_accounts(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.engine, &other.engine)
     }
 
     /// What a check on a plan that it [has](Self::has) would say after a wait, if nobody else charged the key before. Charges
@@ -446,8 +451,9 @@ impl RateLimiterBuilder {
 
     /// Keeps the texts of so many keys, those that were denied most: see [`RateLimiter::offenders`]. Without this, it keeps none.
     ///
-    /// Each takes up to 200 bytes. Every denial then takes a lock for some tens of nanoseconds. So threads that deny at the same time
-    /// wait for each other, which they do not without this.
+    /// At most 1024. Each takes up to 200 bytes. Every denial then takes a lock and looks through them, which takes some tens of
+    /// nanoseconds where there are 50. So threads that deny at the same time wait for each other, which they do not without
+    /// this.
     ///
     /// ```
     /// use tollgate::{Quota, RateLimiter};
@@ -558,8 +564,8 @@ impl RateLimiterBuilder {
     ///
     /// # Errors
     ///
-    /// If the capacity is 0 or above 2^32, or if there is [room](Self::quotas) for no quota, for more than 8, or for fewer
-    /// than the policy or a plan has.
+    /// If the capacity is 0 or above 2^32, if more than 1024 [offenders](Self::offenders) are to be kept, or if there is
+    /// [room](Self::quotas) for no quota, for more than 8, or for fewer than the policy or a plan has.
     ///
     /// # Panics
     ///
@@ -567,6 +573,9 @@ impl RateLimiterBuilder {
     pub fn try_build(self) -> Result<RateLimiter, PlanError> {
         if !(1..=CAPACITY_MAX).contains(&self.capacity) {
             return Err(PlanErrorKind::Capacity(self.capacity).into());
+        }
+        if self.offenders > PLACES_MAX {
+            return Err(PlanErrorKind::Offenders(self.offenders).into());
         }
         let (plans, mut policies): (Vec<_>, Vec<_>) = self.plans.into_iter().unzip();
         policies.insert(0, self.policy);

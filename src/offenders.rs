@@ -11,6 +11,7 @@ use std::fmt;
 use parking_lot::Mutex;
 
 use crate::fingerprint::Fingerprint;
+use crate::key::{Key, KeyText};
 
 /// After so long, in nanoseconds, a denial counts half.
 const HALF_LIFE: f64 = 60e9;
@@ -18,8 +19,11 @@ const HALF_LIFE: f64 = 60e9;
 /// After so many half-lives, all weights are put in smaller numbers. An `f64` goes to 2^1023.
 const HALF_LIVES_MAX: f64 = 500.0;
 
-/// How much of a key's text is kept. Texts are ASCII.
+/// How much of a key's text is kept, in bytes. Texts are ASCII.
 const TEXT_MAX: usize = 128;
+
+/// The most keys that can be kept: each denial looks through them.
+pub(crate) const PLACES_MAX: usize = 1024;
 
 /// One of the keys that were denied most in the last minutes, from [`RateLimiter::offenders`](crate::RateLimiter::offenders).
 #[derive(Clone, Debug, PartialEq)]
@@ -63,13 +67,19 @@ struct Counts {
 
 struct Count {
     key: Fingerprint,
-    text: String,
+    /// Not a `String`, which would keep the room of all that was cut off.
+    text: Box<str>,
     weight: f64,
     /// Of it, what may be others', whose place this key took.
     others: f64,
 }
 
 impl Sketch {
+    /// As much of a key's text as is kept.
+    pub(crate) fn text_of<K: Key + ?Sized>(key: &K) -> String {
+        KeyText::beginning_of(key, TEXT_MAX + 1)
+    }
+
     /// Of so many keys.
     pub(crate) fn new(places: usize) -> Self {
         let counts = Counts { since: 0, each: Vec::with_capacity(places) };
@@ -78,17 +88,16 @@ impl Sketch {
 
     /// Counts a denial. The text is asked for when the key was not among those that are kept.
     pub(crate) fn count(&self, key: Fingerprint, now: u64, text: impl FnOnce() -> String) {
-        if self.places == 0 {
+        if self.places == 0 || self.counts.lock().again(key, now) {
             return;
         }
+        // Without the lock: a key writes its text by somebody else's code.
+        let text = cut(text());
         let mut counts = self.counts.lock();
-        let weight = counts.weight_at(now);
-        if let Some(count) = counts.each.iter_mut().find(|count| count.key == key) {
-            count.weight += weight;
+        if counts.again(key, now) {
             return;
         }
-        let mut text = text();
-        text.truncate(TEXT_MAX);
+        let weight = counts.weight_at(now);
         if counts.each.len() < self.places {
             counts.each.push(Count { key, text, weight, others: 0.0 });
             return;
@@ -104,7 +113,7 @@ impl Sketch {
         // A denial a second for ever would weigh so much.
         let unit = counts.weight_at(now) * HALF_LIFE / 1e9 / std::f64::consts::LN_2;
         let offender = |count: &Count| Offender {
-            key: count.text.clone(),
+            key: count.text.to_string(),
             denied_per_second: count.weight / unit,
             overestimate: count.others / unit,
         };
@@ -117,6 +126,13 @@ impl Sketch {
 }
 
 impl Counts {
+    /// Counts a denial of a key that is kept. Says whether it is.
+    fn again(&mut self, key: Fingerprint, now: u64) -> bool {
+        let weight = self.weight_at(now);
+        let count = self.each.iter_mut().find(|count| count.key == key);
+        count.map(|count| count.weight += weight).is_some()
+    }
+
     /// What a denial weighs at a time. If the clock has stepped back, what it weighed at first.
     fn weight_at(&mut self, now: u64) -> f64 {
         let half_lives = now.saturating_sub(self.since) as f64 / HALF_LIFE;
@@ -131,6 +147,13 @@ impl Counts {
         self.since = now;
         1.0
     }
+}
+
+/// What is kept of a text: not a part of an escaped byte.
+fn cut(text: String) -> Box<str> {
+    let Some(kept) = text.get(..TEXT_MAX).filter(|_| text.len() > TEXT_MAX) else { return text.into() };
+    let whole = kept.rfind('%').filter(|at| at + 3 > TEXT_MAX).unwrap_or(TEXT_MAX);
+    kept[..whole].into()
 }
 
 impl fmt::Debug for Sketch {
@@ -229,6 +252,12 @@ mod tests {
         sketch.count(key(1), 0, || "x".repeat(10_000));
         sketch.count(key(1), 0, || unreachable!("it is known"));
         assert_eq!(sketch.most(0)[0].key().len(), TEXT_MAX);
+        // An escaped byte is kept whole or not at all.
+        for before in 120..=130 {
+            sketch.count(key(before), 0, || "x".repeat(before as usize) + "%3A" + &"y".repeat(20));
+            let kept = sketch.most(0)[0].key().len();
+            assert_eq!(kept, if [126, 127].contains(&before) { before as usize } else { TEXT_MAX });
+        }
         Sketch::new(0).count(key(1), 0, || unreachable!("there is no place"));
     }
 }

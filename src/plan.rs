@@ -78,6 +78,8 @@ pub enum PlanErrorKind {
     Unlimited,
     /// A capacity of 0, or above 2^32 keys.
     Capacity(usize),
+    /// More than 1024 offenders to keep.
+    Offenders(usize),
 }
 
 impl PlanErrorKind {
@@ -117,6 +119,7 @@ impl fmt::Display for PlanError {
             PlanErrorKind::Foreign => f.write_str("the plan is another limiter's; take it from this one, by its name"),
             PlanErrorKind::Unlimited => f.write_str("the unlimited plan has no policy to replace"),
             PlanErrorKind::Capacity(keys) => write!(f, "a capacity is between 1 and 2^32 keys, not {keys}"),
+            PlanErrorKind::Offenders(keys) => write!(f, "at most 1024 offenders are kept, not {keys}"),
         }
     }
 }

@@ -166,3 +166,19 @@ fn a_request_that_passes_allocates_nothing_and_a_denial_what_it_hands_on() {
 fn the_counter_counts() {
     assert_eq!(allocation_counter::measure(|| drop(std::hint::black_box(Box::new(7)))).count_total, 1);
 }
+
+/// What was cut off a long key stayed reserved.
+#[test]
+fn offenders_of_long_keys_take_little() {
+    let limiter = RateLimiter::builder(Quota::per_hour(1)).capacity(10).offenders(1000).build();
+    let mut key = "\u{7f}".repeat(10_000);
+    let measured = allocation_counter::measure(|| {
+        for n in 0..1000 {
+            key.replace_range(..4, &format!("{n:04}"));
+            limiter.tell_denied(&*key);
+        }
+    });
+    assert_eq!(limiter.offenders().len(), 1000);
+    assert!(measured.bytes_current <= 200_000, "{measured:?}");
+    assert!(measured.bytes_total <= 1_000_000, "{measured:?}");
+}

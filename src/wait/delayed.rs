@@ -12,6 +12,7 @@ use crate::backend::{Answer, Backend, Delay, Grant, Question, Wanted, seal};
 use crate::decision::Denied;
 use crate::key::Key;
 use crate::limiter::RateLimiter;
+use crate::offenders::Sketch;
 use crate::reservation::Reservation;
 
 /// A [`RateLimiter`] that delays before it denies: what a [`RateLimitLayer`](crate::RateLimitLayer) has after
@@ -49,6 +50,8 @@ impl seal::Sealed for Delayed {}
 pub struct Queued {
     line: InLine,
     wanted: Wanted,
+    /// The key's text, if the limiter wants to know who waits in vain.
+    text: Option<String>,
 }
 
 pin_project! {
@@ -58,6 +61,7 @@ pin_project! {
         #[pin]
         line: InLine,
         wanted: Wanted,
+        text: Option<String>,
         held: Option<H>,
     }
 }
@@ -78,18 +82,19 @@ impl Backend for Delayed {
     ) -> Answer<Reservation, Queued> {
         let Question { key, plan, cost, wanted } = *question;
         let limiter = self.limiter.on_own(plan);
+        let text = || self.limiter.sketch().map(|_| Sketch::text_of(key));
         let (fingerprint, bounds) = (limiter.fingerprint(key), limiter.queues().bounds());
         match (Ask { limiter, fingerprint, cost }).arrive(Some(self.bound), bounds) {
             Ok(Arrival::Passed(reservation)) => Answer::Granted(Grant::new(reservation, wanted)),
-            Ok(Arrival::Waits(line, _)) if may_wait() => Answer::Later(Queued { line, wanted }),
+            Ok(Arrival::Waits(line, _)) if may_wait() => Answer::Later(Queued { line, wanted, text: text() }),
             // It gives its place back.
             Ok(Arrival::Waits(_, denied)) => Answer::NotDelayed(denied),
             Err(not_ready) => Answer::Denied(*not_ready.denied()),
         }
     }
 
-    fn hold<H>(Queued { line, wanted }: Queued, held: H) -> Waiting<H> {
-        Waiting { line, wanted, held: Some(held) }
+    fn hold<H>(Queued { line, wanted, text }: Queued, held: H) -> Waiting<H> {
+        Waiting { line, wanted, text, held: Some(held) }
     }
 }
 
@@ -97,8 +102,11 @@ impl<H> Future for Waiting<H> {
     type Output = (Result<Grant<Reservation>, Denied>, H);
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let answer = ready!(this.line.poll(cx));
+        let mut this = self.project();
+        let answer = ready!(this.line.as_mut().poll(cx));
+        if let (Err(_), Some(text)) = (&answer, this.text.take()) {
+            this.line.tell_denied(text);
+        }
         let held = this.held.take().expect("a future is not polled after it is ready");
         let answer = answer.map(|reservation| Grant::new(reservation, *this.wanted));
         Poll::Ready((answer.map_err(|not_ready| *not_ready.denied()), held))

@@ -141,6 +141,17 @@ impl InLine {
     }
 }
 
+#[cfg(feature = "tower")]
+impl InLine {
+    /// Tells the limiter that it denied a place to the key of this text.
+    pub(crate) fn tell_denied(&self, text: String) {
+        let Ask { limiter, fingerprint, .. } = &self.place.ask;
+        if let Some(sketch) = limiter.sketch() {
+            sketch.count(*fingerprint, limiter.clock().now(), || text);
+        }
+    }
+}
+
 impl Place {
     /// A look at the queue. The first tries, unless it sleeps; who has passed has no place any more.
     fn turn(&mut self, cx: &mut Context<'_>, sleeps: bool) -> Turn<Reservation, Option<Denied>> {

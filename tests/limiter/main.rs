@@ -10,6 +10,7 @@ mod laws;
 mod live_change;
 mod model;
 mod model_account;
+mod offenders;
 mod plans;
 mod reservation;
 mod strict;

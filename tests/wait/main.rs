@@ -8,5 +8,7 @@ mod delay;
 mod delay_settings;
 #[cfg(feature = "tower")]
 mod dropped;
+#[cfg(feature = "tower")]
+mod hostile;
 mod random;
 mod until_ready;
