@@ -77,33 +77,6 @@ impl RateLimitLayer {
     pub fn new(policy: impl IntoPolicy) -> Self {
         Self::over(RateLimiter::new(policy), true)
     }
-
-    /// How many keys the layer's limiter remembers, from 1 to 2^32, instead of 2^20. Each layer that is not
-    /// [sharing](Self::sharing) reserves room for them: 18 bytes of address space a key with one quota, and 9 more with each
-    /// further one. They become memory as they are used.
-    ///
-    /// ```
-    /// use tollgate::RateLimitLayer;
-    ///
-    /// let layer = RateLimitLayer::per_minute(5).capacity(10_000);
-    /// assert!(layer.limiter().stats().capacity < 12_000);
-    /// ```
-    ///
-    /// # Panics
-    ///
-    /// If the layer is [sharing](Self::sharing) a limiter, whose capacity is set where it is
-    /// [built](crate::RateLimiterBuilder::capacity); and if the capacity is 0 or above 2^32.
-    #[must_use]
-    #[track_caller]
-    pub fn capacity(self, keys: usize) -> Self {
-        assert!(
-            self.gate.settings.owns_limiter,
-            "the capacity of a limiter that is shared is set where it is built: RateLimiter::builder(..).capacity({keys})"
-        );
-        let limiter = RateLimiter::builder(self.limiter().policy()).capacity(keys).build();
-        leave_last_words(&limiter);
-        self.setting(|settings| settings.limiter = limiter)
-    }
 }
 
 impl<L: Backend> RateLimitLayer<ClientIp, L> {
@@ -163,5 +136,34 @@ impl<K, L: Backend> RateLimitLayer<K, L> {
     /// The limiter that this layer charges.
     pub fn limiter(&self) -> &L {
         &self.gate.settings.limiter
+    }
+}
+
+impl<K> RateLimitLayer<K> {
+    /// How many keys the layer's limiter remembers, from 1 to 2^32, instead of 2^20. Each layer that is not
+    /// [sharing](Self::sharing) reserves room for them: 18 bytes of address space a key with one quota, and 9 more with each
+    /// further one. They become memory as they are used.
+    ///
+    /// ```
+    /// use tollgate::RateLimitLayer;
+    ///
+    /// let layer = RateLimitLayer::per_minute(5).capacity(10_000);
+    /// assert!(layer.limiter().stats().capacity < 12_000);
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If the layer is [sharing](Self::sharing) a limiter, whose capacity is set where it is
+    /// [built](crate::RateLimiterBuilder::capacity); and if the capacity is 0 or above 2^32.
+    #[must_use]
+    #[track_caller]
+    pub fn capacity(self, keys: usize) -> Self {
+        assert!(
+            self.gate.settings.owns_limiter,
+            "the capacity of a limiter that is shared is set where it is built: RateLimiter::builder(..).capacity({keys})"
+        );
+        let limiter = RateLimiter::builder(self.limiter().policy()).capacity(keys).build();
+        leave_last_words(&limiter);
+        self.setting(|settings| settings.limiter = limiter)
     }
 }
