@@ -83,7 +83,7 @@ where
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         // Most are so; all else is out of their way.
-        if let StateProjection::Passed { future, after: After::Nothing } = self.as_mut().project().state.project() {
+        if let StageProjection::Passed { future, after: After::Nothing } = self.as_mut().project().stage.project() {
             return future.poll(cx);
         }
         self.poll_any(cx)
