@@ -8,8 +8,8 @@ use crate::clock::Clock;
 use crate::decision::{Denied, Permit, Standing, Status};
 use crate::engine::{Engine, Names, Plans};
 use crate::fingerprint::Fingerprint;
-use crate::key::Key;
-use crate::offenders::{Offender, PLACES_MAX, Sketch};
+use crate::key::{Key, KeyText};
+use crate::offenders::{Offender, PLACES_MAX, Sketch, TEXT_MAX};
 use crate::plan::{Plan, PlanError, PlanErrorKind};
 use crate::policy::{IntoPolicy, Policy, QUOTAS_MAX};
 use crate::queue::Bounds;
@@ -285,7 +285,7 @@ impl RateLimiter {
     /// so its caller tells it.
     pub fn tell_denied<K: Key + ?Sized>(&self, key: &K) {
         if let Some(sketch) = self.sketch() {
-            sketch.count(self.fingerprint(key), self.clock().now(), || Sketch::text_of(key));
+            sketch.count(self.fingerprint(key), self.clock().now(), || kept_text(key));
         }
     }
 
@@ -342,6 +342,12 @@ impl RateLimiter {
         self.engine.reports().offenders.as_ref()
     }
 
+    /// What the sketch keeps of a key's text, if there is a sketch.
+    #[cfg(feature = "tower")]
+    pub(crate) fn offender_text<K: Key + ?Sized>(&self, key: &K) -> Option<String> {
+        self.sketch().map(|_| kept_text(key))
+    }
+
     #[cfg(feature = "tower")]
     pub(crate) fn reports(&self) -> &Reports {
         self.engine.reports()
@@ -396,6 +402,11 @@ impl RateLimiter {
     pub(crate) fn is_unlimited(&self) -> bool {
         self.plan.index().is_none()
     }
+}
+
+/// A text to keep, and a byte more, which says that it is cut.
+fn kept_text<K: Key + ?Sized>(key: &K) -> String {
+    KeyText::beginning_of(key, TEXT_MAX + 1)
 }
 
 impl fmt::Debug for RateLimiter {

@@ -11,7 +11,6 @@ use std::fmt;
 use parking_lot::Mutex;
 
 use crate::fingerprint::Fingerprint;
-use crate::key::{Key, KeyText};
 
 /// After so long, in nanoseconds, a denial counts half.
 const HALF_LIFE: f64 = 60e9;
@@ -20,7 +19,7 @@ const HALF_LIFE: f64 = 60e9;
 const HALF_LIVES_MAX: f64 = 500.0;
 
 /// How much of a key's text is kept, in bytes. Texts are ASCII.
-const TEXT_MAX: usize = 128;
+pub(crate) const TEXT_MAX: usize = 128;
 
 /// The most keys that can be kept: each denial looks through them.
 pub(crate) const PLACES_MAX: usize = 1024;
@@ -75,11 +74,6 @@ struct Count {
 }
 
 impl Sketch {
-    /// As much of a key's text as is kept.
-    pub(crate) fn text_of<K: Key + ?Sized>(key: &K) -> String {
-        KeyText::beginning_of(key, TEXT_MAX + 1)
-    }
-
     /// Of so many keys.
     pub(crate) fn new(places: usize) -> Self {
         let counts = Counts { since: 0, each: Vec::with_capacity(places) };

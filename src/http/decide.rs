@@ -18,7 +18,6 @@ use crate::backend::{Answer, Backend, Grant, Question, Wanted};
 use crate::decision::{Denied, Status};
 use crate::demand::Terms;
 use crate::key::{Key, SharedKey};
-use crate::offenders::Sketch;
 use crate::plan::Plan;
 
 /// Decides about a request, whatever it is counted by: what a layer needs that leaves some to another.
@@ -152,7 +151,7 @@ impl<L: Backend> Settings<L> {
     pub(super) fn asking<K: Key + ?Sized>(self: &Arc<Self>, key: &K, cost: u64, head: &Parts) -> Asking<L> {
         let limiter = self.limiter.limiter();
         let terms = limiter.terms(self.plan_of(head), key, cost);
-        Asking { settings: self.clone(), text: limiter.sketch().map(|_| Sketch::text_of(key)), terms }
+        Asking { settings: self.clone(), text: limiter.offender_text(key), terms }
     }
 
     /// Whether a request may wait instead of being denied, and says so to whoever asks later.

@@ -12,7 +12,6 @@ use crate::backend::{Answer, Backend, Delay, Grant, Question, Wanted, seal};
 use crate::decision::Denied;
 use crate::key::Key;
 use crate::limiter::RateLimiter;
-use crate::offenders::Sketch;
 use crate::reservation::Reservation;
 
 /// A [`RateLimiter`] that delays before it denies: what a [`RateLimitLayer`](crate::RateLimitLayer) has after
@@ -82,7 +81,7 @@ impl Backend for Delayed {
     ) -> Answer<Reservation, Queued> {
         let Question { key, plan, cost, wanted } = *question;
         let limiter = self.limiter.on_own(plan);
-        let text = || self.limiter.sketch().map(|_| Sketch::text_of(key));
+        let text = || self.limiter.offender_text(key);
         let (fingerprint, bounds) = (limiter.fingerprint(key), limiter.queues().bounds());
         match (Ask { limiter, fingerprint, cost }).arrive(Some(self.bound), bounds) {
             Ok(Arrival::Passed(reservation)) => Answer::Granted(Grant::new(reservation, wanted)),
