@@ -62,7 +62,7 @@
 //! | `tower` | the layer, for any service that answers with `http::Response` |
 //! | `tonic` | the peer's address as tonic tells it; includes `tower` |
 //! | `tokio` | waiting: `until_ready`, and with `tower` the layer's `delay` |
-//! | `redis` | limits that programs and machines share through Redis or Valkey: see [`redis`](mod@redis); includes `tokio`; needs Rust 1.88 |
+//! | `redis` | limits that programs and machines share through Redis or Valkey: see its module; includes `tokio`; needs Rust 1.88 |
 //! | `redis-tls` | the same, to servers that speak TLS, by `rustls` |
 //! | `serde` | quotas and policies in configuration files, as text or as tables |
 //! | `metrics` | the layer's `metrics`: counters of the `metrics` facade; includes `tower` |
