@@ -57,7 +57,7 @@ impl<K, L: Backend> Gate<K, L> {
 }
 
 /// What can be said of a request that is whole.
-pub(super) enum Seen<L: Backend> {
+pub(super) enum Glimpse<L: Backend> {
     /// It passes, and nothing is to be done with its response.
     Passes,
     /// It passes, and this is to be done.
@@ -72,43 +72,43 @@ impl<K: KeyExtractor, L: Backend> Gate<K, L> {
     /// Looks at a request that is whole: what most requests need in most layers. So it is one straight path, and all else is
     /// out of its way.
     #[inline]
-    pub(super) fn glance<B>(&self, request: &Request<B>) -> Seen<L> {
+    pub(super) fn glance<B>(&self, request: &Request<B>) -> Glimpse<L> {
         if !K::GLANCES || self.concern != Concern::Nothing {
             return self.glance_and_tell(Glance::of(request));
         }
         self.key.glance(Glance::of(request), |key| match key {
             Ok(key) => match self.settings.ask_for_one(&key) {
-                Ok(()) => Seen::Passes,
-                Err(said) => Seen::Said(Ok(said)),
+                Ok(()) => Glimpse::Passes,
+                Err(said) => Glimpse::Said(Ok(said)),
             },
-            Err(no_key) => Seen::Said(Err(no_key)),
+            Err(no_key) => Glimpse::Said(Err(no_key)),
         })
     }
 
     /// The same where somebody is told.
     #[inline(never)]
-    fn glance_and_tell(&self, head: Glance<'_>) -> Seen<L> {
+    fn glance_and_tell(&self, head: Glance<'_>) -> Glimpse<L> {
         if !K::GLANCES || self.concern == Concern::Asking {
-            return Seen::Nothing;
+            return Glimpse::Nothing;
         }
         self.key.glance(head, |key| match key {
             Ok(key) => match self.settings.ask_plainly(&key) {
-                Ok(after) => Seen::PassesFor(after),
-                Err(said) => Seen::Said(Ok(said)),
+                Ok(after) => Glimpse::PassesFor(after),
+                Err(said) => Glimpse::Said(Ok(said)),
             },
-            Err(no_key) => Seen::Said(Err(no_key)),
+            Err(no_key) => Glimpse::Said(Err(no_key)),
         })
     }
 
     /// What becomes of a request, if it did not pass at a glance.
     #[inline]
-    pub(super) fn conclude(&self, seen: Seen<L>, head: &mut Parts) -> Decision<L> {
+    pub(super) fn conclude(&self, seen: Glimpse<L>, head: &mut Parts) -> Decision<L> {
         match seen {
-            Seen::Passes => Decision::PASS,
-            Seen::PassesFor(after) => Decision::Pass(after),
-            Seen::Said(Ok(said)) => self.settings.conclude(said, head),
-            Seen::Said(Err(no_key)) => self.settings.without_key(&no_key, 1, head),
-            Seen::Nothing => self.decide(head),
+            Glimpse::Passes => Decision::PASS,
+            Glimpse::PassesFor(after) => Decision::Pass(after),
+            Glimpse::Said(Ok(said)) => self.settings.conclude(said, head),
+            Glimpse::Said(Err(no_key)) => self.settings.without_key(&no_key, 1, head),
+            Glimpse::Nothing => self.decide(head),
         }
     }
 

@@ -11,7 +11,7 @@ use tower_service::Service;
 use super::body::AnswerBody;
 use super::decide::Decision;
 use super::future::{HeldRequest, ResponseFuture};
-use super::gate::{Gate, Seen};
+use super::gate::{Gate, Glimpse};
 use super::key::{ClientIp, KeyExtractor};
 use super::outcome::After;
 use crate::backend::Backend;
@@ -79,7 +79,7 @@ where
     #[inline]
     fn call(&mut self, request: Request<B>) -> Self::Future {
         match self.gate.glance(&request) {
-            Seen::Passes => ResponseFuture::passed(self.inner.call(request), After::Nothing),
+            Glimpse::Passes => ResponseFuture::passed(self.inner.call(request), After::Nothing),
             seen => self.conclude(request, seen),
         }
     }
@@ -88,14 +88,14 @@ where
 impl<S, K, L> RateLimit<S, K, L> {
     /// What becomes of a request, if it did not pass at a glance.
     #[inline(never)]
-    fn conclude<B, B2>(&mut self, request: Request<B>, seen: Seen<L>) -> ResponseFuture<S, B, L>
+    fn conclude<B, B2>(&mut self, request: Request<B>, seen: Glimpse<L>) -> ResponseFuture<S, B, L>
     where
         S: Service<Request<B>, Response = Response<B2>> + Clone,
         B2: AnswerBody,
         K: KeyExtractor,
         L: Backend,
     {
-        if let Seen::PassesFor(after) = seen {
+        if let Glimpse::PassesFor(after) = seen {
             return ResponseFuture::passed(self.inner.call(request), after);
         }
         let (mut head, body) = request.into_parts();

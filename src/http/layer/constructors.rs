@@ -142,12 +142,15 @@ impl<K, L: Backend> RateLimitLayer<K, L> {
 impl<K> RateLimitLayer<K> {
     /// How many keys the layer's limiter remembers, from 1 to 2^32, instead of 2^20. Each layer that is not
     /// [sharing](Self::sharing) reserves room for them: 18 bytes of address space a key with one quota, and 9 more with each
-    /// further one. They become memory as they are used.
+    /// further one. They become memory as they are used. This gives the layer a limiter of its own: clones that were made before keep
+    /// theirs.
     ///
     /// ```
     /// use tollgate::RateLimitLayer;
+    /// use tollgate::http::GlobalKey;
     ///
-    /// let layer = RateLimitLayer::per_minute(5).capacity(10_000);
+    /// // Before or after the key, as all else.
+    /// let layer = RateLimitLayer::per_minute(5).key(GlobalKey).capacity(10_000);
     /// assert!(layer.limiter().stats().capacity < 12_000);
     /// ```
     ///

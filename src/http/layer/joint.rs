@@ -39,6 +39,9 @@ impl<K: KeyExtractor + Send + Sync + 'static> RateLimitLayer<K> {
     /// Each keeps what is set on it: which requests it counts, by what, on which plan, at what cost, how it answers, and who is told.
     /// A request that one of them does not count is the others' alone. Set all of it before.
     ///
+    /// A request that one of them refuses because it has no key is charged to none. Where such requests can come in masses, put
+    /// the limit by address around the others as a layer of its own.
+    ///
     /// A denial is that of the layer with the longest wait. After that wait, the request passes all, if nobody else charges its
     /// keys. A layer in [`shadow`](Self::shadow), or that does not [act](Self::rollout) this time, is asked after the
     /// others let the request pass, so that it never charges them. If several tell the client where it stands, in headers of one
@@ -63,7 +66,8 @@ impl<K: KeyExtractor + Send + Sync + 'static> RateLimitLayer<K> {
 /// Several limits, judged as one: a request passes all and is charged to all, or to none. Made by
 /// [`RateLimitLayer::and`].
 ///
-/// Clones share their limits, as clones of a [`RateLimitLayer`] do.
+/// Clones share their limits, as clones of a [`RateLimitLayer`] do. To look at a client or to reset one, keep clones of the layers
+/// that were joined, and ask those.
 #[derive(Clone)]
 pub struct JointLayer {
     members: Members,
