@@ -149,6 +149,15 @@ impl Denied {
     }
 }
 
+/// Whether one wait in nanoseconds is longer than another. `None`, where no wait helps, is longer than any.
+pub(crate) fn is_longer(this: Option<u64>, other: Option<u64>) -> bool {
+    match (this, other) {
+        (_, None) => false,
+        (None, Some(_)) => true,
+        (Some(this), Some(other)) => this > other,
+    }
+}
+
 impl fmt::Display for Denied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Status { quota, limit, .. } = &self.status;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::hash::Hash;
 
-use crate::decision::{Denied, Permit};
+use crate::decision::{Denied, Permit, is_longer};
 use crate::fingerprint::Fingerprint;
 use crate::limiter::RateLimiter;
 use crate::plan::Plan;
@@ -235,11 +235,7 @@ impl DeniedDemand {
     }
 
     fn longer_than(&self, other: &Self) -> bool {
-        match (self.denied.retry_after_nanos, other.denied.retry_after_nanos) {
-            (_, None) => false,
-            (None, Some(_)) => true,
-            (Some(this), Some(other)) => this > other,
-        }
+        is_longer(self.denied.retry_after_nanos, other.denied.retry_after_nanos)
     }
 }
 

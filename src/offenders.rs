@@ -5,7 +5,6 @@
 //! after each minute, so that who has stopped leaves the list. Nothing is recounted as time goes on: instead, later denials
 //! weigh more, and all weights are read in units of now.
 
-use std::cmp::Ordering;
 use std::fmt;
 
 use parking_lot::Mutex;
@@ -112,9 +111,7 @@ impl Sketch {
             overestimate: count.others / unit,
         };
         let mut most: Vec<_> = counts.each.iter().map(offender).collect();
-        most.sort_by(|one, other| {
-            other.denied_per_second.partial_cmp(&one.denied_per_second).unwrap_or(Ordering::Equal)
-        });
+        most.sort_by(|one, other| other.denied_per_second.total_cmp(&one.denied_per_second));
         most
     }
 }

@@ -24,7 +24,7 @@
 
 use super::state::State;
 use crate::algorithm::{Counter, Verdict};
-use crate::decision::{Denied, Permit, Standing, Status};
+use crate::decision::{Denied, Permit, Standing, Status, is_longer};
 use crate::fingerprint::{Fingerprint, Owner};
 use crate::rules::{Charged, Prepared, Rules, wait};
 use crate::table::{Insertion, Judge, Slot, WORDS_MAX, Words};
@@ -464,12 +464,7 @@ impl Attempt<'_> {
                 Verdict::Allow(next) => after[index] = next,
                 verdict => {
                     let this = wait(verdict, self.now);
-                    let longer = |(_, other)| match (this, other) {
-                        (_, None) => false,
-                        (None, Some(_)) => true,
-                        (Some(this), Some(other)) => this > other,
-                    };
-                    if longest.is_none_or(longer) {
+                    if longest.is_none_or(|(_, other)| is_longer(this, other)) {
                         longest = Some((index, this));
                     }
                 }
