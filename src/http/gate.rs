@@ -68,6 +68,15 @@ pub(super) enum Glimpse<L: Backend> {
     Nothing,
 }
 
+/// Who asks about a request.
+enum Asker<'a, L> {
+    /// This gate, at this cost.
+    This(u64),
+    Other(&'a dyn Decide<L>),
+    /// It passes.
+    Nobody,
+}
+
 impl<K: KeyExtractor, L: Backend> Gate<K, L> {
     /// Looks at a request that is whole: what most requests need in most layers. So it is one straight path, and all else is
     /// out of its way.
@@ -112,14 +121,22 @@ impl<K: KeyExtractor, L: Backend> Gate<K, L> {
         }
     }
 
-    fn decide(&self, head: &mut Parts) -> Decision<L> {
+    /// Who asks about a request.
+    fn asker(&self, head: &Parts) -> Asker<'_, L> {
         match self.scope.decided_by(head) {
-            DecidedBy::This => {}
-            DecidedBy::Other(other) => return other.decide(head),
-            DecidedBy::Nobody => return Decision::PASS,
+            DecidedBy::This => self.settings.cost(head).map_or(Asker::Nobody, Asker::This),
+            DecidedBy::Other(other) => Asker::Other(other),
+            DecidedBy::Nobody => Asker::Nobody,
         }
+    }
+
+    fn decide(&self, head: &mut Parts) -> Decision<L> {
+        let cost = match self.asker(head) {
+            Asker::This(cost) => cost,
+            Asker::Other(other) => return other.decide(head),
+            Asker::Nobody => return Decision::PASS,
+        };
         let settings = &self.settings;
-        let Some(cost) = settings.cost(head) else { return Decision::PASS };
         let said = self.key.extract(head).map(|key| settings.ask(&key, cost, head));
         match said {
             Ok(said) => settings.conclude(said, head),
@@ -134,13 +151,12 @@ impl<K: KeyExtractor + Send + Sync, L: Backend> Decide<L> for Gate<K, L> {
     }
 
     fn question(&self, head: &mut Parts) -> Asked<L> {
-        match self.scope.decided_by(head) {
-            DecidedBy::This => {}
-            DecidedBy::Other(other) => return other.question(head),
-            DecidedBy::Nobody => return Asked::Decided(Decision::PASS),
-        }
+        let cost = match self.asker(head) {
+            Asker::This(cost) => cost,
+            Asker::Other(other) => return other.question(head),
+            Asker::Nobody => return Asked::Decided(Decision::PASS),
+        };
         let settings = &self.settings;
-        let Some(cost) = settings.cost(head) else { return Asked::Decided(Decision::PASS) };
         match self.key.extract(head).map(|key| settings.asking(&key, cost, head)) {
             Ok(asking) => Asked::Question(asking),
             Err(no_key) => match settings.refuse_without_key(&no_key, head) {
