@@ -7,7 +7,7 @@ use std::task::{Context, Waker};
 use tokio::time::Instant;
 
 use super::refusal::Refusal;
-use super::upstream::Tunnel;
+use super::tunnel::Tunnel;
 
 /// The state of a client connection.
 ///

@@ -4,14 +4,29 @@ use std::cell::Cell;
 use std::io;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
 
-use super::connection::Stream;
-use super::upstream::Tunnel;
+use super::metrics::Connected;
+
+/// The upstream's end of what was a request.
+#[derive(Debug)]
+pub(super) struct Tunnel {
+    pub(super) io: TcpStream,
+    /// What it has sent already.
+    pub(super) first: Bytes,
+    pub(super) _counted: Connected,
+}
 
 /// Until both sides have ended, or neither has said anything for so long.
-pub(super) async fn run(client: Stream, first: Vec<u8>, tunnel: Tunnel, idle: Duration) -> io::Result<()> {
+pub(super) async fn run(
+    client: impl AsyncRead + AsyncWrite,
+    first: Vec<u8>,
+    tunnel: Tunnel,
+    idle: Duration,
+) -> io::Result<()> {
     let last = Cell::new(Instant::now());
     let (mut from_client, mut to_client) = tokio::io::split(client);
     let mut upstream = tunnel.io;

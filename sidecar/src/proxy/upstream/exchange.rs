@@ -20,12 +20,13 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::body::{Body, Broken, is_empty};
-use super::{Client, Connection, Tunnel, Upstream};
+use super::{Client, Connection, Upstream};
 use crate::proxy::chunked::{Chunks, Part, may_trail};
 use crate::proxy::fields::{has_option, named_in};
 use crate::proxy::head::trim;
 use crate::proxy::metrics::Connected;
 use crate::proxy::refusal::Refusal;
+use crate::proxy::tunnel::Tunnel;
 
 /// A request under way.
 #[derive(Debug)]

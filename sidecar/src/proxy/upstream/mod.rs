@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use http::{HeaderValue, Request, Response};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, timeout};
@@ -53,14 +53,6 @@ struct Connection {
     /// The timer of whoever uses it, kept because to move one costs less than to make one.
     timer: Option<Pin<Box<Sleep>>>,
     counted: Connected,
-}
-
-/// Both ends of what was a request: from now on bytes go through.
-#[derive(Debug)]
-pub(super) struct Tunnel {
-    pub(super) io: TcpStream,
-    pub(super) first: Bytes,
-    pub(super) _counted: Connected,
 }
 
 /// How long a connection may wait for its next request. Servers close theirs, and what is sent then is lost.
