@@ -8,6 +8,8 @@ use tollgate::{
     Algorithm, Clock, Denied, IntoPolicy, ManualClock, Permit, Policy, PolicyErrorKind, Quota, RateLimiter, WhenFull,
 };
 
+use crate::random::Random;
+
 const SECOND: u64 = 1_000_000_000;
 const DAY: u64 = 86_400 * SECOND;
 const TEN_YEARS: u64 = 3660 * DAY;
@@ -327,14 +329,9 @@ proptest! {
 /// moment, the client came back too early, by up to 289 µs.
 #[test]
 fn law_2_fast_sliding_windows_wait_for_each_other() {
-    // A generator of a fixed seed (Marsaglia 2003, "Xorshift RNGs"): the moments are rare, and so always the same.
-    let mut state = 0x2545_f491_4f6c_dd1d_u64;
-    let mut random = move |below: u64| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state % below
-    };
+    // The moments are rare, and so always the same.
+    let mut chance = Random(0x2545_f491_4f6c_dd1d);
+    let mut random = |below| chance.below(below);
     for round in 0..20_000 {
         let mut quota = |amounts: std::ops::Range<u64>| {
             let amount = amounts.start + random(amounts.end - amounts.start);

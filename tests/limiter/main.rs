@@ -12,6 +12,8 @@ mod model;
 mod model_account;
 mod offenders;
 mod plans;
+#[path = "../wait/random.rs"]
+mod random;
 mod reservation;
 mod strict;
 mod strings;

@@ -7,6 +7,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 use tollgate::{Algorithm, Clock, ManualClock, Plan, Quota, RateLimiter, WhenFull, check_all, reserve_all};
 
+use crate::random::Random;
+
 /// Limiters of these policies, on one clock.
 fn limiters(policies: &[&str]) -> (ManualClock, Vec<RateLimiter>) {
     let clock = Clock::manual();
@@ -48,14 +50,9 @@ fn a_denial_takes_no_place() {
 /// come back in such a moment of the other.
 #[test]
 fn fast_sliding_windows_wait_for_each_other() {
-    // A generator of a fixed seed (Marsaglia 2003, "Xorshift RNGs"): the moments are rare, and so always the same.
-    let mut state = 0x2545_f491_4f6c_dd1d_u64;
-    let mut random = move |below: u64| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state % below
-    };
+    // The moments are rare, and so always the same.
+    let mut chance = Random(0x2545_f491_4f6c_dd1d);
+    let mut random = |below| chance.below(below);
     for round in 0..20_000 {
         let clock = Clock::manual();
         let all = [(); 2].map(|()| {
