@@ -21,7 +21,7 @@ use tower_governor::governor::GovernorConfigBuilder;
 use crate::measure::{Samples, alternate, at_most, fact, title};
 
 /// Requests made ahead of the time that is measured.
-const BATCH: usize = 1000;
+pub const BATCH: usize = 1000;
 const ROUNDS: usize = 501;
 
 pub fn run() {
@@ -67,11 +67,11 @@ fn time(work: Work) {
     let samples = alternate(
         ROUNDS,
         vec![
-            ("the bare service", Box::new(|| batches(&mut bare))),
-            ("tollgate", Box::new(|| batches(&mut ours))),
-            ("tollgate, draft headers on every response", Box::new(|| batches(&mut draft))),
-            ("tower_governor", Box::new(|| batches(&mut tower_governor))),
-            ("axum-governor", Box::new(|| batches(&mut axum_governor))),
+            ("the bare service", Box::new(|| batches(&mut bare, request))),
+            ("tollgate", Box::new(|| batches(&mut ours, request))),
+            ("tollgate, draft headers on every response", Box::new(|| batches(&mut draft, request))),
+            ("tower_governor", Box::new(|| batches(&mut tower_governor, request))),
+            ("axum-governor", Box::new(|| batches(&mut axum_governor, request))),
         ],
     );
     let [bare, ours, draft, tower_governor, axum_governor] = &samples[..] else {
@@ -104,9 +104,9 @@ fn routed(work: Work) {
     let samples = alternate(
         ROUNDS,
         vec![
-            ("the bare router", Box::new(|| batches(&mut bare))),
-            ("tollgate", Box::new(|| batches(&mut ours))),
-            ("tower_governor", Box::new(|| batches(&mut tower_governor))),
+            ("the bare router", Box::new(|| batches(&mut bare, request))),
+            ("tollgate", Box::new(|| batches(&mut ours, request))),
+            ("tower_governor", Box::new(|| batches(&mut tower_governor, request))),
         ],
     );
     let [bare, ours, tower_governor] = &samples[..] else { unreachable!("as many samples as contenders") };
@@ -228,9 +228,9 @@ where
 }
 
 /// Nanoseconds per request, from the call to the response dropped, without making the request.
-fn batches<S, B>(service: &mut S) -> f64
+pub fn batches<S, Q, B>(service: &mut S, request: impl Fn() -> Request<Q>) -> f64
 where
-    S: Service<Request<Body>, Response = Response<B>, Error = Infallible>,
+    S: Service<Request<Q>, Response = Response<B>, Error = Infallible>,
 {
     let requests: Vec<_> = (0..BATCH).map(|_| request()).collect();
     let start = Instant::now();

@@ -24,6 +24,7 @@ use tollgate::{Quota, RateLimitLayer, RateLimiter};
 use tollgate_benches::service::{Hello, answer};
 use tower::{Layer, Service};
 
+use crate::layer::{BATCH, batches};
 use crate::limiters::{Governor, Work};
 use crate::measure::{alternate, time, title};
 
@@ -136,27 +137,12 @@ impl<S> FromRequestParts<S> for Peer {
     }
 }
 
-/// Requests made ahead of the time that is measured.
-const BATCH: usize = 1000;
-
 fn request() -> Request<Body> {
     let mut request = Request::new(Body::empty());
     let peer = SocketAddr::from(([192, 0, 2, 7], 40_000));
     request.extensions_mut().insert(ConnectInfo(peer));
     request.extensions_mut().insert(tollgate::http::PeerAddr(peer));
     request
-}
-
-fn batches<S, B>(service: &mut S) -> f64
-where
-    S: Service<Request<Body>, Response = Response<B>, Error = Infallible>,
-{
-    let requests: Vec<_> = (0..BATCH).map(|_| request()).collect();
-    let start = Instant::now();
-    for request in requests {
-        black_box(answer(service, request));
-    }
-    start.elapsed().as_nanos() as f64 / BATCH as f64
 }
 
 /// The layers of axum_gcra, which is for axum 0.7, and of tower itself, which delays and knows no clients, so it is only
@@ -190,13 +176,13 @@ fn layers(what: &str, denied: bool) {
     let _entered = runtime.enter();
     let mut tower = tower::limit::RateLimitLayer::new(u64::MAX, Duration::from_secs(3600)).layer(Hello);
     let mut contenders: Vec<crate::measure::Contender<'_>> = vec![
-        ("the bare service", Box::new(|| batches(&mut bare))),
-        ("tollgate", Box::new(|| batches(&mut ours))),
+        ("the bare service", Box::new(|| batches(&mut bare, request))),
+        ("tollgate", Box::new(|| batches(&mut ours, request))),
         ("axum_gcra, the request made too", Box::new(|| time(BATCH, &mut gcra))),
         ("the bare service, the request made too", Box::new(|| time(BATCH, || answer(&mut Hello, request())))),
     ];
     if !denied {
-        contenders.push(("tower::limit", Box::new(|| batches(&mut tower))));
+        contenders.push(("tower::limit", Box::new(|| batches(&mut tower, request))));
     }
     alternate(ROUNDS, contenders);
 }
