@@ -71,6 +71,7 @@
 //! never changes what the rest does. A method that is missing may need its feature: each page says which.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod account;
 mod algorithm;
 #[cfg(feature = "tower")]
 mod backend;
@@ -117,6 +118,8 @@ pub use error::{PolicyError, PolicyErrorKind};
 pub use plan::{Plan, PlanError, PlanErrorKind};
 
 pub use offenders::Offender;
+
+pub use account::Account;
 
 pub use demand::{Demand, DeniedDemand, check_all, reserve_all};
 

@@ -159,21 +159,14 @@ impl RateLimiter {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn standing<K: Hash + ?Sized>(&self, key: &K) -> Standing {
-        match self.plan.index() {
-            Some(plan) => self.engine.standing(self.engine.fingerprint(key), plan),
-            None => Standing::UNLIMITED,
-        }
+        self.standing_of(self.fingerprint(key))
     }
 
     /// Forgets what a key has spent, in every quota. A check at the same moment may be forgotten or not.
     ///
     /// Under [`WhenFull::Share`], a key can have spent from an entry that others share. That stays.
     pub fn reset<K: Hash + ?Sized>(&self, key: &K) {
-        if let Some(plan) = self.plan.index() {
-            let key = self.engine.fingerprint(key);
-            self.engine.reset(key, plan);
-            self.engine.queues().nudge(key);
-        }
+        self.reset_of(self.fingerprint(key));
     }
 
     /// The name that the limiter was [given](RateLimiterBuilder::name).
@@ -364,6 +357,20 @@ impl RateLimiter {
     #[inline]
     pub(crate) fn fingerprint<K: Hash + ?Sized>(&self, key: &K) -> Fingerprint {
         self.engine.fingerprint(key)
+    }
+
+    pub(crate) fn standing_of(&self, key: Fingerprint) -> Standing {
+        match self.plan.index() {
+            Some(plan) => self.engine.standing(key, plan),
+            None => Standing::UNLIMITED,
+        }
+    }
+
+    pub(crate) fn reset_of(&self, key: Fingerprint) {
+        if let Some(plan) = self.plan.index() {
+            self.engine.reset(key, plan);
+            self.engine.queues().nudge(key);
+        }
     }
 
     /// Whether a key has one account in both.

@@ -24,8 +24,9 @@ pub(crate) const TEXT_MAX: usize = 128;
 pub(crate) const PLACES_MAX: usize = 1024;
 
 /// One of the keys that were denied most in the last minutes, from [`RateLimiter::offenders`](crate::RateLimiter::offenders).
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Offender {
+    fingerprint: Fingerprint,
     key: String,
     denied_per_second: f64,
     overestimate: f64,
@@ -47,6 +48,19 @@ impl Offender {
     /// kept.
     pub fn overestimate(&self) -> f64 {
         self.overestimate
+    }
+
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+}
+
+impl fmt::Debug for Offender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the fingerprint, which is the limiter's secret.
+        let Self { key, denied_per_second, overestimate, .. } = self;
+        let mut told = f.debug_struct("Offender");
+        told.field("key", key).field("denied_per_second", denied_per_second).field("overestimate", overestimate).finish()
     }
 }
 
@@ -106,6 +120,7 @@ impl Sketch {
         // A denial a second for ever would weigh so much.
         let unit = counts.weight_at(now) * HALF_LIFE / 1e9 / std::f64::consts::LN_2;
         let offender = |count: &Count| Offender {
+            fingerprint: count.key,
             key: count.text.to_string(),
             denied_per_second: count.weight / unit,
             overestimate: count.others / unit,

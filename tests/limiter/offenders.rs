@@ -61,3 +61,26 @@ fn of_a_long_key_the_beginning_is_kept() {
     limiter.tell_denied(&("short", 7));
     assert!(limiter.offenders().iter().any(|offender| offender.key() == "short:7"));
 }
+
+/// The account of an offender is its key's, also where nobody knows the key.
+#[test]
+fn an_offender_is_looked_after_without_its_key() {
+    let clock = Clock::manual();
+    let limiter = RateLimiter::builder(Quota::per_minute(2)).offenders(4).clock(clock.clone()).build();
+    for key in ["alice", "bob"] {
+        while limiter.check(key).is_ok() {}
+        limiter.tell_denied(key);
+    }
+    clock.advance(Duration::from_secs(10));
+    let offenders = limiter.offenders();
+    let alice = offenders.iter().find(|offender| offender.key() == "alice").unwrap();
+    let account = limiter.account_of(alice);
+    assert_eq!(account.look().unwrap_err().retry_after(), Some(Duration::from_secs(20)));
+    assert_eq!(account.standing(), limiter.standing("alice"));
+    assert_eq!(account.look(), limiter.account("alice").look(), "looking charges nothing");
+    account.reset();
+    assert_eq!((limiter.peek("alice").remaining(), limiter.peek("bob").remaining()), (2, 0));
+    limiter.account("bob").reset();
+    assert_eq!(limiter.peek("bob").remaining(), 2);
+    assert!(!format!("{alice:?}").contains("fingerprint"));
+}
