@@ -60,7 +60,10 @@ impl fmt::Debug for Offender {
         // Not the fingerprint, which is the limiter's secret.
         let Self { key, denied_per_second, overestimate, .. } = self;
         let mut told = f.debug_struct("Offender");
-        told.field("key", key).field("denied_per_second", denied_per_second).field("overestimate", overestimate).finish()
+        told.field("key", key)
+            .field("denied_per_second", denied_per_second)
+            .field("overestimate", overestimate)
+            .finish()
     }
 }
 
