@@ -111,7 +111,7 @@ pub(super) struct ServeArgs {
 const SIGNALS: &str = "\
 Signals:
   TERM, INT  stop listening, finish what is under way within --drain; a second one ends at once
-  HUP        read the file again, and say what has changed or what is wrong with it";
+  HUP        take up the file again, as happens by itself within 2 s of a change; a bad one is refused";
 
 #[derive(Args, Debug)]
 pub(super) struct CheckArgs {

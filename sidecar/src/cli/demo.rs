@@ -35,7 +35,7 @@ pub(super) fn run(args: &DemoArgs) -> ExitCode {
         listen = args.listen,
         limit = args.limit,
     ));
-    super::start(config)
+    super::start(config, None)
 }
 
 /// Starts a server that says hello, on a free port of this machine, until the program ends.

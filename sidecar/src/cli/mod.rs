@@ -3,7 +3,7 @@
 mod args;
 mod demo;
 mod log;
-mod reload;
+mod run;
 
 use std::ffi::OsString;
 use std::io::{Read as _, Write as _};
@@ -16,7 +16,6 @@ use self::args::{Action, Arguments, CheckArgs, ServeArgs};
 use crate::check;
 use crate::config::{Changes, Config, Key, Limit, Origin, OriginError, Overrides, Ranges, SCHEMA, Watch, words};
 use crate::from_envoy;
-use crate::proxy;
 
 const DONE: ExitCode = ExitCode::SUCCESS;
 
@@ -66,11 +65,7 @@ fn serve(args: ServeArgs, env: impl Fn(&str) -> Option<OsString>) -> ExitCode {
         // Until the door to Redis is there, counting alone would admit more than the file says.
         return fail("this build cannot count in Redis yet: take out [store] and --redis to count in each proxy alone");
     }
-    log::start(config.log);
-    if let Err(error) = reload::start(watch, config.clone()) {
-        return fail(&format!("cannot watch the configuration: {error}"));
-    }
-    start(config)
+    start(config, Some(watch))
 }
 
 fn check(args: CheckArgs) -> ExitCode {
@@ -88,7 +83,7 @@ fn check(args: CheckArgs) -> ExitCode {
         let changes = Changes::between(&old_config, &config);
         text += &match changes.is_empty() {
             true => format!("\nNothing changes from {}.\n", old.display()),
-            false => format!("\nChanges from {}:\n{changes}", old.display()),
+            false => format!("\nChanges from {}:\n{changes}So {}.\n", old.display(), changes.summary(&config)),
         };
     }
     let about = match args.request {
@@ -136,9 +131,10 @@ fn from_envoy(file: &Path) -> ExitCode {
     }
 }
 
-fn start(config: Config) -> ExitCode {
+/// Runs a proxy until a signal ends it.
+fn start(config: Config, watch: Option<Watch>) -> ExitCode {
     log::start(config.log);
-    match proxy::serve(config) {
+    match run::run(config, watch) {
         Ok(()) => DONE,
         Err(error) => fail(&error.to_string()),
     }

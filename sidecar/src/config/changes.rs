@@ -28,11 +28,16 @@ pub enum Carried {
 impl Changes {
     /// From one configuration to another. A limit is its name.
     pub fn between(old: &Config, new: &Config) -> Self {
+        Self::with_room(old, new, |at| old.limits[at].room())
+    }
+
+    /// The same, where each old limit, by its place, has room for so many quotas.
+    pub(crate) fn with_room(old: &Config, new: &Config, room: impl Fn(usize) -> usize) -> Self {
         let mut changes = Self::default();
         let store = old.store != new.store;
         for limit in &new.limits {
             let carried = match old.limits.iter().position(|other| other.name == limit.name) {
-                Some(at) => changes.limit(at, &old.limits[at], limit, store),
+                Some(at) => changes.limit(at, &old.limits[at], limit, room(at), store),
                 None => changes.new_limit(limit, old, new),
             };
             changes.limits.push(carried);
@@ -53,8 +58,33 @@ impl Changes {
         self.told.push(line);
     }
 
-    fn limit(&mut self, at: usize, old: &Limit, new: &Limit, store: bool) -> Carried {
-        let why = if store { Some("it is counted elsewhere now".to_owned()) } else { fresh(old, new) };
+    /// Where what was spent stays, and where not: `what was spent stays with client and login; api starts fresh`.
+    pub fn summary(&self, new: &Config) -> String {
+        let names = |is_kept: bool| -> Vec<&str> {
+            let limits = new.limits.iter().zip(&self.limits);
+            limits
+                .filter(|(_, carried)| matches!(carried, Carried::Kept(_)) == is_kept)
+                .map(|(limit, _)| &*limit.name)
+                .collect()
+        };
+        let (kept, fresh) = (names(true), names(false));
+        let kept = (!kept.is_empty()).then(|| format!("what was spent stays with {}", and(&kept)));
+        let verb = if fresh.len() == 1 { "starts" } else { "start" };
+        let fresh = (!fresh.is_empty()).then(|| format!("{} {verb} fresh", and(&fresh)));
+        let parts: Vec<String> = kept.into_iter().chain(fresh).collect();
+        if parts.is_empty() { "there are no limits".to_owned() } else { parts.join("; ") }
+    }
+
+    /// Corrects what was said of a limit, by its place: it starts fresh all the same.
+    pub(crate) fn starts_fresh(&mut self, at: usize, limit: &Limit, why: &str) {
+        self.limits[at] = Carried::Fresh;
+        let told = format!("{}: ", limit.name);
+        self.told.retain(|line| !line.starts_with(&told));
+        self.say(format!("{}: starts fresh: {why}", limit.name));
+    }
+
+    fn limit(&mut self, at: usize, old: &Limit, new: &Limit, room: usize, store: bool) -> Carried {
+        let why = if store { Some("it is counted elsewhere now".to_owned()) } else { fresh(old, new, room) };
         let mut parts = Vec::new();
         if old.policy != new.policy {
             parts.push(format!("{} is now {}", old.policy, new.policy));
@@ -181,7 +211,7 @@ impl Config {
 }
 
 /// Why what was spent cannot be carried over from one limit to another of its name.
-fn fresh(old: &Limit, new: &Limit) -> Option<String> {
+fn fresh(old: &Limit, new: &Limit, room: usize) -> Option<String> {
     let names = |limit: &Limit| -> Vec<String> {
         limit.plans.iter().flat_map(|plans| &plans.policies).map(|(name, _)| name.clone()).collect()
     };
@@ -189,14 +219,9 @@ fn fresh(old: &Limit, new: &Limit) -> Option<String> {
         let told = |limit: &Limit| limit.key.parts().iter().map(KeyPart::to_string).collect::<Vec<_>>().join(" and ");
         return Some(format!("it was counted by {} and is by {}", told(old), told(new)));
     }
-    // A key's account has a place for each quota of the policy or plan with the most.
-    let places = |limit: &Limit| {
-        let plans = limit.plans.iter().flat_map(|plans| &plans.policies).map(|(_, policy)| policy);
-        plans.chain([&limit.policy]).map(|policy| policy.quotas().len()).max().unwrap_or_default()
-    };
-    if places(new) > places(old) {
-        let (before, now) = (places(old), places(new));
-        return Some(format!("it had {before} quota{} and has {now}", if before == 1 { "" } else { "s" }));
+    if new.quotas() > room {
+        let (room, now) = (room, new.quotas());
+        return Some(format!("there is room for {room} quota{} and it has {now}", if room == 1 { "" } else { "s" }));
     }
     if names(old) != names(new) {
         return Some("its plans have other names".to_owned());
@@ -205,6 +230,14 @@ fn fresh(old: &Limit, new: &Limit) -> Option<String> {
         return Some(format!("it remembered {} keys and remembers {}", old.capacity, new.capacity));
     }
     None
+}
+
+/// `a, b and c`.
+fn and(names: &[&str]) -> String {
+    match names {
+        [rest @ .., last] if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
+        names => names.concat(),
+    }
 }
 
 /// A line each.

@@ -140,6 +140,18 @@ impl Limit {
         }
     }
 
+    /// How many quotas the policy or plan with the most has.
+    pub fn quotas(&self) -> usize {
+        let plans = self.plans.iter().flat_map(|plans| &plans.policies).map(|(_, policy)| policy);
+        plans.chain([&self.policy]).map(|policy| policy.quotas().len()).max().unwrap_or_default()
+    }
+
+    /// For how many quotas each key's account has room: for one more than there are, so that a reload can add it and what
+    /// was spent stays. The library has at most 8. It costs 9 bytes a key.
+    pub fn room(&self) -> usize {
+        (self.quotas() + 1).min(8)
+    }
+
     /// Whether it denies nothing: a rehearsal.
     pub fn is_shadow(&self) -> bool {
         self.enforced == Percent::NONE

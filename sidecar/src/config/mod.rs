@@ -126,7 +126,7 @@ pub enum LogFormat {
 }
 
 /// How long each thing may take, before it is given up.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Deadlines {
     /// Until the upstream has accepted a connection. Then the answer is 503.

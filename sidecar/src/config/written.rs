@@ -17,11 +17,17 @@ impl Config {
 
     /// The file that says the same, with the defaults that are in force. A password of the store is left out.
     pub fn to_full_toml(&self) -> String {
+        self.without_password().written(true)
+    }
+
+    /// This configuration as it may be shown: a password of the store is left out.
+    #[must_use]
+    pub fn without_password(&self) -> Self {
         let mut shown = self.clone();
         if let Some(store) = &mut shown.store {
             store.redis = without_password(&store.redis);
         }
-        shown.written(true)
+        shown
     }
 
     fn written(&self, full: bool) -> String {

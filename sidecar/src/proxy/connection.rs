@@ -1,12 +1,10 @@
 //! One client connection: which protocol it speaks, how long it may take over each thing, and how it ends.
 
-use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::server::conn::{http1, http2};
@@ -14,45 +12,16 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, timeout};
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::fields::Hop;
 use super::guard::Guard;
 use super::head::{Head, Limits};
 use super::line::Line;
 use super::refusal::Refusal;
 use super::runtime::{Here, Timer};
-use super::service::{Service, Shared};
+use super::service::Service;
+use super::thread::{Thread, Watch};
 use super::tunnel;
-use crate::config::{Caps, Deadlines, Ranges};
-
-/// What serves the connections of one thread.
-#[derive(Debug)]
-pub(super) struct Server {
-    pub(super) shared: Rc<Shared>,
-    pub(super) trusted: Ranges,
-    pub(super) deadlines: Deadlines,
-    pub(super) caps: Caps,
-    pub(super) drain: Drain,
-}
-
-/// Tells all connections of a thread to come to an end.
-#[derive(Debug, Default)]
-pub(super) struct Drain {
-    begun: Cell<bool>,
-    next: Cell<u64>,
-    waiting: RefCell<HashMap<u64, Waker>>,
-}
-
-impl Drain {
-    pub(super) fn begin(&self) {
-        self.begun.set(true);
-        for (_, waker) in self.waiting.borrow_mut().drain() {
-            waker.wake();
-        }
-    }
-}
 
 /// Where a client's bytes come from.
 pub(super) enum Stream {
@@ -77,11 +46,15 @@ const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 1024 * 1024;
 
 /// Serves a connection to its end.
-pub(super) async fn serve(server: Rc<Server>, stream: TcpStream, peer: SocketAddr, tls: Option<TlsAcceptor>) {
+pub(super) async fn serve(thread: Rc<Thread>, stream: TcpStream, peer: SocketAddr) {
+    let current = thread.current();
+    let tls = current.tls().cloned();
+    let deadline = current.config().deadlines.header;
+    drop(current);
     let result = match tls {
-        None => serve_stream(&server, Stream::Tcp(stream), peer, false).await,
-        Some(acceptor) => match timeout(server.deadlines.header, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => Box::pin(serve_stream(&server, Stream::Tls(Box::new(stream)), peer, true)).await,
+        None => serve_stream(&thread, Stream::Tcp(stream), peer, false).await,
+        Some(acceptor) => match timeout(deadline, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => Box::pin(serve_stream(&thread, Stream::Tls(Box::new(stream)), peer, true)).await,
             Ok(Err(error)) => Err(error),
             Err(_) => Err(io::ErrorKind::TimedOut.into()),
         },
@@ -91,30 +64,28 @@ pub(super) async fn serve(server: Rc<Server>, stream: TcpStream, peer: SocketAdd
     }
 }
 
-async fn serve_stream(server: &Rc<Server>, mut stream: Stream, peer: SocketAddr, tls: bool) -> io::Result<()> {
-    let Some((first, late)) = first_bytes(server, &mut stream).await? else { return Ok(()) };
+async fn serve_stream(thread: &Rc<Thread>, mut stream: Stream, peer: SocketAddr, tls: bool) -> io::Result<()> {
+    let Some((first, late)) = first_bytes(thread, &mut stream).await? else { return Ok(()) };
     let line = Rc::new(Line::new(peer));
     if late {
         line.give_up(Refusal::TOO_SLOW);
     }
-    let trusted = server.trusted.contains(peer.ip());
-    let hop = Hop::new(peer, tls, trusted, &server.shared.via);
-    let service = Service::new(line.clone(), hop, server.shared.clone());
+    let service = Service::new(line.clone(), tls, thread.clone());
     // Boxed, so that a connection that has not spoken yet is small.
     if first.starts_with(PREFACE) {
-        Box::pin(serve_http2(server, stream, line, service, first)).await
+        Box::pin(serve_http2(thread, stream, line, service, first)).await
     } else {
-        Box::pin(serve_http1(server, stream, line, service, first)).await
+        Box::pin(serve_http1(thread, stream, line, service, first)).await
     }
 }
 
 /// What the client says first, and whether that took too long: HTTP/2's preface, or a whole head of HTTP/1. Until then a
 /// connection is a few bytes, and no hyper. `None`: nothing came.
-async fn first_bytes(server: &Rc<Server>, stream: &mut Stream) -> io::Result<Option<(Vec<u8>, bool)>> {
+async fn first_bytes(thread: &Rc<Thread>, stream: &mut Stream) -> io::Result<Option<(Vec<u8>, bool)>> {
     let mut first = Vec::new();
     let mut head = Head::default();
-    let deadline = Instant::now() + server.deadlines.header;
-    let mut watch = Watch::new(server.clone());
+    let deadline = Instant::now() + thread.current().config().deadlines.header;
+    let mut watch = Watch::new(thread.clone());
     loop {
         let silent = first.is_empty();
         let drained = std::future::poll_fn(|cx| watch.poll(cx));
@@ -139,83 +110,43 @@ async fn first_bytes(server: &Rc<Server>, stream: &mut Stream) -> io::Result<Opt
             () = drained, if silent => return Ok(None),
         };
         let may_be_http2 = PREFACE.starts_with(&first) && first.len() < PREFACE.len();
-        if first.starts_with(PREFACE) || !may_be_http2 && !matches!(head.advance(&mut first, server.limits()), Ok(None))
+        if first.starts_with(PREFACE) || !may_be_http2 && !matches!(head.advance(&mut first, limits(thread)), Ok(None))
         {
             return Ok(Some((first, false)));
         }
     }
 }
 
-impl Server {
-    fn limits(&self) -> Limits {
-        Limits { bytes: self.caps.head_bytes, fields: self.caps.fields }
-    }
-}
-
-/// Waits for the thread's connections to be told to end.
-#[derive(Debug)]
-struct Watch {
-    server: Rc<Server>,
-    place: Option<u64>,
-}
-
-impl Watch {
-    fn new(server: Rc<Server>) -> Self {
-        Self { server, place: None }
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let drain = &self.server.drain;
-        if drain.begun.get() {
-            return Poll::Ready(());
-        }
-        if let Some(place) = self.place {
-            if let Some(waker) = drain.waiting.borrow_mut().get_mut(&place) {
-                waker.clone_from(cx.waker());
-            }
-        } else {
-            let place = drain.next.get() + 1;
-            drain.next.set(place);
-            drain.waiting.borrow_mut().insert(place, cx.waker().clone());
-            self.place = Some(place);
-        }
-        Poll::Pending
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        if let Some(place) = self.place {
-            self.server.drain.waiting.borrow_mut().remove(&place);
-        }
-    }
+fn limits(thread: &Thread) -> Limits {
+    Limits { bytes: thread.caps.head_bytes, fields: thread.caps.fields }
 }
 
 type Io = TokioIo<Guard<Stream>>;
 
 async fn serve_http1(
-    server: &Rc<Server>,
+    thread: &Rc<Thread>,
     stream: Stream,
     line: Rc<Line>,
     service: Service,
     first: Vec<u8>,
 ) -> io::Result<()> {
-    let guard = Guard::new(stream, line.clone(), server.limits(), first);
+    let guard = Guard::new(stream, line.clone(), limits(thread), first);
     let mut builder = http1::Builder::new();
-    builder.timer(Timer).header_read_timeout(None).max_header_size(server.caps.head_bytes);
+    builder.timer(Timer).header_read_timeout(None).max_header_size(thread.caps.head_bytes);
     // hyper's own default needs no room to be cleared for each request.
-    if server.caps.fields != 100 {
-        builder.max_headers(server.caps.fields);
+    if thread.caps.fields != 100 {
+        builder.max_headers(thread.caps.fields);
     }
     let connection = builder.serve_connection(TokioIo::new(guard), service);
-    let mut serving = Serving::new(server.clone(), line.clone(), connection);
+    let mut serving = Serving::new(thread.clone(), line.clone(), connection);
     (&mut serving).await?;
-    let parts = serving.take().into_parts();
-    let (stream, kept) = parts.io.into_inner().into_parts();
+    // A tunnel may live for long, so the service ends here.
+    let http1::Parts { io, read_buf, .. } = serving.take().into_parts();
+    let (stream, kept) = io.into_inner().into_parts();
     match line.tunnel() {
         Some(tunnel) => {
-            let first = [&parts.read_buf[..], &kept].concat();
-            Box::pin(tunnel::run(stream, first, tunnel, server.deadlines.idle)).await
+            let first = [&read_buf[..], &kept].concat();
+            Box::pin(tunnel::run(stream, first, tunnel, thread.current().config().deadlines.idle)).await
         }
         None if line.saw_end() => Ok(()),
         None => linger(stream).await,
@@ -241,7 +172,7 @@ async fn linger(mut stream: Stream) -> io::Result<()> {
 }
 
 async fn serve_http2(
-    server: &Rc<Server>,
+    thread: &Rc<Thread>,
     stream: Stream,
     line: Rc<Line>,
     service: Service,
@@ -250,11 +181,11 @@ async fn serve_http2(
     let connection = http2::Builder::new(Here)
         .timer(Timer)
         .max_concurrent_streams(128)
-        .max_header_list_size(server.caps.head_bytes.try_into().unwrap_or(u32::MAX))
+        .max_header_list_size(thread.caps.head_bytes.try_into().unwrap_or(u32::MAX))
         .keep_alive_interval(Some(Duration::from_secs(20)))
         .keep_alive_timeout(Duration::from_secs(20))
         .serve_connection(TokioIo::new(Guard::raw(stream, line.clone(), first)), service);
-    Serving::new(server.clone(), line, connection).await
+    Serving::new(thread.clone(), line, connection).await
 }
 
 /// A connection of either kind.
@@ -285,7 +216,7 @@ impl Connection for http2::Connection<Io, Service, Here> {
 
 /// A connection, with the time that each thing on it may take.
 struct Serving<C> {
-    server: Rc<Server>,
+    thread: Rc<Thread>,
     line: Rc<Line>,
     connection: Option<C>,
     sleep: Option<Pin<Box<Sleep>>>,
@@ -295,9 +226,9 @@ struct Serving<C> {
 }
 
 impl<C: Connection> Serving<C> {
-    fn new(server: Rc<Server>, line: Rc<Line>, connection: C) -> Self {
-        let drained = Watch::new(server.clone());
-        Self { server, line, connection: Some(connection), sleep: None, drained, ending: false }
+    fn new(thread: Rc<Thread>, line: Rc<Line>, connection: C) -> Self {
+        let drained = Watch::new(thread.clone());
+        Self { thread, line, connection: Some(connection), sleep: None, drained, ending: false }
     }
 
     fn take(mut self) -> C {
@@ -306,7 +237,7 @@ impl<C: Connection> Serving<C> {
 
     /// What is to happen next if nothing else does, and when.
     fn next_deadline(&self) -> Option<(Instant, Late)> {
-        let (line, deadlines) = (&self.line, &self.server.deadlines);
+        let (line, deadlines) = (&self.line, self.thread.current().config().deadlines);
         let write = line.write_waits_since().map(|since| (since + deadlines.idle, Late::Write));
         let head = line.head_since().map(|since| (since + deadlines.header, Late::Head));
         let body = line.body_waits_since().map(|since| (since + deadlines.idle, Late::Body));

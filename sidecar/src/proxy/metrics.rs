@@ -1,12 +1,13 @@
 //! [`Metrics`]: what the proxy counts of itself, and [`Listener`], where that is read.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::io;
 use std::net::TcpListener;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, UNIX_EPOCH};
 
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
@@ -16,9 +17,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
-use tollgate::RateLimiter;
-use tollgate::http::Counters;
 
+use super::force::Force;
 use super::runtime::Timer;
 
 /// Counts of one thread, which others read. They publish nothing, so relaxed is enough.
@@ -32,8 +32,24 @@ struct Counts {
     outcomes: [AtomicU64; Outcome::ALL.len()],
     clients: AtomicI64,
     upstreams: AtomicI64,
-    answered_within: [AtomicU64; BUCKETS.len() + 1],
-    answered_micros: AtomicU64,
+    /// By the upstream's name; those that are gone too, since a counter does not go back.
+    upstreams_answered: Mutex<BTreeMap<String, Arc<Durations>>>,
+}
+
+/// How long something took, by bucket and in all.
+#[derive(Debug, Default)]
+pub(super) struct Durations {
+    within: [AtomicU64; BUCKETS.len() + 1],
+    micros: AtomicU64,
+}
+
+impl Durations {
+    pub(super) fn count(&self, duration: Duration) {
+        let seconds = duration.as_secs_f64();
+        let bucket = BUCKETS.iter().position(|(bound, _)| seconds <= *bound).unwrap_or(BUCKETS.len());
+        self.within[bucket].fetch_add(1, Relaxed);
+        self.micros.fetch_add(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX), Relaxed);
+    }
 }
 
 /// What became of a request.
@@ -85,12 +101,10 @@ impl Metrics {
         self.counts.outcomes[outcome as usize].load(Relaxed)
     }
 
-    /// How long the upstream took until its response began.
-    pub(super) fn answered(&self, after: Duration) {
-        let seconds = after.as_secs_f64();
-        let bucket = BUCKETS.iter().position(|(bound, _)| seconds <= *bound).unwrap_or(BUCKETS.len());
-        self.counts.answered_within[bucket].fetch_add(1, Relaxed);
-        self.counts.answered_micros.fetch_add(u64::try_from(after.as_micros()).unwrap_or(u64::MAX), Relaxed);
+    /// How long this upstream takes until its response begins.
+    pub(super) fn answers_of(&self, upstream: String) -> Arc<Durations> {
+        let mut all = self.counts.upstreams_answered.lock().expect("nothing panics under it");
+        all.entry(upstream).or_default().clone()
     }
 
     /// A client is connected, until this is dropped.
@@ -133,15 +147,8 @@ impl Drop for Connected {
 pub(super) struct Told {
     /// Those of each thread.
     pub(super) threads: Vec<Metrics>,
-    pub(super) counters: Counters,
-    pub(super) limiters: Vec<RateLimiter>,
-    /// As the configuration names it.
-    pub(super) upstream: String,
+    pub(super) force: Arc<Force>,
     pub(super) draining: Arc<AtomicBool>,
-    /// Whether an upstream has accepted a connection.
-    pub(super) ready: Arc<AtomicBool>,
-    /// Where to try, as long as none has.
-    pub(super) probe: String,
 }
 
 /// Serves `/metrics`, `/healthz` and `/readyz` on a thread of its own, so that they are answered while all others are busy.
@@ -219,12 +226,14 @@ impl Told {
         if self.draining.load(Relaxed) {
             return Some("draining");
         }
-        if self.ready.load(Relaxed) {
+        if self.force.ready.load(Relaxed) {
             return None;
         }
-        match timeout(Duration::from_millis(250), tokio::net::TcpStream::connect(&self.probe)).await {
+        let upstream = self.force.now().config.upstreams.iter().next().map(|upstream| upstream.authority.to_string());
+        let connect = tokio::net::TcpStream::connect(upstream.unwrap_or_default());
+        match timeout(Duration::from_millis(250), connect).await {
             Ok(Ok(_)) => {
-                self.ready.store(true, Relaxed);
+                self.force.ready.store(true, Relaxed);
                 None
             }
             _ => Some("the upstream has accepted no connection yet"),
@@ -234,12 +243,13 @@ impl Told {
     /// All metrics, in Prometheus' text format. Labels come from the configuration alone.
     fn text(&self) -> String {
         let mut text = Text::default();
+        let in_force = self.force.now();
         text.about("requests_total", "counter", "Requests, by what became of them.");
         for (outcome, name) in Outcome::ALL {
             let sum: u64 = self.threads.iter().map(|thread| thread.outcome(outcome)).sum();
             text.value("requests_total", &[("outcome", name)], sum);
         }
-        let limiters = self.counters.snapshot();
+        let limiters = self.force.counters.snapshot();
         text.about("allowed_total", "counter", "Requests that a limiter let pass.");
         for limiter in &limiters {
             text.value("allowed_total", &[("limiter", &limiter.name)], limiter.allowed);
@@ -272,33 +282,39 @@ impl Told {
         ];
         for (name, kind, help, counted) in tables {
             text.about(name, kind, help);
-            for limiter in &self.limiters {
+            for (_, limiter) in in_force.enforcer.limiters() {
                 text.value(name, &[("limiter", limiter.name().unwrap_or(""))], counted(&limiter.stats()));
             }
         }
         text.about("connections", "gauge", "Open connections.");
         text.value("connections", &[("side", "client")], self.threads.iter().map(Metrics::clients).sum::<i64>());
         text.value("connections", &[("side", "upstream")], self.threads.iter().map(Metrics::upstreams).sum::<i64>());
-        self.histogram(&mut text);
+        self.upstreams(&mut text);
+        let last = self.force.last_reload();
+        text.about("config_last_reload_successful", "gauge", "Whether the newest configuration was taken up.");
+        text.value("config_last_reload_successful", &[], u8::from(last.refused.is_none()));
+        text.about("config_last_reload_success_timestamp_seconds", "gauge", "When the configuration in force was.");
+        let since = last.success.duration_since(UNIX_EPOCH).unwrap_or_default();
+        text.value("config_last_reload_success_timestamp_seconds", &[], since.as_secs_f64());
+        text.about("config_hash", "gauge", "The same number where the same configuration is in force.");
+        text.value("config_hash", &[], in_force.hash());
         text.about("build_info", "gauge", "The version that runs.");
         text.value("build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
         text.0
     }
 
-    fn histogram(&self, text: &mut Text) {
+    fn upstreams(&self, text: &mut Text) {
         const NAME: &str = "upstream_request_duration_seconds";
         text.about(NAME, "histogram", "Until the upstream's response begins.");
-        let upstream = ("upstream", &*self.upstream);
-        let sum_of =
-            |count: &dyn Fn(&Counts) -> u64| -> u64 { self.threads.iter().map(|thread| count(&thread.counts)).sum() };
-        let mut within = 0;
-        for (index, bound) in BUCKETS.iter().map(|(_, name)| *name).chain(["+Inf"]).enumerate() {
-            within += sum_of(&|counts| counts.answered_within[index].load(Relaxed));
-            text.value(&format!("{NAME}_bucket"), &[upstream, ("le", bound)], within);
+        let mut by_upstream = BTreeMap::<String, Vec<Arc<Durations>>>::new();
+        for thread in &self.threads {
+            for (upstream, durations) in &*thread.counts.upstreams_answered.lock().expect("nothing panics under it") {
+                by_upstream.entry(upstream.clone()).or_default().push(durations.clone());
+            }
         }
-        let micros = sum_of(&|counts| counts.answered_micros.load(Relaxed));
-        text.value(&format!("{NAME}_sum"), &[upstream], Duration::from_micros(micros).as_secs_f64());
-        text.value(&format!("{NAME}_count"), &[upstream], within);
+        for (upstream, durations) in by_upstream {
+            text.histogram(NAME, &[("upstream", &upstream)], &durations);
+        }
     }
 }
 
@@ -311,6 +327,10 @@ impl Text {
     }
 
     fn value(&mut self, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
+        if labels.is_empty() {
+            let _ = writeln!(self.0, "tollgate_{name} {value}");
+            return;
+        }
         let _ = write!(self.0, "tollgate_{name}{{");
         for (index, (label, text)) in labels.iter().enumerate() {
             let comma = if index == 0 { "" } else { "," };
@@ -318,5 +338,20 @@ impl Text {
             let _ = write!(self.0, "{comma}{label}=\"{text}\"");
         }
         let _ = writeln!(self.0, "}} {value}");
+    }
+
+    /// The sum of these.
+    fn histogram(&mut self, name: &str, labels: &[(&str, &str)], durations: &[Arc<Durations>]) {
+        let sum = |count: &dyn Fn(&Durations) -> &AtomicU64| -> u64 {
+            durations.iter().map(|durations| count(durations).load(Relaxed)).sum()
+        };
+        let mut within = 0;
+        for (index, bound) in BUCKETS.iter().map(|(_, name)| *name).chain(["+Inf"]).enumerate() {
+            within += sum(&|durations| &durations.within[index]);
+            self.value(&format!("{name}_bucket"), &[labels, &[("le", bound)]].concat(), within);
+        }
+        let sum = Duration::from_micros(sum(&|durations| &durations.micros)).as_secs_f64();
+        self.value(&format!("{name}_sum"), labels, sum);
+        self.value(&format!("{name}_count"), labels, within);
     }
 }

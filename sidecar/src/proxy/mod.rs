@@ -1,6 +1,6 @@
 //! The HTTP intermediary: what runs between clients and the upstream.
 //!
-//! [`serve`] runs it until a signal ends it; [`Proxy`] is the same in pieces, for tests.
+//! A [`Proxy`] runs on threads of its own.
 //!
 //! Each thread has a runtime of its own, with its own client connections and its own connections to the upstream. A request
 //! stays on its thread, and in one task. Only the limits and what is counted are shared.
@@ -13,6 +13,7 @@
 mod chunked;
 mod connection;
 mod fields;
+mod force;
 mod guard;
 mod head;
 mod line;
@@ -20,6 +21,7 @@ mod metrics;
 mod refusal;
 mod runtime;
 mod service;
+mod thread;
 mod tls;
 mod tunnel;
 mod upstream;
@@ -38,76 +40,18 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
-use tokio_rustls::TlsAcceptor;
-use tollgate::http::Counters;
 
-use self::connection::{Drain, Server};
+use self::force::Force;
 use self::metrics::Metrics;
-use self::service::{Shared, Upstreams};
-use self::upstream::Upstream;
-use crate::config::{self, Config};
-use crate::rules::Enforcer;
-
-/// Listens, and forwards what the limits let pass, until SIGTERM or SIGINT has drained it. A second signal ends it at once.
-///
-/// # Errors
-///
-/// If the address cannot be listened on, or a certificate cannot be read. Then nothing was started.
-pub fn serve(config: Config) -> io::Result<()> {
-    let proxy = Proxy::start(config)?;
-    let runtime = Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let mut signals = Signals::new()?;
-        signals.next().await;
-        tracing::info!("draining");
-        proxy.drain();
-        tokio::select! {
-            () = proxy.ended() => {}
-            () = signals.next() => {}
-        }
-        Ok(())
-    })
-}
-
-/// The signals that end it.
-struct Signals {
-    #[cfg(unix)]
-    terminate: tokio::signal::unix::Signal,
-    #[cfg(unix)]
-    interrupt: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    #[cfg(unix)]
-    fn new() -> io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    #[cfg(unix)]
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
-
-    #[cfg(not(unix))]
-    fn new() -> io::Result<Self> {
-        Ok(Self {})
-    }
-
-    #[cfg(not(unix))]
-    async fn next(&mut self) {
-        let _ = tokio::signal::ctrl_c().await;
-    }
-}
+use self::thread::Thread;
+use crate::config::{Changes, Config};
 
 /// A proxy that runs. Dropped, it is drained, and not waited for.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
     metrics_address: Option<SocketAddr>,
+    force: Arc<Force>,
     drain: watch::Sender<bool>,
     draining: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
@@ -119,53 +63,36 @@ impl Proxy {
     ///
     /// # Errors
     ///
-    /// As [`serve`].
+    /// If the address cannot be listened on, or a certificate cannot be read. Then nothing was started.
     pub fn start(config: Config) -> io::Result<Self> {
-        let listener = listen(config.listen)?;
-        let address = listener.local_addr()?;
-        let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
-        let counters = Counters::new();
         if config.store.is_some() {
             // To run without them would be worse.
             return Err(io::Error::new(io::ErrorKind::Unsupported, "limits in a shared store are not enforced yet"));
         }
-        let enforcer = Enforcer::new(&config, &counters).map_err(io::Error::other)?;
+        let listener = listen(config.listen)?;
+        let address = listener.local_addr()?;
         let metrics_listener = config.metrics.map(listen).transpose()?;
         let metrics_address = metrics_listener.as_ref().map(TcpListener::local_addr).transpose()?;
-        let (drain, drained) = watch::channel(false);
-        let (draining, ready) = (Arc::default(), Arc::<AtomicBool>::default());
-        let mut proxy = Self { address, metrics_address, drain, draining, threads: Vec::new(), metrics: Vec::new() };
         let clients = Clients::new(config.caps.connections, config.caps.connections_per_client);
+        let threads = config.threads.max(1);
+        let force = Arc::new(Force::new(config)?);
+        let (drain, drained) = watch::channel(false);
+        let draining = Arc::default();
+        let mut proxy =
+            Self { address, metrics_address, force, drain, draining, threads: Vec::new(), metrics: Vec::new() };
         let via = own_via();
-        for number in 0..config.threads.max(1) {
+        for number in 0..threads {
             let metrics = Metrics::default();
             proxy.metrics.push(metrics.clone());
             let listener = listener.try_clone()?;
-            let (config, enforcer, via, tls) = (config.clone(), enforcer.clone(), via.clone(), tls.clone());
-            let (clients, drained, ready) = (clients.clone(), drained.clone(), ready.clone());
+            let (clients, drained, via) = (clients.clone(), drained.clone(), via.clone());
+            let (in_force, ready) = (proxy.force.watch(), proxy.force.ready.clone());
             let thread = std::thread::Builder::new().name(format!("proxy-{number}")).spawn(move || {
                 let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
                 let Ok(runtime) = runtime else { return };
                 let worker = async move {
-                    let upstream = |upstream: &config::Upstream| {
-                        let deadlines = config.deadlines.clone();
-                        Rc::new(Upstream::new(upstream.clone(), deadlines, metrics.clone(), ready.clone()))
-                    };
-                    let upstreams = match &config.upstreams {
-                        config::Upstreams::One(one) => Upstreams::One(upstream(one)),
-                        config::Upstreams::ByHost(all) => {
-                            Upstreams::ByHost(all.iter().map(|(host, one)| (host.clone(), upstream(one))).collect())
-                        }
-                    };
-                    let shared = Rc::new(Shared { upstreams, enforcer, via, metrics });
-                    let server = Rc::new(Server {
-                        shared,
-                        trusted: config.trusted_proxies,
-                        deadlines: config.deadlines,
-                        caps: config.caps,
-                        drain: Drain::default(),
-                    });
-                    work(server, listener, tls, clients, drained).await
+                    let thread = Rc::new(Thread::new(in_force, metrics, ready, via));
+                    work(thread, listener, clients, drained).await
                 };
                 if let Err(error) = runtime.block_on(worker) {
                     tracing::error!(%error, "a thread ended");
@@ -174,19 +101,31 @@ impl Proxy {
             proxy.threads.push(thread);
         }
         if let Some(listener) = metrics_listener {
-            let upstream = config.upstreams.iter().next();
-            let told = metrics::Told {
-                threads: proxy.metrics.clone(),
-                counters,
-                limiters: enforcer.limiters().map(|(_, limiter)| limiter.clone()).collect(),
-                upstream: config.upstreams.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
-                probe: upstream.map(|upstream| upstream.authority.to_string()).unwrap_or_default(),
-                draining: proxy.draining.clone(),
-                ready,
-            };
-            metrics::listen(listener, told)?;
+            let (threads, draining) = (proxy.metrics.clone(), proxy.draining.clone());
+            metrics::listen(listener, metrics::Told { threads, force: proxy.force.clone(), draining })?;
         }
         Ok(proxy)
+    }
+
+    /// Takes up another configuration, and says what has changed. Requests that begin after this returns meet it; those under way
+    /// end as they began. What was spent stays, where it can.
+    ///
+    /// Where it listens, how many threads there are, the caps and the kind of log stay as they are, and the changes say so.
+    ///
+    /// # Errors
+    ///
+    /// If a certificate cannot be read. Then nothing has changed.
+    pub fn reload(&self, new: &Config) -> io::Result<Changes> {
+        let changes = self.force.reload(new);
+        if let Err(error) = &changes {
+            self.force.refuse(vec![error.to_string()]);
+        }
+        changes
+    }
+
+    /// Remembers, for those who look at the metrics, that a new configuration was refused for these reasons, a line each.
+    pub fn refuse_reload(&self, why: Vec<String>) {
+        self.force.refuse(why);
     }
 
     /// Where its metrics are served.
@@ -306,9 +245,8 @@ impl Drop for Place {
 
 /// One thread: accepts until it is to drain, then waits for its connections.
 async fn work(
-    server: Rc<Server>,
+    thread: Rc<Thread>,
     listener: TcpListener,
-    tls: Option<TlsAcceptor>,
     clients: Clients,
     mut drained: watch::Receiver<bool>,
 ) -> io::Result<()> {
@@ -324,15 +262,15 @@ async fn work(
         };
         tokio::select! {
             _ = drained.wait_for(|drained| *drained) => break,
-            _ = sweep.tick() => server.shared.upstreams.iter().for_each(|upstream| upstream.sweep()),
+            _ = sweep.tick() => thread.current().upstreams.iter().for_each(|upstream| upstream.sweep()),
             accepted = accept => match accepted {
                 Ok((stream, peer, permit)) => {
                     let Some(place) = clients.seat(permit, peer.ip()) else { continue };
                     let _ = stream.set_nodelay(true);
-                    let (server, tls, open) = (server.clone(), tls.clone(), open.clone());
+                    let (thread, open) = (thread.clone(), open.clone());
                     tokio::task::spawn_local(async move {
-                        let counted = server.shared.metrics.client();
-                        connection::serve(server, stream, peer, tls).await;
+                        let counted = thread.metrics.client();
+                        connection::serve(thread, stream, peer).await;
                         drop((place, open, counted));
                     });
                 }
@@ -345,8 +283,8 @@ async fn work(
         }
     }
     drop(listener);
-    server.drain.begin();
-    let deadline = Instant::now() + server.deadlines.drain;
+    thread.drain.begin();
+    let deadline = Instant::now() + thread.current().config().deadlines.drain;
     while Rc::strong_count(&open) > 1 && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

@@ -9,7 +9,6 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HOST, VIA};
-use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
@@ -22,17 +21,26 @@ use tower_service::Service as _;
 use super::fields::{Hop, has_option};
 use super::head::{has_control, is_host, is_target};
 use super::line::Line;
-use super::metrics::{Metrics, Outcome};
+use super::metrics::Outcome;
 use super::refusal::Refusal;
-use super::upstream::{Body, Client, Upstream};
-use crate::rules::{Enforcer, LimitKey, Limits, Ruling, host_of};
+use super::thread::{Current, Thread};
+use super::upstream::{Body, Client};
+use crate::rules::{LimitKey, Limits, Ruling};
 
 /// Answers the requests of one connection.
 #[derive(Debug)]
 pub(super) struct Service {
     line: Rc<Line>,
-    shared: Rc<Shared>,
-    limited: RefCell<Limited>,
+    is_tls: bool,
+    thread: Rc<Thread>,
+    way: RefCell<Way>,
+}
+
+/// The way of a request by what is in force: through the limits to the upstream.
+#[derive(Debug)]
+struct Way {
+    current: Rc<Current>,
+    limited: Limited,
     forward: Forward,
 }
 
@@ -44,53 +52,54 @@ enum Limited {
     Several(JointLimit<AnyBody<Forward>>),
 }
 
-/// What all connections of a thread share.
-#[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) upstreams: Upstreams,
-    pub(super) enforcer: Enforcer,
-    pub(super) via: HeaderValue,
-    pub(super) metrics: Metrics,
-}
-
-/// Where requests go.
-#[derive(Debug)]
-pub(super) enum Upstreams {
-    One(Rc<Upstream>),
-    ByHost(Vec<(String, Rc<Upstream>)>),
-}
-
-impl Upstreams {
-    fn of(&self, head: &Parts) -> Option<&Rc<Upstream>> {
-        match self {
-            Self::One(upstream) => Some(upstream),
-            Self::ByHost(upstreams) => {
-                let host = host_of(head)?;
-                upstreams.iter().find(|(listed, _)| *listed == host).map(|(_, upstream)| upstream)
-            }
-        }
+impl Way {
+    fn new(line: &Rc<Line>, is_tls: bool, thread: &Thread, current: Rc<Current>) -> Self {
+        let trusted = current.config().trusted_proxies.contains(line.peer.ip());
+        let hop = Hop::new(line.peer, is_tls, trusted, &thread.via);
+        let client = Client { hop: Rc::new(hop), line: line.clone(), number: 0 };
+        let forward = Forward { current: current.clone(), client };
+        let limited = match current.enforcer().layer() {
+            Limits::None => Limited::Free,
+            Limits::One(layer) => Limited::One(layer.clone().any_body().layer(forward.clone())),
+            Limits::Several(layer) => Limited::Several(layer.clone().any_body().layer(forward.clone())),
+        };
+        Self { current, limited, forward }
     }
 
-    /// All of them.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Rc<Upstream>> {
-        let (one, several) = match self {
-            Self::One(upstream) => (Some(upstream), &[][..]),
-            Self::ByHost(upstreams) => (None, &upstreams[..]),
-        };
-        one.into_iter().chain(several.iter().map(|(_, upstream)| upstream))
+    /// Asks the limits.
+    fn ask(&mut self, request: Request<Incoming>) -> Work {
+        let (mut head, body) = request.into_parts();
+        let ruling = self.current.enforcer().judge(&mut head);
+        let ruling = ruling.unwrap_or_else(|no_peer| Ruling::Lacks(no_peer.to_string()));
+        let request = Request::from_parts(head, body);
+        match ruling {
+            Ruling::Count => {}
+            Ruling::Pass => return Work::Forwarded { future: self.forward.clone().call(request), exempt: false },
+            Ruling::Exempt => return Work::Forwarded { future: self.forward.clone().call(request), exempt: true },
+            Ruling::Lacks(what) => return Work::Lacks(what),
+        }
+        match &mut self.limited {
+            Limited::Free => Work::Forwarded { future: self.forward.clone().call(request), exempt: false },
+            Limited::One(limited) => Work::Limited { future: Box::pin(limited.call(request)) },
+            Limited::Several(limited) => Work::Limited { future: Box::pin(limited.call(request)) },
+        }
     }
 }
 
 impl Service {
-    pub(super) fn new(line: Rc<Line>, hop: Hop, shared: Rc<Shared>) -> Self {
-        let client = Client { hop: Rc::new(hop), line: line.clone(), number: 0 };
-        let forward = Forward { shared: shared.clone(), client };
-        let limited = RefCell::new(match shared.enforcer.layer() {
-            Limits::None => Limited::Free,
-            Limits::One(layer) => Limited::One(layer.clone().any_body().layer(forward.clone())),
-            Limits::Several(layer) => Limited::Several(layer.clone().any_body().layer(forward.clone())),
-        });
-        Self { line, shared, limited, forward }
+    pub(super) fn new(line: Rc<Line>, is_tls: bool, thread: Rc<Thread>) -> Self {
+        let way = RefCell::new(Way::new(&line, is_tls, &thread, thread.current()));
+        Self { line, is_tls, thread, way }
+    }
+
+    /// Asks the limits that are in force now.
+    fn ask(&self, request: Request<Incoming>) -> Work {
+        let mut way = self.way.borrow_mut();
+        let current = self.thread.current();
+        if !Rc::ptr_eq(&current, &way.current) {
+            *way = Way::new(&self.line, self.is_tls, &self.thread, current);
+        }
+        way.ask(request)
     }
 
     /// What speaks against this request before anybody is asked.
@@ -104,28 +113,8 @@ impl Service {
             .headers()
             .get_all(VIA)
             .iter()
-            .any(|via| self.shared.via.to_str().is_ok_and(|own| has_option(via, own)));
+            .any(|via| self.thread.via.to_str().is_ok_and(|own| has_option(via, own)));
         looped.then_some(Refusal::LOOP)
-    }
-}
-
-impl Service {
-    /// Asks the limits.
-    fn ask(&self, request: Request<Incoming>) -> Work {
-        let (mut head, body) = request.into_parts();
-        let ruling = self.shared.enforcer.judge(&mut head).unwrap_or_else(|no_peer| Ruling::Lacks(no_peer.to_string()));
-        let request = Request::from_parts(head, body);
-        match ruling {
-            Ruling::Count => {}
-            Ruling::Pass => return Work::Forwarded { future: self.forward.clone().call(request), exempt: false },
-            Ruling::Exempt => return Work::Forwarded { future: self.forward.clone().call(request), exempt: true },
-            Ruling::Lacks(what) => return Work::Lacks(what),
-        }
-        match &mut *self.limited.borrow_mut() {
-            Limited::Free => Work::Forwarded { future: self.forward.clone().call(request), exempt: false },
-            Limited::One(limited) => Work::Limited { future: Box::pin(limited.call(request)) },
-            Limited::Several(limited) => Work::Limited { future: Box::pin(limited.call(request)) },
-        }
     }
 }
 
@@ -146,7 +135,7 @@ impl hyper::service::Service<Request<Incoming>> for Service {
                 self.ask(request)
             }
         };
-        Handling { work, under_way: Some(under_way), shared: self.shared.clone(), is_http2 }
+        Handling { work, under_way: Some(under_way), thread: self.thread.clone(), is_http2 }
     }
 }
 
@@ -197,7 +186,7 @@ fn check_http2(request: &Request<Incoming>) -> Result<(), Refusal> {
 /// The service behind the limit: it sends the request on.
 #[derive(Clone, Debug)]
 struct Forward {
-    shared: Rc<Shared>,
+    current: Rc<Current>,
     client: Client,
 }
 
@@ -221,7 +210,7 @@ impl tower_service::Service<Request<Incoming>> for Forward {
         let number = if request.version() == Version::HTTP_2 { 0 } else { self.client.line.served() };
         let client = Client { number, ..self.client.clone() };
         let (head, body) = request.into_parts();
-        let upstream = self.shared.upstreams.of(&head).cloned();
+        let upstream = self.current.upstreams.of(&head).cloned();
         Box::pin(async move {
             let Some(upstream) = upstream else {
                 let mut response = refused(Refusal::MISDIRECTED);
@@ -259,7 +248,7 @@ fn own(status: StatusCode, text: Bytes) -> Response<Body> {
 pub(super) struct Handling {
     work: Work,
     under_way: Option<UnderWay>,
-    shared: Rc<Shared>,
+    thread: Rc<Thread>,
     is_http2: bool,
 }
 
@@ -314,7 +303,7 @@ impl Future for Handling {
                 (response.map(Content::Limited), outcome)
             }
         };
-        this.shared.metrics.count(outcome);
+        this.thread.metrics.count(outcome);
         let under_way = this.under_way.take().expect("polled once more after it was ready");
         if response.status() != 101 {
             under_way.line.stays(under_way.number);

@@ -21,9 +21,16 @@ use crate::config::{Carried, Changes, Config, Cost, DeniedBody, KeyPart, Limit, 
 #[derive(Clone, Debug)]
 pub struct Enforcer {
     rules: Arc<Rules>,
-    limiters: Arc<[RateLimiter]>,
+    limiters: Arc<[Counted]>,
     layer: Limits,
     config: Arc<Config>,
+}
+
+/// A limiter, and for how many quotas it was built.
+#[derive(Clone, Debug)]
+struct Counted {
+    limiter: RateLimiter,
+    room: usize,
 }
 
 /// What decides about requests, without their counts.
@@ -77,44 +84,43 @@ impl Enforcer {
     ///
     /// If the configuration has what none that was read has.
     pub fn new(config: &Config, counters: &Counters) -> Result<Self, SettingError> {
-        let limiters = config.limits.iter().map(limiter).collect();
+        let limiters = config.limits.iter().map(Counted::new).collect();
         Self::with(config, limiters, counters)
     }
 
     /// The limits of a changed configuration, and what has changed. A limit is its name: under the same name, what was spent stays
     /// where it can.
     ///
-    /// This one must not be used any more: limits that both have are changed at once.
+    /// Limits that both have are changed at once, so this one should not be used for long.
     ///
     /// # Errors
     ///
     /// If the configuration has what none that was read has. Then nothing has changed.
     pub fn reloaded(&self, config: &Config, counters: &Counters) -> Result<(Self, Changes), SettingError> {
         Matcher::new(config)?;
-        let mut changes = Changes::between(&self.config, config);
+        let mut changes = Changes::with_room(&self.config, config, |at| self.limiters[at].room);
         let mut limiters = Vec::new();
-        for (limit, carried) in config.limits.iter().zip(&mut changes.limits) {
-            let kept = match *carried {
-                Carried::Kept(at) => Some(&self.limiters[at]).filter(|limiter| replace(limiter, limit)),
-                Carried::Fresh => None,
-            };
-            limiters.push(match kept {
-                Some(limiter) => limiter.clone(),
-                None => {
-                    *carried = Carried::Fresh;
-                    limiter(limit)
+        for (at, limit) in config.limits.iter().enumerate() {
+            limiters.push(match changes.limits[at] {
+                Carried::Kept(before) if replace(&self.limiters[before].limiter, limit) => {
+                    self.limiters[before].clone()
                 }
+                Carried::Kept(_) => {
+                    changes.starts_fresh(at, limit, "the limiter could not be changed");
+                    Counted::new(limit)
+                }
+                Carried::Fresh => Counted::new(limit),
             });
         }
         Ok((Self::with(config, limiters, counters)?, changes))
     }
 
-    fn with(config: &Config, limiters: Vec<RateLimiter>, counters: &Counters) -> Result<Self, SettingError> {
+    fn with(config: &Config, limiters: Vec<Counted>, counters: &Counters) -> Result<Self, SettingError> {
         let shares = config.limits.iter().map(Shares::new).collect();
         let plain = config.exempt.is_empty() && config.limits.iter().all(counts_all);
         let rules = Arc::new(Rules { matcher: Matcher::new(config)?, shares, plain });
         let mut layers = Vec::new();
-        for (at, (limit, limiter)) in config.limits.iter().zip(&limiters).enumerate() {
+        for (at, (limit, Counted { limiter, .. })) in config.limits.iter().zip(&limiters).enumerate() {
             // A limit that acts on a part of the requests has two layers that share its counts: one acts, the other watches.
             for is_shadow in [false, true] {
                 let is_needed = if is_shadow { limit.enforced < Percent::ALL } else { limit.enforced > Percent::NONE };
@@ -167,7 +173,7 @@ impl Enforcer {
 
     /// The limits and their counts.
     pub fn limiters(&self) -> impl Iterator<Item = (&Limit, &RateLimiter)> {
-        self.config.limits.iter().zip(self.limiters.iter())
+        self.config.limits.iter().zip(self.limiters.iter().map(|counted| &counted.limiter))
     }
 
     /// The configuration that is in force.
@@ -206,13 +212,16 @@ fn counts_all(limit: &Limit) -> bool {
     needs_nothing && is_everything && has_no_terms
 }
 
-/// A limiter with nothing spent.
-fn limiter(limit: &Limit) -> RateLimiter {
-    let mut builder = RateLimiter::builder(&limit.policy).name(&limit.name).capacity(limit.capacity);
-    for (name, policy) in limit.plans.iter().flat_map(|plans| &plans.policies) {
-        builder = builder.plan(name, policy).expect("plans were tried when the file was read");
+impl Counted {
+    /// With nothing spent.
+    fn new(limit: &Limit) -> Self {
+        let room = limit.room();
+        let mut builder = RateLimiter::builder(&limit.policy).name(&limit.name).capacity(limit.capacity).quotas(room);
+        for (name, policy) in limit.plans.iter().flat_map(|plans| &plans.policies) {
+            builder = builder.plan(name, policy).expect("plans were tried when the file was read");
+        }
+        Self { limiter: builder.build(), room }
     }
-    builder.build()
 }
 
 /// Changes what a limiter enforces. Whether that could be done.

@@ -65,14 +65,16 @@ fn what_cannot_be_carried_over_starts_fresh_and_says_why() {
         &["login: starts fresh: it was counted by address and header:x-username and is by address"],
         fresh,
     );
+    // There is room for one quota more.
+    check("5/minute", "5/minute; 100/day", &["login: 5/minute is now 5/minute; 100/day; what was spent stays"], KEPT);
     check(
         "5/minute",
-        "5/minute; 100/day",
-        &["login: 5/minute is now 5/minute; 100/day; starts fresh: it had 1 quota and has 2"],
+        "5/minute; 100/day; 300/week",
+        &["login: 5/minute is now 5/minute; 100/day; 300/week; starts fresh: there is room for 2 quotas and it has 3"],
         fresh,
     );
     // The other way round there is room.
-    let more = config(&OLD.replace("5/minute", "5/minute; 100/day"));
+    let more = config(&OLD.replace("5/minute", "5/minute; 100/day; 300/week"));
     assert_eq!(Changes::between(&more, &config(OLD)).limits, [Carried::Kept(0), Carried::Kept(1)]);
     check(
         "limit = \"5/minute\"",
@@ -96,6 +98,20 @@ fn what_cannot_be_carried_over_starts_fresh_and_says_why() {
         ],
         &[None, None],
     );
+}
+
+/// In one line, for the log and for whoever asks beforehand.
+#[test]
+fn the_sum_of_it_is_said() {
+    for (from, to, said) in [
+        ("28/second", "14/second", "what was spent stays with client and login"),
+        ("[limits.client]", "[limits.visitor]", "what was spent stays with login; visitor starts fresh"),
+        (OLD.split_once("[limits").unwrap().1, ".a]\nlimit = \"1/day\"", "a starts fresh"),
+        ("[limits.client]", "[store]\nredis = \"redis://a\"\n[limits.client]", "client and login start fresh"),
+    ] {
+        let new = config(&OLD.replace(from, to));
+        assert_eq!(Changes::between(&config(OLD), &new).summary(&new), said);
+    }
 }
 
 #[test]
@@ -151,6 +167,7 @@ fn check_against_tells_beforehand() {
     let text = stdout(&output);
     assert!(text.contains("  client: 28/second is now 14/second; what was spent stays\n"), "{text}");
     assert!(text.contains("  listen: refused until restart, the old value stays\n"), "{text}");
+    assert!(text.contains("So what was spent stays with client and login.\n"), "{text}");
     let output = tollgate(&["check", old.path(), "--against", old.path()]);
     assert!(stdout(&output).contains("Nothing changes from"), "{}", stdout(&output));
 }

@@ -258,7 +258,8 @@ fn what_is_said_to_start_fresh_does() {
         ("limit = \"10/2 days\"", true),
         ("limit = \"10/day\"\nmethod = \"GET\"\nenforced = \"50%\"", true),
         ("limit = \"10/day\"\nkey = \"global\"", false),
-        ("limit = \"10/day; 1000/week\"", false),
+        ("limit = \"10/day; 1000/week\"", true),
+        ("limit = \"10/day; 1000/week; 2000/month\"", false),
         ("limit = \"10/day\"\ncapacity = 50", false),
     ] {
         let proxy = Proxy::new(text);
@@ -286,7 +287,14 @@ fn a_reload_keeps_what_was_spent_of_each_quota() {
     assert_eq!(told, ["a: 10/day; 9/week is now 10/day; what was spent stays"]);
     assert_eq!(proxy.passes(9, "GET /", "192.0.2.7"), 1);
     let told = proxy.reload(text);
-    assert_eq!(told, ["a: 10/day is now 10/day; 50/week; starts fresh: it had 1 quota and has 2"]);
+    assert_eq!(told, ["a: 10/day is now 10/day; 50/week; what was spent stays"]);
+    assert_eq!(proxy.passes(99, "GET /", "192.0.2.7"), 0);
+    // Room is what the limiter was built with, whatever came between.
+    let three = text.replace("50/week", "50/week; 90/month");
+    assert_eq!(proxy.reload(&three).len(), 1);
+    assert_eq!(proxy.passes(99, "GET /", "192.0.2.7"), 0);
+    let told = proxy.reload(&three.replace("90/month", "90/month; 99/year"));
+    assert!(told[0].ends_with("starts fresh: there is room for 3 quotas and it has 4"), "{told:?}");
     assert_eq!(proxy.passes(99, "GET /", "192.0.2.7"), 10);
 }
 

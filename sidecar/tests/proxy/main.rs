@@ -8,6 +8,8 @@ mod framing;
 mod http2;
 mod limits;
 mod metrics;
+mod process;
+mod reload;
 mod tls;
 mod tunnel;
 mod upstream;

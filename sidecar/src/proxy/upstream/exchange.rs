@@ -167,7 +167,7 @@ struct Head {
 impl Exchange {
     fn new(upstream: Rc<Upstream>, mut connection: Connection, client: Client, parts: &Parts, body: Incoming) -> Self {
         let sending = write_head(&mut connection.out, &upstream, &client, parts, body);
-        let deadline = Instant::now() + upstream.deadlines.response;
+        let deadline = Instant::now() + upstream.deadlines.get().response;
         Self {
             upstream,
             connection: Some(connection),
@@ -248,7 +248,7 @@ impl Exchange {
         let body = match self.whole() {
             Some(body) => body,
             None => {
-                self.deadline = Instant::now() + self.upstream.deadlines.idle;
+                self.deadline = Instant::now() + self.upstream.deadlines.get().idle;
                 Body::Http1(Box::new(self))
             }
         };
@@ -367,7 +367,7 @@ impl Exchange {
                     self.connection = None;
                     return Poll::Ready(Some(Err(Broken)));
                 }
-                Poll::Ready(Ok(_)) => self.deadline = Instant::now() + self.upstream.deadlines.idle,
+                Poll::Ready(Ok(_)) => self.deadline = Instant::now() + self.upstream.deadlines.get().idle,
                 Poll::Pending => {
                     ready!(self.poll_deadline(cx));
                     self.connection = None;
@@ -450,7 +450,7 @@ impl Exchange {
             }
         };
         // It goes on, so this is not the end of the time that the upstream has.
-        self.deadline = Instant::now() + self.upstream.deadlines.response;
+        self.deadline = Instant::now() + self.upstream.deadlines.get().response;
         match frame.into_data() {
             Ok(data) if data.is_empty() => {}
             Ok(data) => {

@@ -92,10 +92,10 @@ pub(super) async fn send(
         let mut sender = sender(&upstream).await?;
         let mut response = std::pin::pin!(sender.try_send_request(request));
         let answer = loop {
-            let wait = upstream.deadlines.response.saturating_sub(watched.last_frame.get().elapsed());
+            let wait = upstream.deadlines.get().response.saturating_sub(watched.last_frame.get().elapsed());
             match timeout(wait, &mut response).await {
                 Ok(answer) => break answer,
-                Err(_) if watched.last_frame.get().elapsed() >= upstream.deadlines.response => {
+                Err(_) if watched.last_frame.get().elapsed() >= upstream.deadlines.get().response => {
                     return Err(Refusal::RESPONSE_SLOW);
                 }
                 Err(_) => {}
@@ -141,7 +141,7 @@ async fn sender(upstream: &Rc<Upstream>) -> Result<SendRequest<RequestBody>, Ref
         .keep_alive_interval(Some(std::time::Duration::from_secs(20)))
         .max_header_list_size(64 * 1024)
         .handshake(TokioIo::new(io));
-    let (sender, connection) = match timeout(upstream.deadlines.response, handshake).await {
+    let (sender, connection) = match timeout(upstream.deadlines.get().response, handshake).await {
         Ok(Ok(both)) => both,
         Ok(Err(_)) => return Err(Refusal::GARBAGE),
         Err(_) => return Err(Refusal::RESPONSE_SLOW),
@@ -234,7 +234,7 @@ impl Stream {
                 frame.map(|frame| frame.map_err(|_| Broken).map(|frame| frame.map_trailers(only_trailers))),
             );
         }
-        let idle = self.upstream.deadlines.idle;
+        let idle = self.upstream.deadlines.get().idle;
         let waits = self.waits.get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
         ready!(waits.as_mut().poll(cx));
         Poll::Ready(Some(Err(Refusal::RESPONSE_SLOW.into())))

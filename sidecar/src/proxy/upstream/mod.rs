@@ -4,7 +4,7 @@ mod body;
 mod exchange;
 mod http2;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -22,7 +22,7 @@ pub(super) use body::Body;
 
 use super::fields::Hop;
 use super::line::Line;
-use super::metrics::{Connected, Metrics};
+use super::metrics::{Connected, Durations, Metrics};
 use super::refusal::Refusal;
 use crate::config::{self, Deadlines, Protocol};
 
@@ -31,12 +31,13 @@ use crate::config::{self, Deadlines, Protocol};
 pub(super) struct Upstream {
     target: config::Upstream,
     host: HeaderValue,
-    deadlines: Deadlines,
+    deadlines: Cell<Deadlines>,
     /// Connections that wait, the last used at the end.
     idle: RefCell<Vec<Connection>>,
     addresses: RefCell<Option<(Instant, Vec<SocketAddr>)>>,
     http2: http2::Shared,
     metrics: Metrics,
+    answers: Arc<Durations>,
     /// Whether it has accepted a connection.
     ready: Arc<AtomicBool>,
 }
@@ -82,15 +83,26 @@ impl Upstream {
     ) -> Self {
         let host = HeaderValue::from_str(target.authority.as_str()).expect("an authority is plain text");
         Self {
-            target,
             host,
-            deadlines,
+            deadlines: Cell::new(deadlines),
             idle: RefCell::default(),
             addresses: RefCell::default(),
             http2: http2::Shared::default(),
+            answers: metrics.answers_of(target.to_string()),
+            target,
             metrics,
             ready,
         }
+    }
+
+    /// Where it is.
+    pub(super) fn target(&self) -> &config::Upstream {
+        &self.target
+    }
+
+    /// Changes how long each thing may take.
+    pub(super) fn set_deadlines(&self, deadlines: Deadlines) {
+        self.deadlines.set(deadlines);
     }
 
     /// Sends a request, and waits for the head of the response.
@@ -106,7 +118,7 @@ impl Upstream {
     }
 
     async fn connect(&self) -> Result<(TcpStream, Connected), Refusal> {
-        match timeout(self.deadlines.connect, self.connect_to_any()).await {
+        match timeout(self.deadlines.get().connect, self.connect_to_any()).await {
             Ok(Ok(io)) => {
                 self.ready.store(true, Relaxed);
                 Ok((io, self.metrics.upstream()))
@@ -163,7 +175,7 @@ impl Upstream {
 
     /// That it took so long to answer, or not to.
     pub(super) fn answered(&self, after: Duration) {
-        self.metrics.answered(after);
+        self.answers.count(after);
     }
 
     /// The connection that was used last.
