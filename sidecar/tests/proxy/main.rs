@@ -1,6 +1,7 @@
 //! The proxy over real sockets: clients and upstreams here are written by hand, byte by byte, so that they can do wrong.
 
 mod article;
+mod beside_envoy;
 mod clients;
 mod crowd;
 mod fields;
