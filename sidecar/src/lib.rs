@@ -3,6 +3,7 @@
 //! The program is `tollgate`. This library is what it is made of, so that tests can run it in process. It promises
 //! nothing to other users.
 
+mod admin;
 pub mod check;
 pub mod cli;
 pub mod config;

@@ -10,7 +10,7 @@ use http::{HeaderName, HeaderValue};
 use tollgate::Policy;
 
 use crate::check::Asked;
-use crate::config::{Admin, Exemption, KeyPart, LogFormat, Ranges, Upstream, limit_error, words};
+use crate::config::{Admin, Config, Exemption, KeyPart, LogFormat, Ranges, Upstream, limit_error, words};
 
 /// Rate limits in front of any HTTP server.
 #[derive(Debug, Parser)]
@@ -83,6 +83,10 @@ pub(super) struct ServeArgs {
     #[arg(long, value_name = "ADDR", value_parser = admin)]
     pub(super) admin: Option<MaybeAdmin>,
 
+    /// How many of the keys that are denied most the page shows for each limit; none unless given
+    #[arg(long, value_name = "N", value_parser = offenders)]
+    pub(super) offenders: Option<usize>,
+
     /// Where /metrics, /healthz and /readyz are: 0.0.0.0:5004 [env: TOLLGATE_METRICS]
     #[arg(long, value_name = "ADDR", value_parser = words::address)]
     pub(super) metrics: Option<SocketAddr>,
@@ -148,6 +152,12 @@ pub(super) struct MaybeAdmin(pub(super) Option<Admin>);
 
 fn admin(text: &str) -> Result<MaybeAdmin, String> {
     words::admin(text).map(MaybeAdmin)
+}
+
+fn offenders(text: &str) -> Result<usize, String> {
+    let most = Config::OFFENDERS_MAX;
+    let number = text.parse().ok().filter(|number| *number <= most);
+    number.ok_or_else(|| format!("{text:?} is not a whole number from 0 to {most}"))
 }
 
 fn limit(text: &str) -> Result<Policy, String> {

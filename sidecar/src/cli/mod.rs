@@ -153,6 +153,7 @@ fn origin(args: ServeArgs, env: impl Fn(&str) -> Option<OsString>) -> Result<Ori
         trusted_proxies: None,
         exempt: args.exempt,
         admin: (args.admin.map(|admin| admin.0)).or_else(|| read(env, "TOLLGATE_ADMIN", words::admin, &mut problems)),
+        offenders: args.offenders,
         metrics: args.metrics.or_else(|| read(env, "TOLLGATE_METRICS", words::address, &mut problems)),
         redis: args.redis.or_else(|| read(env, "TOLLGATE_REDIS", words::redis, &mut problems)),
         log: args.log,

@@ -176,6 +176,7 @@ impl Changes {
         for (what, changed) in [
             ("listen", old.listen != new.listen || old.tls.is_some() != new.tls.is_some()),
             ("admin", old.admin != new.admin),
+            ("offenders", old.offenders != new.offenders),
             ("metrics", old.metrics != new.metrics),
             ("threads", old.threads != new.threads),
             ("caps", old.caps != new.caps),
@@ -201,6 +202,7 @@ impl Config {
             listen: old.listen,
             tls: if stays_plain { None } else { self.tls.or_else(|| old.tls.clone()) },
             admin: old.admin.clone(),
+            offenders: old.offenders,
             metrics: old.metrics,
             threads: old.threads,
             caps: old.caps.clone(),

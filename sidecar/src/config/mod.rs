@@ -66,6 +66,8 @@ pub struct Config {
     pub store: Option<Store>,
     /// Where the operator's page is served; nowhere if there is none.
     pub admin: Option<Admin>,
+    /// How many of the keys that are denied most are kept for each limit, at most [`OFFENDERS_MAX`](Self::OFFENDERS_MAX). 0 keeps none.
+    pub offenders: usize,
     /// Where `/metrics`, `/healthz` and `/readyz` are served.
     pub metrics: Option<SocketAddr>,
     /// How long each thing may take.
@@ -159,6 +161,9 @@ impl Config {
     /// The most limits there may be: each is looked at for each request.
     pub const LIMITS_MAX: usize = 64;
 
+    /// The most keys that can be kept of those denied most: each denial looks through them.
+    pub const OFFENDERS_MAX: usize = 1024;
+
     /// Everything at its default, and no limit.
     pub fn new(listen: SocketAddr, upstream: Upstream) -> Self {
         Self {
@@ -172,6 +177,7 @@ impl Config {
             rate_headers: Headers::None,
             store: None,
             admin: Some(Admin::default()),
+            offenders: 0,
             metrics: None,
             deadlines: Deadlines::default(),
             caps: Caps::default(),

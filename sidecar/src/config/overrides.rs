@@ -25,6 +25,8 @@ pub struct Overrides {
     pub exempt: Vec<Exemption>,
     /// Where the operator's page is served; `Some(None)` is nowhere.
     pub admin: Option<Option<Admin>>,
+    /// How many of the keys that are denied most are kept.
+    pub offenders: Option<usize>,
     /// Where the metrics are served.
     pub metrics: Option<SocketAddr>,
     /// Where Redis is.

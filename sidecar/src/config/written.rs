@@ -61,6 +61,7 @@ impl Config {
         }
         let admin = self.admin.as_ref().map_or("off".to_owned(), Admin::to_string);
         file.unless(self.admin == Some(Admin::default()), "admin", quoted(&admin));
+        file.unless(self.offenders == 0, "offenders", self.offenders);
         if let Some(metrics) = self.metrics {
             file.line("metrics", quoted(&metrics.to_string()));
         }

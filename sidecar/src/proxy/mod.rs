@@ -42,15 +42,17 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 
 use self::force::Force;
-use self::metrics::Metrics;
+use self::metrics::{Metrics, Outcome};
 use self::thread::Thread;
-use crate::config::{Changes, Config};
+use crate::admin;
+use crate::config::{Admin, Changes, Config};
 
 /// A proxy that runs. Dropped, it is drained, and not waited for.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
     metrics_address: Option<SocketAddr>,
+    admin: Option<admin::Running>,
     force: Arc<Force>,
     drain: watch::Sender<bool>,
     draining: Arc<AtomicBool>,
@@ -73,13 +75,22 @@ impl Proxy {
         let address = listener.local_addr()?;
         let metrics_listener = config.metrics.map(listen).transpose()?;
         let metrics_address = metrics_listener.as_ref().map(TcpListener::local_addr).transpose()?;
+        let admin = config.admin.as_ref().map(admin::Bound::new).transpose()?;
         let clients = Clients::new(config.caps.connections, config.caps.connections_per_client);
         let threads = config.threads.max(1);
         let force = Arc::new(Force::new(config)?);
         let (drain, drained) = watch::channel(false);
         let draining = Arc::default();
-        let mut proxy =
-            Self { address, metrics_address, force, drain, draining, threads: Vec::new(), metrics: Vec::new() };
+        let mut proxy = Self {
+            address,
+            metrics_address,
+            admin: None,
+            force,
+            drain,
+            draining,
+            threads: Vec::new(),
+            metrics: Vec::new(),
+        };
         let via = own_via();
         for number in 0..threads {
             let metrics = Metrics::default();
@@ -99,6 +110,9 @@ impl Proxy {
                 }
             })?;
             proxy.threads.push(thread);
+        }
+        if let Some(admin) = admin {
+            proxy.admin = Some(admin.run(shown(proxy.force.clone(), proxy.metrics.clone()))?);
         }
         if let Some(listener) = metrics_listener {
             let (threads, draining) = (proxy.metrics.clone(), proxy.draining.clone());
@@ -131,6 +145,11 @@ impl Proxy {
     /// Where its metrics are served.
     pub fn metrics_address(&self) -> Option<SocketAddr> {
         self.metrics_address
+    }
+
+    /// Where its admin page is served.
+    pub fn admin(&self) -> Option<&Admin> {
+        self.admin.as_ref().map(admin::Running::at)
     }
 
     /// Where it listens.
@@ -171,6 +190,27 @@ impl Proxy {
 impl Drop for Proxy {
     fn drop(&mut self) {
         self.drain();
+    }
+}
+
+/// What the admin page shows.
+fn shown(force: Arc<Force>, threads: Vec<Metrics>) -> admin::Source {
+    let (enforcer, counters) = (force.clone(), force.counters.clone());
+    let totals = move || {
+        let sum = |outcome| threads.iter().map(|thread| thread.outcome(outcome)).sum::<u64>();
+        let allowed = sum(Outcome::Forwarded) + sum(Outcome::Exempt) + sum(Outcome::Failed);
+        admin::Totals { allowed, denied: sum(Outcome::Denied) }
+    };
+    let config = move || {
+        let last = force.last_reload();
+        let refused = last.refused.map(|(at, problems)| admin::Refused { at, problems });
+        admin::ConfigState { since: last.success, refused }
+    };
+    admin::Source {
+        enforcer: Box::new(move || enforcer.now().enforcer.clone()),
+        counters,
+        totals: Box::new(totals),
+        config: Box::new(config),
     }
 }
 

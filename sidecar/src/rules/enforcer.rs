@@ -84,7 +84,7 @@ impl Enforcer {
     ///
     /// If the configuration has what none that was read has.
     pub fn new(config: &Config, counters: &Counters) -> Result<Self, SettingError> {
-        let limiters = config.limits.iter().map(Counted::new).collect();
+        let limiters = config.limits.iter().map(|limit| Counted::new(limit, config.offenders)).collect();
         Self::with(config, limiters, counters)
     }
 
@@ -107,9 +107,9 @@ impl Enforcer {
                 }
                 Carried::Kept(_) => {
                     changes.starts_fresh(at, limit, "the limiter could not be changed");
-                    Counted::new(limit)
+                    Counted::new(limit, config.offenders)
                 }
-                Carried::Fresh => Counted::new(limit),
+                Carried::Fresh => Counted::new(limit, config.offenders),
             });
         }
         Ok((Self::with(config, limiters, counters)?, changes))
@@ -176,6 +176,17 @@ impl Enforcer {
         self.config.limits.iter().zip(self.limiters.iter().map(|counted| &counted.limiter))
     }
 
+    /// The key by which a limit, by its place, counts a request of this head from this client, wherever the request came from.
+    ///
+    /// # Errors
+    ///
+    /// If the request lacks what the limit counts by. The error says what.
+    pub fn key_of<'a>(&'a self, limit: usize, head: &'a Parts, client: IpAddr) -> Result<RequestKey<'a>, String> {
+        let Matcher { rules, counted, .. } = &self.rules.matcher;
+        let rule = &rules[limit];
+        rule.key.of(head, counted.key_of(client), rule.missing)
+    }
+
     /// The configuration that is in force.
     pub fn config(&self) -> &Config {
         &self.config
@@ -214,9 +225,10 @@ fn counts_all(limit: &Limit) -> bool {
 
 impl Counted {
     /// With nothing spent.
-    fn new(limit: &Limit) -> Self {
+    fn new(limit: &Limit, offenders: usize) -> Self {
         let room = limit.room();
-        let mut builder = RateLimiter::builder(&limit.policy).name(&limit.name).capacity(limit.capacity).quotas(room);
+        let builder = RateLimiter::builder(&limit.policy).name(&limit.name).capacity(limit.capacity);
+        let mut builder = builder.quotas(room).offenders(offenders);
         for (name, policy) in limit.plans.iter().flat_map(|plans| &plans.policies) {
             builder = builder.plan(name, policy).expect("plans were tried when the file was read");
         }

@@ -126,6 +126,7 @@ fn what_waits_for_a_restart_keeps_its_old_value() {
     for (key, lines) in [
         ("listen", "listen = \"0.0.0.0:5002\"|listen = \"0.0.0.0:6002\""),
         ("admin", "upstream|admin = \"off\"\nupstream"),
+        ("offenders", "upstream|offenders = 20\nupstream"),
         ("metrics", "upstream|metrics = \"0.0.0.0:5004\"\nupstream"),
         ("threads", "upstream|threads = 77\nupstream"),
         ("log", "upstream|log = \"json\"\nupstream"),

@@ -23,6 +23,7 @@ trusted_proxies = ["10.0.0.0/8", "2001:db8::1"]
 exempt = [{ path = ["/healthz", "/a%20b"], method = "GET", host = "a.example", from = ["10.0.0.0/8", "::1"] }, { from = "192.0.2.7" }]
 rate_headers = "x-ratelimit-epoch"
 admin = "unix:/run/tollgate.sock"
+offenders = 20
 metrics = "0.0.0.0:5004"
 log = "json"
 access_log = true

@@ -17,6 +17,7 @@ pub(crate) fn proxy(upstream: SocketAddr, change: impl FnOnce(&mut Config)) -> P
     let upstream = format!("http://{upstream}").parse().unwrap();
     let mut config = Config::new("127.0.0.1:0".parse().unwrap(), upstream);
     config.threads = 1;
+    config.admin = None;
     change(&mut config);
     Proxy::start(config).unwrap()
 }

@@ -118,6 +118,9 @@ impl File<'_> {
         if let Some(admin) = self.overrides.admin.clone().or(given) {
             config.admin = admin;
         }
+        let most = 0..=Config::OFFENDERS_MAX as u64;
+        let given = root.take("offenders").and_then(|value| value.number(self.sink, most, "offenders = 20"));
+        config.offenders = self.overrides.offenders.or(given.map(|given| given as usize)).unwrap_or_default(); // at most 1024
         let metrics = root.take("metrics");
         let given = metrics.and_then(|value| value.parsed(self.sink, "metrics = \"0.0.0.0:5004\"", words::address));
         config.metrics = self.overrides.metrics.or(given);
