@@ -13,6 +13,7 @@ fn proxy(file: &str) -> (Proxy, Echo) {
     let mut config = read("test.toml", file.as_bytes(), &Overrides::default()).unwrap();
     config.listen = "127.0.0.1:0".parse().unwrap();
     config.threads = 1;
+    config.admin = None;
     (Proxy::start(config).unwrap(), echo)
 }
 
@@ -135,6 +136,7 @@ fn each_host_has_its_upstream_and_others_get_421() {
     let mut config = Config::new("127.0.0.1:0".parse().unwrap(), to(&shop));
     config.upstreams = Upstreams::ByHost(vec![("shop.example".into(), to(&shop)), ("api.example".into(), to(&api))]);
     config.threads = 1;
+    config.admin = None;
     let proxy = Proxy::start(config).unwrap();
     let mut client = Peer::connect(proxy.address());
     let mut ask = |host: &str| client.ask(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")).status();

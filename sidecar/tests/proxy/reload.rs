@@ -17,6 +17,7 @@ const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 fn config(upstream: SocketAddr, change: impl FnOnce(&mut Config)) -> Config {
     let mut config = Config::new("127.0.0.1:0".parse().unwrap(), format!("http://{upstream}").parse().unwrap());
     config.threads = 2;
+    config.admin = None;
     change(&mut config);
     config
 }

@@ -81,6 +81,7 @@ fn files_that_are_not_what_they_should_be_are_named() {
     let start = |cert: &str, key: &str| {
         let mut config = Config::new("127.0.0.1:0".parse().unwrap(), "http://localhost:1".parse().unwrap());
         config.tls = Some(Tls::new(file(cert), file(key)));
+        config.admin = None;
         Proxy::start(config).unwrap_err().to_string()
     };
     assert!(start("missing.pem", "key.pem").contains("missing.pem: "));
