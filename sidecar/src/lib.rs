@@ -8,5 +8,6 @@ pub mod check;
 pub mod cli;
 pub mod config;
 pub mod from_envoy;
+pub mod lines;
 pub mod proxy;
 pub mod rules;

@@ -95,11 +95,11 @@ pub(super) struct ServeArgs {
     #[arg(long, value_name = "URL", value_parser = words::redis)]
     pub(super) redis: Option<String>,
 
-    /// How log lines are written to stderr: text (the default) or json
+    /// How log lines are written: text (the default) or json
     #[arg(long, value_name = "FORMAT", value_parser = words::log)]
     pub(super) log: Option<LogFormat>,
 
-    /// Log each request
+    /// Write a line for each request to stdout, without its query
     #[arg(long)]
     pub(super) access_log: bool,
 

@@ -133,8 +133,10 @@ fn from_envoy(file: &Path) -> ExitCode {
 
 /// Runs a proxy until a signal ends it.
 fn start(config: Config, watch: Option<Watch>) -> ExitCode {
-    log::start(config.log);
-    match run::run(config, watch) {
+    let log = log::start(config.log);
+    let result = run::run(config, watch);
+    log.flush(log::FLUSH);
+    match result {
         Ok(()) => DONE,
         Err(error) => fail(&error.to_string()),
     }

@@ -4,6 +4,7 @@ use std::io;
 
 use tokio::runtime::Builder;
 
+use super::log;
 use crate::config::{Config, OriginError, Watch};
 use crate::proxy::Proxy;
 
@@ -31,6 +32,7 @@ pub(super) fn run(config: Config, watch: Option<Watch>) -> io::Result<()> {
             () = proxy.ended() => {}
             () = signals.end() => {}
         }
+        proxy.flush(log::FLUSH);
         Ok(())
     })
 }

@@ -20,6 +20,7 @@ use tokio::time::timeout;
 
 use super::force::Force;
 use super::runtime::Timer;
+use crate::lines::Lines;
 
 /// Counts of one thread, which others read. They publish nothing, so relaxed is enough.
 #[derive(Clone, Debug, Default)]
@@ -75,6 +76,10 @@ impl Outcome {
         (Self::Rejected, "rejected"),
         (Self::Failed, "failed"),
     ];
+
+    pub(super) fn name(self) -> &'static str {
+        Self::ALL[self as usize].1
+    }
 }
 
 /// The upper bounds of the histogram's buckets, in seconds: those that Prometheus' clients take.
@@ -149,6 +154,7 @@ pub(super) struct Told {
     pub(super) threads: Vec<Metrics>,
     pub(super) force: Arc<Force>,
     pub(super) draining: Arc<AtomicBool>,
+    pub(super) access: Lines,
 }
 
 /// Serves `/metrics`, `/healthz` and `/readyz` on a thread of its own, so that they are answered while all others are busy.
@@ -290,6 +296,8 @@ impl Told {
         text.value("connections", &[("side", "client")], self.threads.iter().map(Metrics::clients).sum::<i64>());
         text.value("connections", &[("side", "upstream")], self.threads.iter().map(Metrics::upstreams).sum::<i64>());
         self.upstreams(&mut text);
+        text.about("access_log_dropped_total", "counter", "Lines of the access log that nobody took in time.");
+        text.value("access_log_dropped_total", &[], self.access.dropped());
         let last = self.force.last_reload();
         text.about("config_last_reload_successful", "gauge", "Whether the newest configuration was taken up.");
         text.value("config_last_reload_successful", &[], u8::from(last.refused.is_none()));

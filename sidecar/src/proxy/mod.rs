@@ -10,6 +10,7 @@
 //!            tls    strict   HTTP   checks           fields       pool      HTTP/1.1
 //! ```
 
+mod access;
 mod chunked;
 mod connection;
 mod fields;
@@ -46,6 +47,7 @@ use self::metrics::{Metrics, Outcome};
 use self::thread::Thread;
 use crate::admin;
 use crate::config::{Admin, Changes, Config};
+use crate::lines::{Lines, Output};
 
 /// A proxy that runs. Dropped, it is drained, and not waited for.
 #[derive(Debug)]
@@ -54,6 +56,7 @@ pub struct Proxy {
     metrics_address: Option<SocketAddr>,
     admin: Option<admin::Running>,
     force: Arc<Force>,
+    access: Lines,
     drain: watch::Sender<bool>,
     draining: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
@@ -86,6 +89,7 @@ impl Proxy {
             metrics_address,
             admin: None,
             force,
+            access: Lines::to(Output::Stdout),
             drain,
             draining,
             threads: Vec::new(),
@@ -97,12 +101,13 @@ impl Proxy {
             proxy.metrics.push(metrics.clone());
             let listener = listener.try_clone()?;
             let (clients, drained, via) = (clients.clone(), drained.clone(), via.clone());
+            let access = proxy.access.clone();
             let (in_force, ready) = (proxy.force.watch(), proxy.force.ready.clone());
             let thread = std::thread::Builder::new().name(format!("proxy-{number}")).spawn(move || {
                 let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
                 let Ok(runtime) = runtime else { return };
                 let worker = async move {
-                    let thread = Rc::new(Thread::new(in_force, metrics, ready, via));
+                    let thread = Rc::new(Thread::new(in_force, metrics, access, ready, via));
                     work(thread, listener, clients, drained).await
                 };
                 if let Err(error) = runtime.block_on(worker) {
@@ -116,7 +121,10 @@ impl Proxy {
         }
         if let Some(listener) = metrics_listener {
             let (threads, draining) = (proxy.metrics.clone(), proxy.draining.clone());
-            metrics::listen(listener, metrics::Told { threads, force: proxy.force.clone(), draining })?;
+            metrics::listen(
+                listener,
+                metrics::Told { threads, force: proxy.force.clone(), draining, access: proxy.access.clone() },
+            )?;
         }
         Ok(proxy)
     }
@@ -140,6 +148,11 @@ impl Proxy {
     /// Remembers, for those who look at the metrics, that a new configuration was refused for these reasons, a line each.
     pub fn refuse_reload(&self, why: Vec<String>) {
         self.force.refuse(why);
+    }
+
+    /// Until the access log is written, but no longer than this.
+    pub fn flush(&self, at_most: Duration) {
+        self.access.flush(at_most);
     }
 
     /// Where its metrics are served.

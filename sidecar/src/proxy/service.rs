@@ -1,6 +1,6 @@
 //! [`Service`]: what becomes of a request.
 
-use std::cell::RefCell;
+use std::cell::{RefCell, RefMut};
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -18,6 +18,7 @@ use tollgate::http::{AnyBody, JointLimit, PeerAddr, ResponseBody, ResponseFuture
 use tower_layer::Layer as _;
 use tower_service::Service as _;
 
+use super::access::Record;
 use super::fields::{Hop, has_option};
 use super::head::{has_control, is_host, is_target};
 use super::line::Line;
@@ -92,14 +93,27 @@ impl Service {
         Self { line, is_tls, thread, way }
     }
 
-    /// Asks the limits that are in force now.
-    fn ask(&self, request: Request<Incoming>) -> Work {
+    /// The way that is in force now.
+    fn way(&self) -> RefMut<'_, Way> {
         let mut way = self.way.borrow_mut();
         let current = self.thread.current();
         if !Rc::ptr_eq(&current, &way.current) {
             *way = Way::new(&self.line, self.is_tls, &self.thread, current);
         }
-        way.ask(request)
+        way
+    }
+
+    /// Begins a line of the access log.
+    fn record<B>(&self, current: &Rc<Current>, request: Request<B>, is_request: bool) -> (Box<Record>, Request<B>) {
+        let (mut head, body) = request.into_parts();
+        let peer = self.line.peer.ip().to_canonical();
+        let client = if is_request { current.enforcer().client(&head).unwrap_or(peer) } else { peer };
+        let mut record = Box::new(Record::new(self.thread.access.clone(), current.clone(), client));
+        if is_request {
+            record.asks(&head);
+            head.extensions.insert(record.denied_by.clone());
+        }
+        (record, Request::from_parts(head, body))
     }
 
     /// What speaks against this request before anybody is asked.
@@ -124,18 +138,22 @@ impl hyper::service::Service<Request<Incoming>> for Service {
     type Future = Handling;
 
     fn call(&self, mut request: Request<Incoming>) -> Handling {
-        let (number, refusal) = self.line.begin();
+        let (number, malformed) = self.line.begin();
         let is_http2 = request.version() == Version::HTTP_2;
         let under_way = UnderWay { line: self.line.clone(), number };
-        let refusal = refusal.or_else(|| self.refuse(&request));
-        let work = match refusal {
+        request.extensions_mut().insert(PeerAddr(self.line.peer));
+        let mut way = self.way();
+        let mut record = None;
+        if way.current.config().access_log {
+            let written;
+            (written, request) = self.record(&way.current, request, malformed.is_none());
+            record = Some(written);
+        }
+        let work = match malformed.or_else(|| self.refuse(&request)) {
             Some(refusal) => Work::Refused(refusal),
-            None => {
-                request.extensions_mut().insert(PeerAddr(self.line.peer));
-                self.ask(request)
-            }
+            None => way.ask(request),
         };
-        Handling { work, under_way: Some(under_way), thread: self.thread.clone(), is_http2 }
+        Handling { work, record, under_way: Some(under_way), thread: self.thread.clone(), is_http2 }
     }
 }
 
@@ -190,9 +208,9 @@ struct Forward {
     client: Client,
 }
 
-/// That the proxy itself answered, since nothing else could.
+/// That the proxy itself answered, since nothing else could, and why.
 #[derive(Clone, Copy, Debug)]
-struct Failed;
+struct Failed(Refusal);
 
 type Forwarding = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>>>>;
 
@@ -212,21 +230,20 @@ impl tower_service::Service<Request<Incoming>> for Forward {
         let (head, body) = request.into_parts();
         let upstream = self.current.upstreams.of(&head).cloned();
         Box::pin(async move {
-            let Some(upstream) = upstream else {
-                let mut response = refused(Refusal::MISDIRECTED);
-                response.extensions_mut().insert(Failed);
-                return Ok(response);
-            };
+            let Some(upstream) = upstream else { return Ok(failed(Refusal::MISDIRECTED)) };
             let begun = Instant::now();
             let response = upstream.clone().send(Request::from_parts(head, body), client).await;
             upstream.answered(begun.elapsed());
-            Ok(response.unwrap_or_else(|refusal| {
-                let mut response = refused(refusal);
-                response.extensions_mut().insert(Failed);
-                response
-            }))
+            Ok(response.unwrap_or_else(failed))
         })
     }
+}
+
+/// The proxy's own answer, where nothing else could.
+fn failed(refusal: Refusal) -> Response<Body> {
+    let mut response = refused(refusal);
+    response.extensions_mut().insert(Failed(refusal));
+    response
 }
 
 /// The proxy's own answer.
@@ -247,6 +264,7 @@ fn own(status: StatusCode, text: Bytes) -> Response<Body> {
 #[derive(Debug)]
 pub(super) struct Handling {
     work: Work,
+    record: Option<Box<Record>>,
     under_way: Option<UnderWay>,
     thread: Rc<Thread>,
     is_http2: bool,
@@ -277,8 +295,10 @@ impl Future for Handling {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
+        let mut reason = None;
         let (mut response, outcome) = match &mut this.work {
             Work::Refused(refusal) => {
+                reason = Some(refusal.text);
                 let mut response = refused(*refusal).map(Content::Own);
                 if !this.is_http2 && *refusal != Refusal::LOOP {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -286,6 +306,7 @@ impl Future for Handling {
                 (response, Outcome::Rejected)
             }
             Work::Lacks(what) => {
+                reason = Some("it lacks what a limit counts by");
                 let response = own(StatusCode::BAD_REQUEST, std::mem::take(what).into());
                 (response.map(Content::Own), Outcome::Rejected)
             }
@@ -304,6 +325,10 @@ impl Future for Handling {
             }
         };
         this.thread.metrics.count(outcome);
+        if let Some(record) = &mut this.record {
+            record.answer = Some((response.status(), outcome));
+            record.reason = reason.or_else(|| response.extensions().get().map(|Failed(refusal)| refusal.text));
+        }
         let under_way = this.under_way.take().expect("polled once more after it was ready");
         if response.status() != 101 {
             under_way.line.stays(under_way.number);
@@ -313,7 +338,8 @@ impl Future for Handling {
         if under_way.line.body_refusal(under_way.number).is_some() && !this.is_http2 {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        Poll::Ready(Ok(response.map(|content| Answer { content, _under_way: under_way })))
+        let record = this.record.take();
+        Poll::Ready(Ok(response.map(|content| Answer { content, record, _under_way: under_way })))
     }
 }
 
@@ -341,10 +367,21 @@ impl Drop for UnderWay {
     }
 }
 
+/// Says of a response that was not taken whole that it was not.
+impl Drop for Answer {
+    fn drop(&mut self) {
+        let is_whole = hyper::body::Body::is_end_stream(self);
+        if let Some(record) = &mut self.record {
+            record.ended(is_whole);
+        }
+    }
+}
+
 /// The body of an answer.
 #[derive(Debug)]
 pub(super) struct Answer {
     content: Content,
+    record: Option<Box<Record>>,
     _under_way: UnderWay,
 }
 
@@ -359,10 +396,21 @@ impl hyper::body::Body for Answer {
     type Error = <Body as hyper::body::Body>::Error;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        match &mut self.get_mut().content {
+        let this = self.get_mut();
+        let frame = match &mut this.content {
             Content::Own(body) => Pin::new(body).poll_frame(cx),
             Content::Limited(body) => Pin::new(body).poll_frame(cx),
+        };
+        match (&mut this.record, &frame) {
+            (None, _) => {}
+            (Some(record), Poll::Ready(Some(Ok(frame)))) => {
+                record.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+            }
+            (Some(record), Poll::Ready(Some(Err(_)))) => record.reason = Some("the response was cut off"),
+            (Some(record), Poll::Ready(None)) => record.saw_end = true,
+            (Some(_), Poll::Pending) => {}
         }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

@@ -15,6 +15,7 @@ use super::force::InForce;
 use super::metrics::Metrics;
 use super::upstream::Upstream;
 use crate::config::{self, Caps, Config};
+use crate::lines::Lines;
 use crate::rules::{Enforcer, host_of};
 
 /// What the connections of one thread share.
@@ -24,6 +25,8 @@ pub(super) struct Thread {
     current: RefCell<Rc<Current>>,
     ready: Arc<AtomicBool>,
     pub(super) metrics: Metrics,
+    /// Where the access log goes.
+    pub(super) access: Lines,
     pub(super) via: HeaderValue,
     pub(super) caps: Caps,
     pub(super) drain: Drain,
@@ -40,13 +43,14 @@ impl Thread {
     pub(super) fn new(
         mut in_force: watch::Receiver<Arc<InForce>>,
         metrics: Metrics,
+        access: Lines,
         ready: Arc<AtomicBool>,
         via: HeaderValue,
     ) -> Self {
         let now = in_force.borrow_and_update().clone();
         let caps = now.config.caps.clone();
         let current = RefCell::new(Rc::new(Current::new(now, None, &metrics, &ready)));
-        Self { in_force: RefCell::new(in_force), current, ready, metrics, via, caps, drain: Drain::default() }
+        Self { in_force: RefCell::new(in_force), current, ready, metrics, access, via, caps, drain: Drain::default() }
     }
 
     /// What is in force now.

@@ -10,6 +10,7 @@ use http::{HeaderValue, Response};
 use tollgate::http::{Counters, Headers, JointLayer, KeyExtractor, NoKey, SettingError};
 use tollgate::{Plan, RateLimitLayer, RateLimiter};
 
+use super::denied_by::DeniedBy;
 use super::key::RequestKey;
 use super::{Draw, Judged, Matcher, Shares};
 use crate::config::{Carried, Changes, Config, Cost, DeniedBody, KeyPart, Limit, Percent};
@@ -166,6 +167,15 @@ impl Enforcer {
         Ok(Ruling::Count)
     }
 
+    /// The client of a request, with its whole address.
+    ///
+    /// # Errors
+    ///
+    /// If the head does not carry the peer's.
+    pub fn client(&self, head: &Parts) -> Result<IpAddr, NoKey> {
+        self.rules.matcher.client(head)
+    }
+
     /// The layer.
     pub fn layer(&self) -> &Limits {
         &self.layer
@@ -266,6 +276,8 @@ fn layer(
     }
     if is_shadow {
         layer = layer.shadow();
+    } else if config.access_log {
+        layer = layer.on_denied(move |_, head| head.extensions.get().into_iter().for_each(|by: &DeniedBy| by.set(at)));
     }
     if limit.cost != Cost::Fixed(1) {
         let rules = rules.clone();

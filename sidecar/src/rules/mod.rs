@@ -4,6 +4,7 @@
 //! It decides from a request's head alone: no clock, no counter. Two draws of each limit that is introduced gradually
 //! ([`Draw`]) are made by the caller.
 
+mod denied_by;
 mod enforcer;
 mod host;
 mod key;
@@ -17,6 +18,7 @@ use http::Method;
 use http::request::Parts;
 use tollgate::http::{ClientIp, KeyExtractor, NoKey, PeerAddr, SettingError};
 
+pub use self::denied_by::DeniedBy;
 pub use self::enforcer::{Enforcer, LimitKey, Limits, Ruling};
 pub use self::host::host_of;
 use self::key::Extract;

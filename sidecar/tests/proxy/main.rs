@@ -1,5 +1,6 @@
 //! The proxy over real sockets: clients and upstreams here are written by hand, byte by byte, so that they can do wrong.
 
+mod access;
 mod article;
 mod beside_envoy;
 mod clients;

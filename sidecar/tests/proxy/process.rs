@@ -1,10 +1,10 @@
 //! The program itself: what signals do, and what it logs.
 #![cfg(unix)]
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Instant;
@@ -43,6 +43,7 @@ impl Drop for File {
 pub(crate) struct Program {
     child: Child,
     lines: Option<Receiver<String>>,
+    pub(crate) stdout: Option<ChildStdout>,
     pub(crate) address: SocketAddr,
 }
 
@@ -51,9 +52,10 @@ impl Program {
     pub(crate) fn start(file: &File, flags: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
         command.env_clear().arg("serve").arg("-c").arg(&file.0).args(flags);
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let lines = lines(child.stderr.take().unwrap());
-        let mut program = Self { child, lines: Some(lines), address: SocketAddr::from(([0, 0, 0, 0], 0)) };
+        let stdout = child.stdout.take();
+        let mut program = Self { child, lines: Some(lines), stdout, address: SocketAddr::from(([0, 0, 0, 0], 0)) };
         let line = program.until("listening on ");
         let address = line.rsplit("listening on ").next().unwrap();
         program.address = address.split(['"', ' ']).next().unwrap().parse().unwrap();
@@ -97,10 +99,10 @@ impl Drop for Program {
     }
 }
 
-fn lines(stderr: ChildStderr) -> Receiver<String> {
+pub(crate) fn lines(from: impl Read + Send + 'static) -> Receiver<String> {
     let (send, lines) = channel();
     // Whoever forgets the lines closes the pipe.
-    thread::spawn(move || BufReader::new(stderr).lines().map_while(Result::ok).try_for_each(|line| send.send(line)));
+    thread::spawn(move || BufReader::new(from).lines().map_while(Result::ok).try_for_each(|line| send.send(line)));
     lines
 }
 
