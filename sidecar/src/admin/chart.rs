@@ -30,6 +30,7 @@ pub(super) fn svg(rates: &[(Duration, Rate)], summary: &str) -> String {
     );
     for part in [0.0, 0.5, 1.0] {
         let (at, number) = (y(top * part), html::rate(top * part));
+        let number = number.strip_suffix(".0").unwrap_or(&number);
         let _ = write!(
             svg,
             "<path class=\"grid\" d=\"M{LEFT} {at:.1}H{right}\"/>\

@@ -72,7 +72,7 @@ pub(super) fn key(host: Option<&str>, stands: &Stands<'_>, token: &str) -> Strin
     let plan_column = if has_plans { "<th scope=\"col\">Plan</th>" } else { "" };
     let _ = write!(
         main,
-        "<div class=\"wide\" tabindex=\"0\"><table><caption>Where this key stands with <a href=\"/limit?name={}\">{}</a></caption><thead><tr>{plan_column}\
+        "<div class=\"wide narrow\" tabindex=\"0\"><table><caption>Where this key stands with <a href=\"/limit?name={}\">{}</a></caption><thead><tr>{plan_column}\
          <th scope=\"col\">Quota</th><th scope=\"col\" class=\"n\">Left</th><th scope=\"col\" class=\"n\">Of</th>\
          <th scope=\"col\" class=\"n\">Whole again in</th></tr></thead><tbody>",
         Query(limit),

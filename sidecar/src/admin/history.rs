@@ -103,11 +103,13 @@ impl History {
         }
     }
 
-    /// The rates between samples, each with how long ago it ended, the oldest first. At most 180.
-    pub(super) fn rates(&self, now: Instant) -> Vec<(Duration, Rate)> {
-        let pairs = self.samples.iter().zip(self.samples.iter().skip(1));
+    /// The rates between samples, and since the last one, each with how long ago it ended, the oldest first. At most 181.
+    pub(super) fn rates(&self, now: Instant, totals: Totals) -> Vec<(Duration, Rate)> {
+        let latest = (now, totals);
+        let pairs = self.samples.iter().zip(self.samples.iter().skip(1).chain([&latest]));
         let rates = pairs.map(|((then, before), (at, totals))| {
-            (now.saturating_duration_since(*at), between(*before, *totals, *at - *then))
+            let time = at.saturating_duration_since(*then);
+            (now.saturating_duration_since(*at), between(*before, *totals, time))
         });
         rates.filter(|(ago, _)| *ago <= SPAN).collect()
     }
@@ -160,7 +162,7 @@ mod tests {
         let start = Instant::now();
         let mut history = History::new();
         assert_eq!(history.rate(start, totals(5, 5)), Rate::default());
-        assert!(history.rates(start).is_empty());
+        assert!(history.rates(start, totals(5, 5)).is_empty());
         for tick in 0..1000_u32 {
             // 2 a second are allowed, and 3 are denied from the 500th tick on.
             let denied = u64::from(tick.saturating_sub(500)) * 15;
@@ -168,12 +170,14 @@ mod tests {
         }
         let now = start + EVERY * 999;
         assert_eq!(history.rate(now, totals(9990, 499 * 15)), Rate { allowed: 2.0, denied: 3.0 });
-        let rates = history.rates(now);
-        assert_eq!((rates.len(), history.samples.len(), history.limits.len()), (180, 181, 3));
-        assert_eq!(rates[179], (Duration::ZERO, Rate { allowed: 2.0, denied: 3.0 }));
-        assert_eq!(rates[0].0, SPAN - EVERY);
-        // A pause is not filled up with what was before it.
-        assert!(history.rates(now + SPAN * 2).is_empty());
+        let later = now + Duration::from_secs(2);
+        let rates = history.rates(later, totals(9992, 499 * 15 + 4));
+        assert_eq!((rates.len(), history.samples.len(), history.limits.len()), (181, 181, 3));
+        assert_eq!(rates[180], (Duration::ZERO, Rate { allowed: 1.0, denied: 2.0 }));
+        assert_eq!(rates[179], (later - now, Rate { allowed: 2.0, denied: 3.0 }));
+        assert_eq!(rates[0].0, SPAN - EVERY + (later - now));
+        // A pause is one span, and not filled up with what was before it.
+        assert_eq!(history.rates(now + SPAN * 2, totals(9990, 499 * 15)), [(Duration::ZERO, Rate::default())]);
     }
 
     #[test]

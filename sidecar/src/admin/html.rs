@@ -123,6 +123,7 @@ pub(super) fn percent(part: f64) -> String {
 pub(super) fn time(time: Duration) -> String {
     let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
     match seconds {
+        0 => "0 s".to_owned(),
         _ if time < Duration::from_secs(1) => format!("{} ms", time.as_nanos().div_ceil(1_000_000)),
         0..120 => format!("{seconds} s"),
         120..7200 => format!("{} min", seconds.div_ceil(60)),
@@ -174,6 +175,6 @@ mod tests {
         let times =
             [0, 849_000_001, 1_000_000_000, 11_000_000_001, 180_000_000_000, 86_400_000_000_000, 200_000_000_000_000]
                 .map(|nanos| time(Duration::from_nanos(nanos)));
-        assert_eq!(times, ["0 ms", "850 ms", "1 s", "12 s", "3 min", "24 h", "3 days"]);
+        assert_eq!(times, ["0 s", "850 ms", "1 s", "12 s", "3 min", "24 h", "3 days"]);
     }
 }

@@ -45,7 +45,7 @@ enum Who {
 pub(super) fn fields(limit: &Limit) -> Vec<(String, String)> {
     let mut fields = Vec::new();
     if limit.key.parts().contains(&KeyPart::Address) || limit.missing == Missing::Address {
-        fields.push(("address".to_owned(), "Client address".to_owned()));
+        fields.push(("client".to_owned(), "Client address".to_owned()));
     }
     for (index, part) in limit.key.parts().iter().enumerate() {
         let label = match part {
@@ -104,7 +104,7 @@ impl Keys {
     pub(super) fn typed(&mut self, enforcer: &Enforcer, limit: usize, form: &Form) -> Result<Found, String> {
         let name = enforcer.config().limits[limit].name.clone();
         let (mut client, mut head) = (IpAddr::from(Ipv4Addr::UNSPECIFIED), head());
-        if let Some(text) = form.get("address").map(str::trim).filter(|text| !text.is_empty()) {
+        if let Some(text) = form.get("client").map(str::trim).filter(|text| !text.is_empty()) {
             client =
                 text.parse().map_err(|_| "That is not an address: write it as 192.0.2.7 or 2001:db8::7.".to_owned())?;
         }
@@ -122,7 +122,7 @@ impl Keys {
         if !cookies.is_empty() {
             put(&mut head, COOKIE, &cookies.join("; "))?;
         }
-        let needs_address = fields(&enforcer.config().limits[limit]).iter().any(|(name, _)| name == "address");
+        let needs_address = fields(&enforcer.config().limits[limit]).iter().any(|(name, _)| name == "client");
         if needs_address && client.is_unspecified() {
             return Err("Type the client's address.".to_owned());
         }

@@ -62,12 +62,12 @@ fn config(main: &mut String, view: &View) {
     let ago = |at: SystemTime| ago(view.now, at);
     match &view.config.refused {
         None => {
-            let _ = write!(main, "<p>Configuration: in force since {}.</p>", ago(view.config.since));
+            let _ = write!(main, "<p>Configuration: taken up {}.</p>", ago(view.config.since));
         }
         Some(refused) => {
             let _ = write!(
                 main,
-                "<p><span class=\"bad\">Configuration: old.</span> A new file was refused {}; what was in force {} still is.</p>\
+                "<p><span class=\"bad\">Configuration: old.</span> A new file was refused {}. The old one, taken up {}, stays in force.</p>\
                  <details><summary>What is wrong with the new file</summary><pre>",
                 ago(refused.at),
                 ago(view.config.since)
@@ -175,9 +175,9 @@ fn offenders(main: &mut String, view: &View, token: &str) {
         return;
     }
     let bound = format!(
-        "An estimate: each limit keeps the {} keys that were denied most, in memory of a fixed size. A rate is the average of the last \
-         minutes, where each minute counts half as much as the one after it. It is never too low, and too high by at most \
-         what is said after it, which is never more than all denials of the limit divided by {}.",
+        "An estimate in memory of a fixed size: the {} keys of each limit that were denied most, on the average of the last minutes, where \
+         each minute counts half as much as the one after it. A rate is never too low. It is too high by at most what is said after it, \
+         which is never more than all denials of the limit divided by {}.",
         view.kept, view.kept
     );
     if view.offenders.is_empty() {

@@ -102,7 +102,7 @@ impl View {
             up_for: now - started,
             totals,
             rate: history.rate(now, totals),
-            history: history.rates(now),
+            history: history.rates(now, totals),
             rules,
             kept: enforcer.config().offenders,
             offenders,

@@ -48,7 +48,7 @@ fn a_secret_key_is_looked_up_by_its_value() {
     for label in ["Client address", "Value of the header x-user", "Value of the cookie s"] {
         assert!(form.contains(&format!("<label>{label}<input")), "{form}");
     }
-    let found = desk.post("/find", "limit=user&address=127.0.0.1&part-0=s3cr3t+a%2Bb&part-2=c00k1e");
+    let found = desk.post("/find", "limit=user&client=127.0.0.1&part-0=s3cr3t+a%2Bb&part-2=c00k1e");
     assert_eq!(found.status(), 303);
     let location = found.field("location").unwrap().to_owned();
     assert!(!location.contains("s3cr3t") && !location.contains("c00k1e"), "{location}");
@@ -60,14 +60,14 @@ fn a_secret_key_is_looked_up_by_its_value() {
     assert_eq!(desk.post("/reset", query).status(), 303);
     assert_eq!(desk.through(fields), 200);
     // Something else is somebody else.
-    let other = desk.post("/find", "limit=user&address=127.0.0.1&part-0=s3cr3t&part-2=c00k1e");
+    let other = desk.post("/find", "limit=user&client=127.0.0.1&part-0=s3cr3t&part-2=c00k1e");
     assert_eq!(remaining(&desk, other.field("location").unwrap().strip_prefix("/key?").unwrap()), 1);
     // What is missing is said.
-    let lacks = desk.post("/find", "limit=user&address=127.0.0.1&part-0=x");
+    let lacks = desk.post("/find", "limit=user&client=127.0.0.1&part-0=x");
     assert_eq!(lacks.status(), 422);
     assert!(lacks.body().contains("cookie"), "{}", lacks.body());
     assert_eq!(desk.post("/find", "limit=user&part-0=x&part-2=y").status(), 422);
-    assert_eq!(desk.post("/find", "limit=user&address=127.0.0.1&part-0=a%0D%0Ab&part-2=y").status(), 422);
+    assert_eq!(desk.post("/find", "limit=user&client=127.0.0.1&part-0=a%0D%0Ab&part-2=y").status(), 422);
     // A fingerprint alone finds nobody.
     let unknown = "127.0.0.1:0123456789abcdef0123456789abcdef:0123456789abcdef0123456789abcdef";
     assert_eq!(desk.get(&format!("/key?limit=user&key={unknown}")).status(), 404);
@@ -100,7 +100,7 @@ fn an_address_stands_in_for_a_header_that_is_missing() {
     });
     assert_eq!(desk.through(""), 200);
     assert_eq!(remaining(&desk, "limit=user&key=127.0.0.1"), 0);
-    let found = desk.post("/find", "limit=user&address=127.0.0.1&part-0=");
+    let found = desk.post("/find", "limit=user&client=127.0.0.1&part-0=");
     assert_eq!(found.field("location"), Some("/key?limit=user&key=127.0.0.1"));
 }
 

@@ -1,7 +1,8 @@
 //! The admin listener over real sockets, and its page in a real browser.
 
 mod bounds;
-// mod browser;
+mod browser;
+mod chromium;
 mod desk;
 mod keys;
 mod listening;

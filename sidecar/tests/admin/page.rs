@@ -1,6 +1,6 @@
 //! What is served to whom, and what every answer carries.
 
-use tollgate_sidecar::config::KeyPart;
+use tollgate_sidecar::config::{Config, KeyPart};
 
 use crate::desk::{Desk, header, limit};
 use crate::world::{Peer, eventually, global};
@@ -84,7 +84,7 @@ fn the_page_has_the_rules_in_words_and_numbers() {
     let page = desk.get("/").body();
     for words in [
         "Denying ",
-        "Configuration: in force since ",
+        "Configuration: taken up ",
         "<title>",
         "shadow: denies nothing",
         "<td class=\"n\">12</td>",
@@ -189,6 +189,31 @@ fn nothing_changes_but_by_the_page_s_own_form() {
     assert!(desk.get("/key?limit=all&key=*").body().contains("It was reset "));
 }
 
+#[test]
+fn a_file_that_was_refused_is_told_with_all_that_is_wrong() {
+    let desk = desk();
+    let why = ["6:13: unknown key \"limt\" <script>alert(1)</script>", "7:1: \u{202e}dne"];
+    desk.proxy.refuse_reload(why.map(str::to_owned).to_vec());
+    let page = desk.get("/").body();
+    for words in [
+        "Configuration: old.</span> A new file was refused just now, at ",
+        "<details><summary>What is wrong with the new file</summary>",
+        "6:13: unknown key &quot;limt&quot; &lt;script&gt;alert",
+        "7:1: &lt;U+202E&gt;dne",
+    ] {
+        assert!(page.contains(words), "{words}: {page}");
+    }
+    let told = &desk.stats()["config"]["newer_one_refused"];
+    assert_eq!((&told["why"][1], told["at"].as_u64().unwrap() > 1_700_000_000), (&why[1].into(), true));
+    // A good one is in force, with its limits.
+    let mut config = Config::new("127.0.0.1:0".parse().unwrap(), "http://127.0.0.1:9".parse().unwrap());
+    config.limits.push(limit("renamed", "7/day", &[KeyPart::Address]));
+    desk.proxy.reload(&config).unwrap();
+    let page = desk.get("/").body();
+    assert!(page.contains("Configuration: taken up just now, at ") && page.contains(">renamed</a>"), "{page}");
+    assert!(!page.contains("watching") && desk.stats()["config"]["newer_one_refused"].is_null());
+}
+
 /// What clients send reaches no page as it is.
 #[test]
 fn keys_are_hostile_text() {
@@ -222,7 +247,7 @@ fn keys_are_hostile_text() {
         let body = desk.get(path).body();
         assert!(!body.contains("<script") && !body.contains("alert("), "{path}: {body}");
     }
-    let found = desk.post("/find", "limit=user&address=%3Cscript%3Ealert(1)&part-1=x");
+    let found = desk.post("/find", "limit=user&client=%3Cscript%3Ealert(1)&part-1=x");
     assert_eq!(found.status(), 422);
     assert!(!found.body().contains("<script") && !found.body().contains("alert("));
 }
