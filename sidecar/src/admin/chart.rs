@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::history::{Rate, SPAN};
+use super::history::{REACH, Span};
 use super::html;
 
 const WIDTH: f64 = 720.0;
@@ -13,10 +13,10 @@ const LEFT: f64 = 48.0;
 const BELOW: f64 = 22.0;
 const ABOVE: f64 = 10.0;
 
-/// Draws rates, each with how long ago its span ended, the oldest first. `summary` says the same in words, as HTML.
-pub(super) fn svg(rates: &[(Duration, Rate)], summary: &str) -> String {
-    let top = nice(rates.iter().map(|(_, rate)| rate.allowed + rate.denied).fold(0.0, f64::max));
-    let x = |ago: Duration| LEFT + WIDTH * (1.0 - ago.as_secs_f64() / SPAN.as_secs_f64());
+/// Draws spans, the oldest first. `summary` says the same in words, as HTML.
+pub(super) fn svg(spans: &[Span], summary: &str) -> String {
+    let top = nice(spans.iter().map(|span| span.rate.allowed + span.rate.denied).fold(0.0, f64::max));
+    let x = |ago: Duration| LEFT + WIDTH * (1.0 - ago.as_secs_f64() / REACH.as_secs_f64());
     let y = |rate: f64| ABOVE + HEIGHT * (1.0 - rate / top);
     let (right, bottom) = (LEFT + WIDTH, y(0.0));
     let mut svg = format!(
@@ -49,25 +49,40 @@ pub(super) fn svg(rates: &[(Duration, Rate)], summary: &str) -> String {
         };
         let _ = write!(svg, "<text class=\"{class}\" x=\"{at:.0}\" y=\"{:.0}\">{label}</text>", bottom + 17.0);
     }
-    let allowed: Vec<_> = rates.iter().map(|(ago, rate)| (x(*ago), y(rate.allowed))).collect();
-    let all: Vec<_> = rates.iter().map(|(ago, rate)| (x(*ago), y(rate.allowed + rate.denied))).collect();
-    let ground: Vec<_> = rates.iter().map(|(ago, _)| (x(*ago), bottom)).collect();
-    area(&mut svg, "class=\"allowed\"", &allowed, &ground);
-    if rates.iter().any(|(_, rate)| rate.denied > 0.0) {
-        area(&mut svg, "fill=\"url(#hatch)\"", &all, &allowed);
+    let allowed: Vec<_> = spans.iter().map(|span| Bar::new(span, x, y(span.rate.allowed), bottom)).collect();
+    area(&mut svg, "class=\"allowed\"", &allowed);
+    if spans.iter().any(|span| span.rate.denied > 0.0) {
+        let all = |span: &Span| y(span.rate.allowed + span.rate.denied);
+        let denied: Vec<_> = spans.iter().map(|span| Bar::new(span, x, all(span), y(span.rate.allowed))).collect();
+        area(&mut svg, "fill=\"url(#hatch)\"", &denied);
     }
     svg.push_str("</svg>");
     svg
 }
 
-/// What lies between two lines.
-fn area(svg: &mut String, look: &str, above: &[(f64, f64)], below: &[(f64, f64)]) {
-    if above.len() < 2 {
-        return;
+/// The part of a picture that is about one span.
+struct Bar {
+    left: f64,
+    right: f64,
+    above: f64,
+    below: f64,
+}
+
+impl Bar {
+    fn new(span: &Span, x: impl Fn(Duration) -> f64, above: f64, below: f64) -> Self {
+        Self { left: x(span.began.min(REACH)), right: x(span.ended), above, below }
     }
-    let _ = write!(svg, "<path {look} d=\"");
-    for (index, (x, y)) in above.iter().chain(below.iter().rev()).enumerate() {
-        let _ = write!(svg, "{}{x:.1} {y:.1}", if index == 0 { 'M' } else { 'L' });
+}
+
+/// Bars that stand side by side, as one shape.
+fn area(svg: &mut String, look: &str, bars: &[Bar]) {
+    let Some(first) = bars.first() else { return };
+    let _ = write!(svg, "<path {look} d=\"M{:.1} {:.1}", first.left, first.below);
+    for bar in bars {
+        let _ = write!(svg, "V{:.1}H{:.1}", bar.above, bar.right);
+    }
+    for bar in bars.iter().rev() {
+        let _ = write!(svg, "V{:.1}H{:.1}", bar.below, bar.left);
     }
     svg.push_str("Z\"/>");
 }
@@ -87,6 +102,7 @@ fn nice(most: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admin::history::Rate;
 
     #[test]
     fn the_scale_has_round_numbers() {
@@ -96,23 +112,26 @@ mod tests {
 
     #[test]
     fn a_picture_is_within_its_frame_and_small() {
-        let every = SPAN.as_secs() / 180;
-        let rate = |index: u64| Rate { allowed: 1000.0 + index as f64, denied: (index % 7) as f64 * 100.0 };
-        let rates: Vec<_> = (0..180).rev().map(|index| (Duration::from_secs(index * every), rate(index))).collect();
-        let svg = svg(&rates, "words");
-        assert!(svg.len() < 16_000, "{}", svg.len());
-        for path in svg.split(" d=\"").skip(1).filter_map(|rest| rest.split('"').next()) {
-            for point in
-                path.trim_end_matches('Z').split(['M', 'L']).filter(|point| point.contains(' ') && !point.contains('H'))
-            {
-                let (x, y) = point.split_once(' ').unwrap();
-                let (x, y): (f64, f64) = (x.parse().unwrap(), y.parse().unwrap());
-                assert!(
-                    (LEFT..=LEFT + WIDTH + 0.1).contains(&x) && (ABOVE..=ABOVE + HEIGHT + 0.1).contains(&y),
-                    "{point}"
-                );
-            }
+        let every = REACH / 180;
+        let rate = |index: u32| Rate { allowed: 1000.0 + f64::from(index), denied: f64::from(index % 7) * 100.0 };
+        let span = |index: u32| Span { began: every * (index + 1), ended: every * index, rate: rate(index) };
+        let spans: Vec<_> = (0..181).rev().map(span).collect();
+        let svg = svg(&spans, "words");
+        assert!(svg.len() < 20_000, "{}", svg.len());
+        let mut bars = 0;
+        for path in
+            svg.split(" d=\"").skip(1).filter_map(|rest| rest.split('"').next()).filter(|path| path.ends_with('Z'))
+        {
+            let numbers = |letter: char| -> Vec<f64> {
+                let rest = path.trim_end_matches('Z').split(letter).skip(1);
+                rest.map(|rest| rest.split(['V', 'H']).next().unwrap().parse().unwrap()).collect()
+            };
+            let (across, up) = (numbers('H'), numbers('V'));
+            assert!(across.iter().all(|x| (LEFT..=LEFT + WIDTH).contains(x)), "{across:?}");
+            assert!(up.iter().all(|y| (ABOVE..=ABOVE + HEIGHT).contains(y)), "{up:?}");
+            bars += across.len();
         }
+        assert_eq!(bars, 2 * 2 * 181);
         // Nothing to draw yet.
         assert!(!super::svg(&[], "words").contains("class=\"allowed\""));
     }

@@ -9,13 +9,13 @@ use tollgate::http::{Counters, LimiterCounts};
 pub(super) const EVERY: Duration = Duration::from_secs(5);
 
 /// How far back it goes.
-pub(super) const SPAN: Duration = Duration::from_secs(15 * 60);
+pub(super) const REACH: Duration = Duration::from_secs(15 * 60);
 
 /// The average of so long, or a little more, is told as a rate.
 pub(super) const RATE_OVER: Duration = Duration::from_secs(10);
 
 /// One sample more than spans there are between samples.
-const SAMPLES: usize = (SPAN.as_secs() / EVERY.as_secs()) as usize + 1;
+const SAMPLES: usize = (REACH.as_secs() / EVERY.as_secs()) as usize + 1;
 
 /// As many as rates need.
 const LIMIT_SAMPLES: usize = (RATE_OVER.as_secs() / EVERY.as_secs()) as usize + 1;
@@ -34,6 +34,15 @@ pub(crate) struct Totals {
 pub(super) struct Rate {
     pub(super) allowed: f64,
     pub(super) denied: f64,
+}
+
+/// The time from one sample to the next.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Span {
+    /// How long ago.
+    pub(super) began: Duration,
+    pub(super) ended: Duration,
+    pub(super) rate: Rate,
 }
 
 /// What one limit counted.
@@ -103,15 +112,16 @@ impl History {
         }
     }
 
-    /// The rates between samples, and since the last one, each with how long ago it ended, the oldest first. At most 181.
-    pub(super) fn rates(&self, now: Instant, totals: Totals) -> Vec<(Duration, Rate)> {
+    /// What was between samples, and since the last one, the oldest first. At most 181 spans.
+    pub(super) fn spans(&self, now: Instant, totals: Totals) -> Vec<Span> {
         let latest = (now, totals);
         let pairs = self.samples.iter().zip(self.samples.iter().skip(1).chain([&latest]));
-        let rates = pairs.map(|((then, before), (at, totals))| {
-            let time = at.saturating_duration_since(*then);
-            (now.saturating_duration_since(*at), between(*before, *totals, time))
+        let spans = pairs.map(|((then, before), (at, totals))| Span {
+            began: now.saturating_duration_since(*then),
+            ended: now.saturating_duration_since(*at),
+            rate: between(*before, *totals, at.saturating_duration_since(*then)),
         });
-        rates.filter(|(ago, _)| *ago <= SPAN).collect()
+        spans.filter(|span| span.ended < REACH).collect()
     }
 }
 
@@ -162,7 +172,7 @@ mod tests {
         let start = Instant::now();
         let mut history = History::new();
         assert_eq!(history.rate(start, totals(5, 5)), Rate::default());
-        assert!(history.rates(start, totals(5, 5)).is_empty());
+        assert!(history.spans(start, totals(5, 5)).is_empty());
         for tick in 0..1000_u32 {
             // 2 a second are allowed, and 3 are denied from the 500th tick on.
             let denied = u64::from(tick.saturating_sub(500)) * 15;
@@ -171,13 +181,15 @@ mod tests {
         let now = start + EVERY * 999;
         assert_eq!(history.rate(now, totals(9990, 499 * 15)), Rate { allowed: 2.0, denied: 3.0 });
         let later = now + Duration::from_secs(2);
-        let rates = history.rates(later, totals(9992, 499 * 15 + 4));
-        assert_eq!((rates.len(), history.samples.len(), history.limits.len()), (181, 181, 3));
-        assert_eq!(rates[180], (Duration::ZERO, Rate { allowed: 1.0, denied: 2.0 }));
-        assert_eq!(rates[179], (later - now, Rate { allowed: 2.0, denied: 3.0 }));
-        assert_eq!(rates[0].0, SPAN - EVERY + (later - now));
+        let spans = history.spans(later, totals(9992, 499 * 15 + 4));
+        assert_eq!((spans.len(), history.samples.len(), history.limits.len()), (181, 181, 3));
+        let span = |began, ended, allowed, denied| Span { began, ended, rate: Rate { allowed, denied } };
+        assert_eq!(spans[180], span(later - now, Duration::ZERO, 1.0, 2.0));
+        assert_eq!(spans[179], span(later - now + EVERY, later - now, 2.0, 3.0));
+        assert_eq!(spans[0].began, REACH + (later - now));
         // A pause is one span, and not filled up with what was before it.
-        assert_eq!(history.rates(now + SPAN * 2, totals(9990, 499 * 15)), [(Duration::ZERO, Rate::default())]);
+        let long = now + REACH * 2;
+        assert_eq!(history.spans(long, totals(9990, 499 * 15)), [span(long - now, Duration::ZERO, 0.0, 0.0)]);
     }
 
     #[test]

@@ -123,7 +123,7 @@ pub(super) fn percent(part: f64) -> String {
 pub(super) fn time(time: Duration) -> String {
     let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
     match seconds {
-        0 => "0 s".to_owned(),
+        _ if time.is_zero() => "0 s".to_owned(),
         _ if time < Duration::from_secs(1) => format!("{} ms", time.as_nanos().div_ceil(1_000_000)),
         0..120 => format!("{seconds} s"),
         120..7200 => format!("{} min", seconds.div_ceil(60)),

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
 use super::chart;
-use super::history::{EVERY, RATE_OVER, Rate};
+use super::history::{EVERY, RATE_OVER, Rate, Span};
 use super::html::{Query, Text, Whole, percent, rate, spelt_to, time};
 use super::view::{Denied, Free, Reset, Rule, View};
 
@@ -85,7 +85,7 @@ const PROBLEMS_MAX: usize = 20;
 const PROBLEM_MAX: usize = 400;
 
 fn history(main: &mut String, view: &View) {
-    let most = view.history.iter().map(|(_, rate)| rate.allowed + rate.denied).fold(0.0, f64::max);
+    let most = view.history.iter().map(|span| span.rate.allowed + span.rate.denied).fold(0.0, f64::max);
     let summary = format!(
         "At most {}/s in all. Now {}/s allowed and {}/s denied.",
         rate(most),
@@ -107,9 +107,9 @@ fn history(main: &mut String, view: &View) {
          <th scope=\"col\" class=\"n\">Denied/s</th></tr></thead><tbody>",
     );
     for minute in 0..15_u64 {
-        let within = view.history.iter().filter(|(ago, _)| ago.as_secs() / 60 == minute);
+        let within = view.history.iter().filter(|span| span.ended.as_secs() / 60 == minute);
         let (mut spans, mut sum) = (0_u32, Rate::default());
-        for (_, rate) in within {
+        for Span { rate, .. } in within {
             spans += 1;
             sum = Rate { allowed: sum.allowed + rate.allowed, denied: sum.denied + rate.denied };
         }

@@ -43,7 +43,7 @@ pub(super) fn all(view: &View, token: &str) -> Value {
         })
     });
     let history: Vec<Value> =
-        (view.history.iter()).map(|(ago, rate)| json!([ago.as_secs(), rate.allowed, rate.denied])).collect();
+        (view.history.iter()).map(|span| json!([span.ended.as_secs(), span.rate.allowed, span.rate.denied])).collect();
     let refused = view.config.refused.as_ref();
     json!({
         "version": env!("CARGO_PKG_VERSION"),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tollgate::RateLimiter;
 
 use super::ConfigState;
-use super::history::{History, LimitRate, LimitTotals, Limits, Rate, Totals};
+use super::history::{History, LimitRate, LimitTotals, Limits, Rate, Span, Totals};
 use super::keys::shown;
 use crate::config::{Limit, Percent};
 use crate::rules::Enforcer;
@@ -18,8 +18,7 @@ pub(super) struct View {
     pub(super) up_for: Duration,
     pub(super) totals: Totals,
     pub(super) rate: Rate,
-    /// How long ago each span of the history ended, and the rate in it.
-    pub(super) history: Vec<(Duration, Rate)>,
+    pub(super) history: Vec<Span>,
     pub(super) rules: Vec<Rule>,
     /// How many of the keys denied most are kept for each limit; 0 is none.
     pub(super) kept: usize,
@@ -102,7 +101,7 @@ impl View {
             up_for: now - started,
             totals,
             rate: history.rate(now, totals),
-            history: history.rates(now, totals),
+            history: history.spans(now, totals),
             rules,
             kept: enforcer.config().offenders,
             offenders,
