@@ -141,6 +141,10 @@ pub(super) struct DemoArgs {
     #[arg(short, long, value_name = "ADDR", value_parser = words::address, default_value = "127.0.0.1:5002")]
     pub(super) listen: SocketAddr,
 
+    /// Where the operator's page is: 127.0.0.1:5003, unix:PATH, or off
+    #[arg(long, value_name = "ADDR", value_parser = admin, default_value = "127.0.0.1:5003")]
+    pub(super) admin: MaybeAdmin,
+
     /// The limit of each client address
     #[arg(long, value_name = "LIMIT", value_parser = limit, default_value = "5/10 seconds")]
     pub(super) limit: Policy,

@@ -14,7 +14,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 
 use super::args::DemoArgs;
-use crate::config::{Config, Limit};
+use crate::config::{Admin, Config, Limit};
 
 /// Runs until a signal ends it.
 pub(super) fn run(args: &DemoArgs) -> ExitCode {
@@ -25,12 +25,18 @@ pub(super) fn run(args: &DemoArgs) -> ExitCode {
     let url = format!("http://{upstream}").parse().expect("an address");
     let mut config = Config::new(args.listen, url);
     config.limits.push(Limit::new("client", args.limit.clone()));
-    config.admin = None;
+    config.admin = args.admin.0.clone();
+    config.offenders = 20;
+    let page = match &config.admin {
+        Some(Admin::Tcp(address)) => format!("What it does is shown on http://{address}/ meanwhile.\n"),
+        Some(other) => format!("What it does is shown on {other} meanwhile.\n"),
+        None => String::new(),
+    };
     super::print(&format!(
         "An upstream that says hello is on {upstream}, and tollgate in front of it on {listen}.\n\
          Each client address has {limit}. Try:\n\n  \
          for i in 1 2 3 4 5 6 7; do curl -si http://{listen}/ | head -1; done\n\n\
-         Ctrl-C ends it. The same for your own server:\n\n  \
+         {page}Ctrl-C ends it. The same for your own server:\n\n  \
          tollgate serve --listen 0.0.0.0:5002 --upstream http://localhost:5000 --limit \"{limit}\"\n\n",
         listen = args.listen,
         limit = args.limit,

@@ -22,6 +22,9 @@ pub(super) fn run(config: Config, watch: Option<Watch>) -> io::Result<()> {
         let hangup = signals.hangup.take();
         let proxy = Proxy::start(config)?;
         tracing::info!("listening on {}", proxy.address());
+        if let Some(admin) = proxy.admin() {
+            tracing::info!("the admin page is on {admin}");
+        }
         tokio::select! {
             () = signals.end() => {}
             never = reload(&proxy, watch, hangup) => match never {},

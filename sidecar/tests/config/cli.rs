@@ -1,7 +1,7 @@
 //! The command line, as its user meets it: what is printed where, and the exit code.
 
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -172,31 +172,34 @@ impl Drop for Running {
 #[test]
 fn the_demo_is_one_command() {
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let page = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
-    command.args(["demo", "--listen", &address.to_string(), "--limit", "3/day"]);
+    command.args(["demo", "--listen", &address.to_string(), "--admin", &page.to_string(), "--limit", "3/day"]);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut running = Running(child);
-    let ask = || -> std::io::Result<String> {
-        let mut stream = TcpStream::connect(address)?;
-        stream.write_all(b"GET /x HTTP/1.1\r\nhost: demo\r\nconnection: close\r\n\r\n")?;
+    let ask = |at: SocketAddr| -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(at)?;
+        stream.write_all(b"GET /x HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         Ok(answer)
     };
     let begun = Instant::now();
     let first = loop {
-        match ask() {
+        match ask(address) {
             Ok(answer) => break answer,
             Err(error) => assert!(begun.elapsed() < Duration::from_secs(30), "{error}"),
         }
         std::thread::sleep(Duration::from_millis(20));
     };
     assert!(first.starts_with("HTTP/1.1 200") && first.ends_with("hello from the upstream: GET /x\n"), "{first}");
-    let statuses: Vec<String> = (0..4).map(|_| ask().unwrap()[9..12].to_owned()).collect();
+    let statuses: Vec<String> = (0..4).map(|_| ask(address).unwrap()[9..12].to_owned()).collect();
     assert_eq!(statuses, ["200", "200", "429", "429"]);
+    assert!(ask(page).unwrap().ends_with("There are /, /stats, /limit, /key and /peek.\n"));
     let _ = running.0.kill();
     let mut told = String::new();
     running.0.stdout.take().unwrap().read_to_string(&mut told).unwrap();
     assert!(told.contains("Each client address has 3/day. Try:"), "{told}");
+    assert!(told.contains(&format!("What it does is shown on http://{page}/ meanwhile.\n")), "{told}");
     assert!(told.contains(&format!("curl -si http://{address}/")), "{told}");
 }
