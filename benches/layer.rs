@@ -61,7 +61,7 @@ fn shut() -> RateLimitLayer<GlobalKey> {
 }
 
 fn layer(criterion: &mut Criterion) {
-    let mut bench = |name: &str, service: &mut RateLimit<AnyBody<Hello>, GlobalKey>| {
+    let mut bench = |name: &str, service: &mut RateLimit<AnyBody<Hello>, RateLimitLayer<GlobalKey>>| {
         criterion.bench_function(name, |bencher| bencher.iter(|| ask(service)));
     };
     let mut used = |name: &str, option: &dyn Fn(RateLimitLayer<GlobalKey>) -> RateLimitLayer<GlobalKey>| {

@@ -4,30 +4,20 @@ use std::fmt;
 
 use crate::name::{NAME_MAX, Name};
 
-/// The error of a [`Quota`](crate::Quota) or a [`Policy`](crate::Policy) that cannot be kept. It is given when they are
-/// built, never by a check. Its text says what would do.
+/// Why a [`Quota`](crate::Quota) or a [`Policy`](crate::Policy) cannot be kept. It is given when they are built, never by a
+/// check. Its text says what would do.
 ///
 /// ```
 /// use std::time::Duration;
-/// use tollgate::{PolicyErrorKind, Quota};
+/// use tollgate::{PolicyError, Quota};
 ///
 /// let error = Quota::new(5, Duration::ZERO).unwrap_err();
-/// assert_eq!(error.kind(), PolicyErrorKind::ZeroPeriod);
+/// assert_eq!(error, PolicyError::ZeroPeriod);
 /// assert_eq!(error.to_string(), "a period must be longer than zero");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PolicyError {
-    kind: PolicyErrorKind,
-    /// The name that this is about, cut where it gets long. Inline, because quotas are built in constants too, and a
-    /// constant cannot drop a `String`.
-    name: Name,
-    is_cut: bool,
-}
-
-/// Which rule a quota or a policy breaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum PolicyErrorKind {
+pub enum PolicyError {
     /// The period is zero.
     ZeroPeriod,
     /// The period is longer than 3660 days.
@@ -46,32 +36,46 @@ pub enum PolicyErrorKind {
     NoQuota,
     /// A policy of more than 8 quotas.
     TooManyQuotas,
-    /// Two quotas of a policy with one name.
-    DuplicateName,
-    /// A name that is not 1 to 31 letters, digits, `-`, `_` or `.`, starting with a letter (all of them ASCII).
-    BadName,
+    /// Two quotas of a policy with one name. The text shows it.
+    #[non_exhaustive]
+    DuplicateName {
+        #[doc(hidden)]
+        name: ShownName,
+    },
+    /// A name that is not 1 to 31 letters, digits, `-`, `_` or `.`, starting with a letter (all of them ASCII). The text
+    /// shows it.
+    #[non_exhaustive]
+    BadName {
+        #[doc(hidden)]
+        name: ShownName,
+    },
+}
+
+/// The name that an error is about, cut where it gets long. Inline, because quotas are built in constants too, and a constant
+/// cannot drop a `String`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct ShownName {
+    name: Name,
+    is_cut: bool,
+}
+
+impl ShownName {
+    fn new(name: &str) -> Self {
+        let end = (0..=name.len().min(NAME_MAX)).rev().find(|&end| name.is_char_boundary(end)).unwrap_or_default();
+        Self { name: Name::inline(&name[..end]).expect("cut to fit"), is_cut: end < name.len() }
+    }
 }
 
 impl PolicyError {
-    /// Which rule was broken.
-    pub const fn kind(&self) -> PolicyErrorKind {
-        self.kind
+    pub(crate) fn duplicate_name(name: &str) -> Self {
+        Self::DuplicateName { name: ShownName::new(name) }
     }
 
-    pub(crate) const fn new(kind: PolicyErrorKind) -> Self {
-        Self { kind, name: Name::EMPTY, is_cut: false }
+    pub(crate) fn bad_name(name: &str) -> Self {
+        Self::BadName { name: ShownName::new(name) }
     }
 
-    /// An error that shows the name it is about.
-    pub(crate) fn about(kind: PolicyErrorKind, name: &str) -> Self {
-        let end = (0..=name.len().min(NAME_MAX)).rev().find(|&end| name.is_char_boundary(end)).unwrap_or_default();
-        let shown = Name::inline(&name[..end]).expect("cut to fit");
-        Self { kind, name: shown, is_cut: end < name.len() }
-    }
-}
-
-impl PolicyErrorKind {
-    /// What is wrong and what would be right.
+    /// What is wrong and what would be right, but for the name that this may be about.
     pub(crate) const fn text(self) -> &'static str {
         match self {
             Self::ZeroPeriod => "a period must be longer than zero",
@@ -87,26 +91,33 @@ impl PolicyErrorKind {
             Self::WindowTooLarge => "a window's amount is at most 2^40 (1099511627776); use a token bucket",
             Self::NoQuota => "a policy needs at least one quota",
             Self::TooManyQuotas => "a policy has at most 8 quotas",
-            Self::DuplicateName => "give each a name of its own, as in \"burst: 5/second; daily: 100/day\"",
-            Self::BadName => "a name is 1 to 31 letters, digits, '-', '_' or '.' (ASCII), and starts with a letter",
+            Self::DuplicateName { .. } => "give each a name of its own, as in \"burst: 5/second; daily: 100/day\"",
+            Self::BadName { .. } => {
+                "a name is 1 to 31 letters, digits, '-', '_' or '.' (ASCII), and starts with a letter"
+            }
         }
     }
 }
 
 impl fmt::Display for PolicyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = format_args!("{:?}{}", self.name, if self.is_cut { "..." } else { "" });
-        match self.kind {
+        match self {
             // No given name starts with a digit.
-            PolicyErrorKind::DuplicateName if self.name.as_str().starts_with(|c: char| c.is_ascii_digit()) => {
-                write!(f, "two quotas without a name go by {name}; ")?;
+            Self::DuplicateName { name } if name.name.as_str().starts_with(|c: char| c.is_ascii_digit()) => {
+                write!(f, "two quotas without a name go by {name:?}; ")?;
             }
-            PolicyErrorKind::DuplicateName => write!(f, "two quotas are called {name}; ")?,
-            PolicyErrorKind::BadName => write!(f, "{name} is not a name; ")?,
+            Self::DuplicateName { name } => write!(f, "two quotas are called {name:?}; ")?,
+            Self::BadName { name } => write!(f, "{name:?} is not a name; ")?,
             _ => {}
         }
-        f.write_str(self.kind.text())
+        f.write_str(self.text())
     }
 }
 
 impl std::error::Error for PolicyError {}
+
+impl fmt::Debug for ShownName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}{}", self.name, if self.is_cut { "..." } else { "" })
+    }
+}

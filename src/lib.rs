@@ -101,6 +101,7 @@ mod reservation;
 mod rules;
 #[cfg(feature = "serde")]
 mod serde;
+mod setting_error;
 mod table;
 mod throttle;
 #[cfg(feature = "tokio")]
@@ -113,9 +114,11 @@ pub use quota::{Algorithm, Quota};
 
 pub use policy::{IntoPolicy, Policy};
 
-pub use error::{PolicyError, PolicyErrorKind};
+pub use error::PolicyError;
 
-pub use plan::{Plan, PlanError, PlanErrorKind};
+pub use plan::Plan;
+
+pub use setting_error::SettingError;
 
 pub use offenders::Offender;
 

@@ -15,8 +15,6 @@ impl Name {
     /// What there is no limit by.
     pub(crate) const UNLIMITED: Self = Self(*b"\x09unlimited\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
 
-    pub(crate) const EMPTY: Self = Self([0; NAME_MAX + 1]);
-
     /// A name that a person chose, if it is one.
     pub(crate) fn given(name: &str) -> Option<Self> {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');

@@ -11,7 +11,7 @@ use std::time::Duration;
 pub(crate) use self::perhaps::perhaps;
 use self::period::{UNITS, unit};
 use self::written::Written;
-use crate::error::PolicyErrorKind;
+use crate::error::PolicyError;
 use crate::policy::Policy;
 use crate::quota::{Algorithm, Quota};
 
@@ -303,15 +303,13 @@ impl<'a> Reader<'a> {
             if self.word("burst") { (self.peek(), self.burst()?) } else { (amount_token, amount) };
         let named = ALGORITHMS.iter().find(|(words, _)| self.words(words));
         let algorithm = named.map_or(Algorithm::TokenBucket, |(_, algorithm)| *algorithm);
-        Quota::build(amount, period, burst, algorithm).map_err(|kind| {
-            let token = match kind {
-                PolicyErrorKind::ZeroPeriod | PolicyErrorKind::PeriodTooLong => period_token,
-                PolicyErrorKind::ZeroBurst | PolicyErrorKind::BurstTooLarge | PolicyErrorKind::WindowBurst => {
-                    burst_token
-                }
+        Quota::build(amount, period, burst, algorithm).map_err(|error| {
+            let token = match error {
+                PolicyError::ZeroPeriod | PolicyError::PeriodTooLong => period_token,
+                PolicyError::ZeroBurst | PolicyError::BurstTooLarge | PolicyError::WindowBurst => burst_token,
                 _ => amount_token,
             };
-            self.error(token, kind.text())
+            self.error(token, error.text())
         })
     }
 
@@ -380,7 +378,7 @@ impl<'a> Reader<'a> {
             return Err(self.error(token, format!("{EXPECTED_UNIT}{}", perhaps(token.text, names))));
         };
         let period = multiple.checked_mul(nanos).map(Duration::from_nanos);
-        period.ok_or_else(|| self.error(start, PolicyErrorKind::PeriodTooLong.text()))
+        period.ok_or_else(|| self.error(start, PolicyError::PeriodTooLong.text()))
     }
 
     fn number(&mut self) -> Result<u64, ParseError> {
@@ -421,7 +419,7 @@ impl<'a> Reader<'a> {
         let text = token.text.to_ascii_lowercase();
         let is_window = quota.algorithm() != Algorithm::TokenBucket;
         match &*text {
-            "burst" if is_window => PolicyErrorKind::WindowBurst.text().to_owned(),
+            "burst" if is_window => PolicyError::WindowBurst.text().to_owned(),
             "burst" => "a quota has one burst".to_owned(),
             "aligned" => "only a fixed window is aligned, as in \"100/day fixed aligned\"".to_owned(),
             _ if is_window && ALGORITHMS.iter().any(|(words, _)| *words == text) => {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::error::{PolicyError, PolicyErrorKind};
+use crate::error::PolicyError;
 use crate::name::Name;
 use crate::quota::Quota;
 
@@ -64,7 +64,7 @@ impl Policy {
             policy.push(Some(name.as_ref()), quota)?;
         }
         if policy.quotas.is_empty() {
-            return Err(PolicyError::new(PolicyErrorKind::NoQuota));
+            return Err(PolicyError::NoQuota);
         }
         Ok(policy)
     }
@@ -76,7 +76,7 @@ impl Policy {
 
     pub(crate) fn push(&mut self, name: Option<&str>, quota: Quota) -> Result<(), PolicyError> {
         let name = match name {
-            Some(name) => Name::given(name).ok_or_else(|| PolicyError::about(PolicyErrorKind::BadName, name))?,
+            Some(name) => Name::given(name).ok_or_else(|| PolicyError::bad_name(name))?,
             None => default_name(&quota),
         };
         self.push_named(name, quota)
@@ -90,10 +90,10 @@ impl Policy {
 
     fn push_named(&mut self, name: Name, quota: Quota) -> Result<(), PolicyError> {
         if self.quotas.len() == QUOTAS_MAX {
-            return Err(PolicyError::new(PolicyErrorKind::TooManyQuotas));
+            return Err(PolicyError::TooManyQuotas);
         }
         if self.quotas.iter().any(|(other, _)| *other == name) {
-            return Err(PolicyError::about(PolicyErrorKind::DuplicateName, name.as_str()));
+            return Err(PolicyError::duplicate_name(name.as_str()));
         }
         self.quotas.push((name, quota));
         Ok(())

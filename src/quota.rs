@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::algorithm::{Counter, FixedWindow, Parked, SlidingWindow, StrictWindow, TokenBucket, WORD_BITS};
-use crate::error::{PolicyError, PolicyErrorKind};
+use crate::error::PolicyError;
 
 /// The longest period a quota may have, and so the slowest rate there is: one in ten years
 /// (3660 days, so that ten calendar years fit wherever they start).
@@ -234,7 +234,7 @@ impl Quota {
     const fn per(amount: u64, seconds: u64) -> Self {
         match Self::build(amount, Duration::from_secs(seconds), amount, Algorithm::TokenBucket) {
             Ok(quota) => quota,
-            Err(kind) => panic!("{}", kind.text()),
+            Err(error) => panic!("{}", error.text()),
         }
     }
 
@@ -245,10 +245,7 @@ impl Quota {
     ///
     /// When the period is zero or longer than 3660 days, or the rate above 10⁹ per second.
     pub const fn new(amount: u64, period: Duration) -> Result<Self, PolicyError> {
-        match Self::build(amount, period, amount, Algorithm::TokenBucket) {
-            Ok(quota) => Ok(quota),
-            Err(kind) => Err(PolicyError::new(kind)),
-        }
+        Self::build(amount, period, amount, Algorithm::TokenBucket)
     }
 
     /// How many may pass at once, at most: the bucket's size. Without this, it is the amount.
@@ -262,7 +259,7 @@ impl Quota {
     pub const fn burst(self, burst: u64) -> Self {
         match Self::build_from(self, burst, self.algorithm) {
             Ok(quota) => quota,
-            Err(kind) => panic!("{}", kind.text()),
+            Err(error) => panic!("{}", error.text()),
         }
     }
 
@@ -272,10 +269,7 @@ impl Quota {
     ///
     /// Where [`Quota::burst`] would panic.
     pub const fn try_burst(self, burst: u64) -> Result<Self, PolicyError> {
-        match Self::build_from(self, burst, self.algorithm) {
-            Ok(quota) => Ok(quota),
-            Err(kind) => Err(PolicyError::new(kind)),
-        }
+        Self::build_from(self, burst, self.algorithm)
     }
 
     /// Counts in a window that opens at a key's first charged request. See [`Algorithm::FixedWindow`].
@@ -336,7 +330,7 @@ impl Quota {
     const fn expect_algorithm(self, algorithm: Algorithm) -> Self {
         match Self::build_from(self, self.burst, algorithm) {
             Ok(quota) => quota,
-            Err(kind) => panic!("{}", kind.text()),
+            Err(error) => panic!("{}", error.text()),
         }
     }
 
@@ -346,10 +340,7 @@ impl Quota {
     ///
     /// When a window is asked for and a burst other than the amount was set, or the amount is above 2⁴⁰.
     pub const fn try_algorithm(self, algorithm: Algorithm) -> Result<Self, PolicyError> {
-        match Self::build_from(self, self.burst, algorithm) {
-            Ok(quota) => Ok(quota),
-            Err(kind) => Err(PolicyError::new(kind)),
-        }
+        Self::build_from(self, self.burst, algorithm)
     }
 
     /// How many per [`period`](Quota::period).
@@ -416,7 +407,7 @@ impl Quota {
         }
     }
 
-    const fn build_from(from: Quota, burst: u64, algorithm: Algorithm) -> Result<Self, PolicyErrorKind> {
+    const fn build_from(from: Quota, burst: u64, algorithm: Algorithm) -> Result<Self, PolicyError> {
         Self::build(from.amount, from.period(), burst, algorithm)
     }
 
@@ -426,33 +417,33 @@ impl Quota {
         period: Duration,
         burst: u64,
         algorithm: Algorithm,
-    ) -> Result<Self, PolicyErrorKind> {
+    ) -> Result<Self, PolicyError> {
         if period.is_zero() {
-            return Err(PolicyErrorKind::ZeroPeriod);
+            return Err(PolicyError::ZeroPeriod);
         }
         if period.as_nanos() > PERIOD_MAX.as_nanos() {
-            return Err(PolicyErrorKind::PeriodTooLong);
+            return Err(PolicyError::PeriodTooLong);
         }
         let period_nanos = period.as_nanos() as u64; // PERIOD_MAX is far below 2^64 ns
         let per_second = amount as u128 * PER_SECOND_MAX as u128;
         if per_second > period_nanos as u128 * PER_SECOND_MAX as u128 {
-            return Err(PolicyErrorKind::RateTooHigh);
+            return Err(PolicyError::RateTooHigh);
         }
         if (burst == 0) != (amount == 0) {
-            return Err(PolicyErrorKind::ZeroBurst);
+            return Err(PolicyError::ZeroBurst);
         }
         match algorithm {
             Algorithm::TokenBucket => {
                 if burst as u128 * period_nanos as u128 > FILL_NANOS_MAX * amount as u128 {
-                    return Err(PolicyErrorKind::BurstTooLarge);
+                    return Err(PolicyError::BurstTooLarge);
                 }
             }
             Algorithm::FixedWindow | Algorithm::AlignedWindow | Algorithm::SlidingWindow | Algorithm::StrictWindow => {
                 if burst != amount {
-                    return Err(PolicyErrorKind::WindowBurst);
+                    return Err(PolicyError::WindowBurst);
                 }
                 if amount > WINDOW_AMOUNT_MAX {
-                    return Err(PolicyErrorKind::WindowTooLarge);
+                    return Err(PolicyError::WindowTooLarge);
                 }
             }
         }

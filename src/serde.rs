@@ -5,7 +5,7 @@ use std::fmt;
 use ::serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use ::serde::ser::{Serialize, Serializer};
 
-use crate::error::PolicyErrorKind;
+use crate::error::PolicyError;
 use crate::parse::{algorithm_called, duration, perhaps};
 use crate::policy::Policy;
 use crate::quota::{Algorithm, Quota};
@@ -149,7 +149,7 @@ impl<'de> Visitor<'de> for PolicyVisitor {
         let mut entries: Vec<(String, Value)> = Vec::new();
         while let Some(key) = map.next_key()? {
             if entries.len() == ENTRIES_MAX {
-                return Err(de::Error::custom(PolicyErrorKind::TooManyQuotas.text()));
+                return Err(de::Error::custom(PolicyError::TooManyQuotas.text()));
             }
             entries.push((key, map.next_value()?));
         }
@@ -183,7 +183,7 @@ impl<'de> Visitor<'de> for PolicyVisitor {
 
 fn not_empty<E: de::Error>(policy: Policy) -> Result<Policy, E> {
     if policy.names().len() == 0 {
-        return Err(E::custom(PolicyErrorKind::NoQuota.text()));
+        return Err(E::custom(PolicyError::NoQuota.text()));
     }
     Ok(policy)
 }
@@ -352,13 +352,13 @@ impl Fields {
             }
             None => Algorithm::TokenBucket,
         };
-        Quota::build(amount, period, self.burst.unwrap_or(amount), algorithm).map_err(|kind| {
-            let field = match kind {
-                PolicyErrorKind::ZeroPeriod | PolicyErrorKind::PeriodTooLong => "per",
-                PolicyErrorKind::ZeroBurst | PolicyErrorKind::BurstTooLarge | PolicyErrorKind::WindowBurst => "burst",
+        Quota::build(amount, period, self.burst.unwrap_or(amount), algorithm).map_err(|error| {
+            let field = match error {
+                PolicyError::ZeroPeriod | PolicyError::PeriodTooLong => "per",
+                PolicyError::ZeroBurst | PolicyError::BurstTooLarge | PolicyError::WindowBurst => "burst",
                 _ => "amount",
             };
-            E::custom(format_args!("`{field}` of a quota: {}", kind.text()))
+            E::custom(format_args!("`{field}` of a quota: {}", error.text()))
         })
     }
 

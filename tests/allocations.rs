@@ -66,6 +66,9 @@ fn no_key_allocates() {
     check(HeaderKey::new("x-api-key").unwrap(), &[]);
     check(CookieKey::new("session").unwrap(), &[]);
     check(ExtensionKey::<String>::new(|_: &String| 0), &[]);
+    check(|_: &Parts| None::<u64>, &[]);
+    #[cfg(feature = "axum")]
+    check(tollgate::http::RouteKey, &[]);
 }
 
 /// A long value that is encoded has to be decoded somewhere.

@@ -1,5 +1,6 @@
 //! [`Counters`]: how many requests were allowed, denied, and so on, by limiter and quota.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -62,24 +63,14 @@ pub struct LimiterCounts {
     /// Requests that could not be counted because they had no key, whether they were refused or let pass. (Not those
     /// that [share one](super::WhenNoKey::Share).)
     pub errors: u64,
-    /// By quota, in the policy's order; those of later policies follow.
-    pub quotas: Vec<QuotaCounts>,
-}
-
-/// What one quota of a limiter counted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct QuotaCounts {
-    /// The quota's name in the policy.
-    pub name: String,
-    /// Requests that it denied.
-    pub denied: u64,
-    /// Requests that it would have denied, but for [shadow mode](super::RateLimitLayer::shadow) or a
+    /// Requests denied, by the name of the quota that denied them. Every quota of the policy is in it.
+    pub denied_by: BTreeMap<String, u64>,
+    /// Requests that this quota would have denied, but for [shadow mode](super::RateLimitLayer::shadow) or a
     /// [rollout](super::RateLimitLayer::rollout).
-    pub shadow_denied: u64,
-    /// Requests that were allowed and left more than four fifths of the quota's limit spent, as envoyproxy/ratelimit's
+    pub shadow_denied_by: BTreeMap<String, u64>,
+    /// Requests that were allowed and left more than four fifths of this quota's limit spent, as envoyproxy/ratelimit's
     /// `near_limit` counts them. If there are several quotas, the one that has least left is looked at.
-    pub near_limit: u64,
+    pub near_limit_by: BTreeMap<String, u64>,
 }
 
 impl LimiterCounts {
@@ -91,17 +82,17 @@ impl LimiterCounts {
 
     /// Requests denied, by any quota.
     pub fn denied(&self) -> u64 {
-        self.quotas.iter().map(|quota| quota.denied).sum()
+        self.denied_by.values().sum()
     }
 
     /// Requests that would have been denied, by any quota.
     pub fn shadow_denied(&self) -> u64 {
-        self.quotas.iter().map(|quota| quota.shadow_denied).sum()
+        self.shadow_denied_by.values().sum()
     }
 
     /// Requests allowed near a limit, of any quota.
     pub fn near_limit(&self) -> u64 {
-        self.quotas.iter().map(|quota| quota.near_limit).sum()
+        self.near_limit_by.values().sum()
     }
 }
 
@@ -149,17 +140,16 @@ impl fmt::Debug for Counters {
 // Relaxed: each number is by itself; a reader sees each at some moment of its own.
 impl Row {
     fn counts(&self) -> LimiterCounts {
-        let quotas = self.quotas.map(|name, quota| QuotaCounts {
-            name: name.to_owned(),
-            denied: quota.denied.load(Relaxed),
-            shadow_denied: quota.shadow_denied.load(Relaxed),
-            near_limit: quota.near_limit.load(Relaxed),
-        });
+        let by_quota = |count: fn(&QuotaRow) -> &AtomicU64| {
+            self.quotas.map(|name, quota| (name.to_owned(), count(quota).load(Relaxed))).into_iter().collect()
+        };
         LimiterCounts {
             name: self.name.clone(),
             allowed: self.allowed.load(Relaxed),
             errors: self.errors.load(Relaxed),
-            quotas,
+            denied_by: by_quota(|quota| &quota.denied),
+            shadow_denied_by: by_quota(|quota| &quota.shadow_denied),
+            near_limit_by: by_quota(|quota| &quota.near_limit),
         }
     }
 

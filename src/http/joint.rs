@@ -1,52 +1,34 @@
-//! [`JointLimit`]: the service behind several limits that are judged as one.
+//! Where a request is decided about by several limits as one: the service behind a [`JointLayer`].
 
 use std::cmp::Reverse;
-use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::request::Parts;
 use http::{Request, Response};
+use tower_layer::Layer;
 use tower_service::Service;
 
 use super::body::AnswerBody;
 use super::decide::{Asked, Asking, Decide, Decision};
 use super::future::ResponseFuture;
+use super::layer::JointLayer;
 use super::outcome::After;
-use super::service::follow;
+use super::service::{RateLimit, follow};
 use crate::backend::Grant;
 use crate::demand::{Demand, reserve_all};
 use crate::limiter::RateLimiter;
 use crate::reservation::Reservation;
 
-/// Limits the requests to a service by several limits, judged as one. Made by [`JointLayer`](super::JointLayer).
-///
-/// It keeps Tower's contract as [`RateLimit`](super::RateLimit) does.
-pub struct JointLimit<S> {
-    inner: S,
-    members: Members,
-}
+impl<S> Layer<S> for JointLayer {
+    type Service = RateLimit<S, Self>;
 
-/// The limits that are judged as one.
-pub(super) type Members = Arc<[Arc<dyn Decide<RateLimiter>>]>;
-
-impl<S> JointLimit<S> {
-    pub(super) fn new(inner: S, members: Members) -> Self {
-        Self { inner, members }
-    }
-
-    /// The service behind this one.
-    pub fn get_ref(&self) -> &S {
-        &self.inner
-    }
-
-    /// The service behind this one.
-    pub fn into_inner(self) -> S {
-        self.inner
+    fn layer(&self, inner: S) -> Self::Service {
+        RateLimit { inner, layer: self.clone() }
     }
 }
 
-impl<S, B, B2> Service<Request<B>> for JointLimit<S>
+impl<S, B, B2> Service<Request<B>> for RateLimit<S, JointLayer>
 where
     S: Service<Request<B>, Response = Response<B2>> + Clone,
     B2: AnswerBody,
@@ -61,7 +43,7 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (mut head, body) = request.into_parts();
-        let decision = decide(&self.members, &mut head);
+        let decision = decide(&self.layer.members, &mut head);
         follow(decision, &mut self.inner, head, body)
     }
 }
@@ -117,16 +99,4 @@ fn pass(asking: &Asking<RateLimiter>, reservation: Reservation, head: &mut Parts
     let standing = settings.tells_handler.then(|| reservation.standing());
     let receipt = settings.outcome.is_some().then(|| Box::new(reservation));
     settings.pass(Grant { permit, receipt, standing }, terms.plan, head)
-}
-
-impl<S: Clone> Clone for JointLimit<S> {
-    fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), members: self.members.clone() }
-    }
-}
-
-impl<S: fmt::Debug> fmt::Debug for JointLimit<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JointLimit").field("inner", &self.inner).field("limits", &self.members.len()).finish()
-    }
 }

@@ -56,24 +56,22 @@ mod outcome;
 mod rollout;
 mod scope;
 mod service;
-mod setting_error;
 mod settings;
 
 pub use key::{
     AnyKey, BearerToken, ClientIp, CookieKey, Decoded, ExtensionKey, GlobalKey, HeaderKey, HostKey, Networks, PeerAddr,
 };
-pub use key::{KeyExtractor, NoKey, Reason, first_of};
+pub use key::{KeyExtractor, NoKey, first_of};
 #[cfg(feature = "axum")]
 pub use key::{MethodRouteKey, PathParam, RouteKey};
 
+pub use crate::setting_error::SettingError;
 pub use any_body::AnyBody;
 pub use body::{AnswerBody, ResponseBody};
-pub use counters::{Counters, LimiterCounts, QuotaCounts};
+pub use counters::{Counters, LimiterCounts};
 pub use denials::WhenNoKey;
 pub use future::ResponseFuture;
 pub use headers::Headers;
-pub use joint::JointLimit;
 pub use layer::{JointLayer, RateLimitLayer};
 pub use rollout::Rollout;
 pub use service::RateLimit;
-pub use setting_error::SettingError;

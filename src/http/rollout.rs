@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::setting_error::SettingError;
+use crate::setting_error::SettingError;
 
 /// The percentages of requests that a limit looks at and acts on, which can be changed while it runs.
 ///

@@ -1,23 +1,24 @@
 //! [`RateLimit`]: the service.
 
 use std::mem;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::request::Parts;
 use http::{Request, Response};
+use tower_layer::Layer;
 use tower_service::Service;
 
+use super::any_body::AnyBody;
 use super::body::AnswerBody;
 use super::decide::Decision;
 use super::future::{HeldRequest, ResponseFuture};
-use super::gate::{Gate, Glimpse};
-use super::key::{ClientIp, KeyExtractor};
+use super::gate::Glimpse;
+use super::key::KeyExtractor;
+use super::layer::RateLimitLayer;
 use super::outcome::After;
 use crate::backend::Backend;
-use crate::limiter::RateLimiter;
 
-/// Limits the requests to a service. Made by [`RateLimitLayer`](super::RateLimitLayer).
+/// Limits the requests to a service. Made by a [`RateLimitLayer`], or by a [`JointLayer`](super::JointLayer).
 ///
 /// # Tower's contract
 ///
@@ -33,23 +34,14 @@ use crate::limiter::RateLimiter;
 ///
 /// Where the layer delays, [`call`](Service::call) panics if a request has to wait outside a tokio runtime whose timers are
 /// enabled.
-#[derive(Debug)]
-pub struct RateLimit<S, K = ClientIp, L = RateLimiter> {
-    inner: S,
-    gate: Arc<Gate<K, L>>,
+#[derive(Clone, Debug)]
+pub struct RateLimit<S, D = RateLimitLayer> {
+    pub(super) inner: S,
+    /// What decides.
+    pub(super) layer: D,
 }
 
-impl<S: Clone, K, L> Clone for RateLimit<S, K, L> {
-    fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), gate: self.gate.clone() }
-    }
-}
-
-impl<S, K, L> RateLimit<S, K, L> {
-    pub(super) fn new(inner: S, gate: Arc<Gate<K, L>>) -> Self {
-        Self { inner, gate }
-    }
-
+impl<S, D> RateLimit<S, D> {
     /// The service behind this one.
     pub fn get_ref(&self) -> &S {
         &self.inner
@@ -61,7 +53,23 @@ impl<S, K, L> RateLimit<S, K, L> {
     }
 }
 
-impl<S, K, L, B, B2> Service<Request<B>> for RateLimit<S, K, L>
+impl<S, K, L> Layer<S> for RateLimitLayer<K, L> {
+    type Service = RateLimit<S, Self>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        RateLimit { inner, layer: self.clone() }
+    }
+}
+
+impl<S, D: Layer<AnyBody<S>>> Layer<S> for AnyBody<D> {
+    type Service = D::Service;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        self.get_ref().layer(AnyBody::new(inner))
+    }
+}
+
+impl<S, K, L, B, B2> Service<Request<B>> for RateLimit<S, RateLimitLayer<K, L>>
 where
     S: Service<Request<B>, Response = Response<B2>> + Clone,
     B2: AnswerBody,
@@ -78,14 +86,14 @@ where
 
     #[inline]
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        match self.gate.glance(&request) {
+        match self.layer.gate.glance(&request) {
             Glimpse::Passes => ResponseFuture::passed(self.inner.call(request), After::Nothing),
             seen => self.conclude(request, seen),
         }
     }
 }
 
-impl<S, K, L> RateLimit<S, K, L> {
+impl<S, K, L> RateLimit<S, RateLimitLayer<K, L>> {
     /// What becomes of a request, if it did not pass at a glance.
     #[inline(never)]
     fn conclude<B, B2>(&mut self, request: Request<B>, seen: Glimpse<L>) -> ResponseFuture<S, B, L>
@@ -99,7 +107,7 @@ impl<S, K, L> RateLimit<S, K, L> {
             return ResponseFuture::passed(self.inner.call(request), after);
         }
         let (mut head, body) = request.into_parts();
-        let decision = self.gate.conclude(seen, &mut head);
+        let decision = self.layer.gate.conclude(seen, &mut head);
         follow(decision, &mut self.inner, head, body)
     }
 }

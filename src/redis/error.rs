@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::script::Unkept;
-use crate::plan::PlanError;
 use crate::policy::Policy;
+use crate::setting_error::SettingError;
 
 /// The error of a store or a limiter that cannot be set up. No text of it shows a URL, since that may have a password.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub enum SetupErrorKind {
         given: usize,
     },
     /// The plans or the capacity do not fit.
-    Plan(PlanError),
+    Plan(SettingError),
 }
 
 impl SetupError {
@@ -66,8 +66,8 @@ impl From<SetupErrorKind> for SetupError {
     }
 }
 
-impl From<PlanError> for SetupError {
-    fn from(error: PlanError) -> Self {
+impl From<SettingError> for SetupError {
+    fn from(error: SettingError) -> Self {
         SetupErrorKind::Plan(error).into()
     }
 }

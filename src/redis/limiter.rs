@@ -22,8 +22,9 @@ use crate::clock::Clock;
 use crate::decision::{Denied, Permit, Standing, Status};
 use crate::key::Key;
 use crate::limiter::{RateLimiter, RateLimiterBuilder};
-use crate::plan::{Plan, PlanError};
+use crate::plan::Plan;
 use crate::policy::{IntoPolicy, Policy};
+use crate::setting_error::SettingError;
 use crate::throttle::Throttle;
 
 /// Limits how often each key may pass, in all programs together that use the same name on the same server.
@@ -268,7 +269,7 @@ impl RedisLimiter {
     /// # Errors
     ///
     /// If the plan is another limiter's.
-    pub fn on(&self, plan: Plan) -> Result<Self, PlanError> {
+    pub fn on(&self, plan: Plan) -> Result<Self, SettingError> {
         self.shared.rules.on(plan)?;
         Ok(Self { shared: self.shared.clone(), plan })
     }

@@ -26,7 +26,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("policy", &["quota", "name", "error"]),
     ("parse", &["policy", "quota", "error"]),
     ("serde", &["parse", "policy", "quota", "error"]),
-    ("plan", &["policy"]),
+    ("plan", &[]),
+    ("setting_error", &[]),
     ("rules", &["policy", "quota", "name", "algorithm", "decision", "fingerprint"]),
     (
         "engine",
@@ -49,6 +50,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "engine",
             "reservation",
             "plan",
+            "setting_error",
             "policy",
             "table",
             "clock",
@@ -68,6 +70,7 @@ const EDGES: &[(&str, &[&str])] = &[
     (
         "http",
         &[
+            "setting_error",
             "backend",
             "demand",
             "limiter",
@@ -84,6 +87,7 @@ const EDGES: &[(&str, &[&str])] = &[
     (
         "redis",
         &[
+            "setting_error",
             "backend",
             "wait",
             "limiter",

@@ -180,7 +180,7 @@ fn errors_and_pending_are_the_inner_services() {
 }
 
 /// Denied requests on many clones, all of which live on, must hold nothing of what the inner service reserved for them.
-fn releases<S>(service: RateLimit<AnyBody<S>, GlobalKey>)
+fn releases<S>(service: RateLimit<AnyBody<S>, RateLimitLayer<GlobalKey>>)
 where
     S: Service<Request<()>, Response = Response<String>> + Clone,
 {

@@ -45,8 +45,8 @@ async fn ask(layer: &RateLimitLayer<HeaderKey>, keys: &str) {
 /// Counts on one line: looked at = allowed + errors, and by quota denied, shadow-denied and near.
 fn line(counts: &LimiterCounts) -> String {
     let mut line = format!("{}: {} = {} + {}", counts.name, counts.looked_at(), counts.allowed, counts.errors);
-    for quota in &counts.quotas {
-        line += &format!("; {} {} {} {}", quota.name, quota.denied, quota.shadow_denied, quota.near_limit);
+    for (quota, denied) in &counts.denied_by {
+        line += &format!("; {quota} {denied} {} {}", counts.shadow_denied_by[quota], counts.near_limit_by[quota]);
     }
     line
 }

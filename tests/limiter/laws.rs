@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use tollgate::{
-    Algorithm, Clock, Denied, IntoPolicy, ManualClock, Permit, Policy, PolicyErrorKind, Quota, RateLimiter, WhenFull,
+    Algorithm, Clock, Denied, IntoPolicy, ManualClock, Permit, Policy, PolicyError, Quota, RateLimiter, WhenFull,
 };
 
 use crate::random::Random;
@@ -816,40 +816,40 @@ proptest! {
 #[test]
 fn law_6_what_cannot_be_kept_is_refused_when_built() {
     use Algorithm::{FixedWindow, SlidingWindow, TokenBucket};
-    use PolicyErrorKind as Kind;
+    use PolicyError as Error;
     let build = |amount, period, burst: Option<u64>, algorithm| {
         let quota = Quota::new(amount, period)?;
         let quota = burst.map_or(Ok(quota), |burst| quota.try_burst(burst))?;
         quota.try_algorithm(algorithm)
     };
-    let check = |amount, period, burst, algorithm, expected: Result<(), Kind>| {
-        let built = build(amount, period, burst, algorithm).map(|_| ()).map_err(|error| error.kind());
+    let check = |amount, period, burst, algorithm, expected: Result<(), Error>| {
+        let built = build(amount, period, burst, algorithm).map(|_| ());
         assert_eq!(built, expected, "{amount} per {period:?}, burst {burst:?}, {algorithm:?}");
     };
     let second = ns(SECOND);
     let year = ns(366 * DAY);
 
-    check(1, Duration::ZERO, None, TokenBucket, Err(Kind::ZeroPeriod));
-    check(0, Duration::ZERO, None, TokenBucket, Err(Kind::ZeroPeriod));
+    check(1, Duration::ZERO, None, TokenBucket, Err(Error::ZeroPeriod));
+    check(0, Duration::ZERO, None, TokenBucket, Err(Error::ZeroPeriod));
     check(1, ns(TEN_YEARS), None, TokenBucket, Ok(()));
-    check(1, ns(TEN_YEARS + 1), None, TokenBucket, Err(Kind::PeriodTooLong));
-    check(1, Duration::MAX, None, TokenBucket, Err(Kind::PeriodTooLong));
+    check(1, ns(TEN_YEARS + 1), None, TokenBucket, Err(Error::PeriodTooLong));
+    check(1, Duration::MAX, None, TokenBucket, Err(Error::PeriodTooLong));
     check(1_000_000_000, second, None, TokenBucket, Ok(()));
-    check(1_000_000_001, second, None, TokenBucket, Err(Kind::RateTooHigh));
-    check(u64::MAX, ns(TEN_YEARS), None, TokenBucket, Err(Kind::RateTooHigh));
+    check(1_000_000_001, second, None, TokenBucket, Err(Error::RateTooHigh));
+    check(u64::MAX, ns(TEN_YEARS), None, TokenBucket, Err(Error::RateTooHigh));
     check(1, ns(1), None, TokenBucket, Ok(()));
-    check(2, ns(1), None, TokenBucket, Err(Kind::RateTooHigh));
-    check(1, second, Some(0), TokenBucket, Err(Kind::ZeroBurst));
-    check(0, second, Some(1), TokenBucket, Err(Kind::ZeroBurst));
+    check(2, ns(1), None, TokenBucket, Err(Error::RateTooHigh));
+    check(1, second, Some(0), TokenBucket, Err(Error::ZeroBurst));
+    check(0, second, Some(1), TokenBucket, Err(Error::ZeroBurst));
     check(0, second, Some(0), TokenBucket, Ok(()));
     check(1, year, Some(100), TokenBucket, Ok(()));
-    check(1, year, Some(101), TokenBucket, Err(Kind::BurstTooLarge));
-    check(1_000_000_000, second, Some(u64::MAX), TokenBucket, Err(Kind::BurstTooLarge));
-    check(5, second, Some(6), FixedWindow, Err(Kind::WindowBurst));
-    check(5, second, Some(4), SlidingWindow, Err(Kind::WindowBurst));
+    check(1, year, Some(101), TokenBucket, Err(Error::BurstTooLarge));
+    check(1_000_000_000, second, Some(u64::MAX), TokenBucket, Err(Error::BurstTooLarge));
+    check(5, second, Some(6), FixedWindow, Err(Error::WindowBurst));
+    check(5, second, Some(4), SlidingWindow, Err(Error::WindowBurst));
     check(5, second, Some(5), FixedWindow, Ok(()));
     check(1 << 40, ns(DAY), None, FixedWindow, Ok(()));
-    check((1 << 40) + 1, ns(DAY), None, FixedWindow, Err(Kind::WindowTooLarge));
+    check((1 << 40) + 1, ns(DAY), None, FixedWindow, Err(Error::WindowTooLarge));
     check((1 << 40) + 1, ns(DAY), None, TokenBucket, Ok(()));
 }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use tollgate::{Clock, ManualClock, PlanErrorKind, Policy, RateLimiter, RateLimiterBuilder, Status, WhenFull};
+use tollgate::{Clock, ManualClock, Policy, RateLimiter, RateLimiterBuilder, Status, WhenFull};
 
 const UNITS: [&str; 4] = ["", " fixed", " sliding", " strict"];
 
@@ -125,7 +125,6 @@ fn a_policy_with_more_quotas_than_there_is_room_for_changes_nothing() {
     let bench = Bench::new("5/hour; 10/day");
     bench.check(3, true, 2);
     let error = bench.limiter.replace_policy(policy("5/hour; 10/day; 20/week")).unwrap_err();
-    assert_eq!(error.kind(), &PlanErrorKind::TooManyQuotas { most: 2, given: 3 });
     let says = "the policy has 3 quotas where the limiter has room for 2; build the limiter with `.quotas(3)`";
     assert_eq!(error.to_string(), says);
     assert_eq!(bench.limiter.policy(), policy("5/hour; 10/day"));

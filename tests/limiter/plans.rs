@@ -4,9 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use tollgate::{
-    Algorithm, Clock, ManualClock, Plan, PlanErrorKind, Policy, Quota, RateLimiter, RateLimiterBuilder, WhenFull,
-};
+use tollgate::{Algorithm, Clock, ManualClock, Plan, Policy, Quota, RateLimiter, RateLimiterBuilder, WhenFull};
 
 const UNITS: [&str; 5] = ["", " fixed", " aligned", " sliding", " strict"];
 
@@ -190,23 +188,23 @@ fn reset_and_refund_on_a_plan_are_of_the_one_account() {
 }
 
 #[track_caller]
-fn check_error(default: &str, plans: &[(&str, &str)], kind: PlanErrorKind, says: &str) {
+fn check_error(default: &str, plans: &[(&str, &str)], says: &str) {
     let mut builder = RateLimiter::builder(policy(default));
     for (name, text) in &plans[..plans.len() - 1] {
         builder = builder.plan(*name, policy(text)).expect("not yet");
     }
     let (name, text) = plans[plans.len() - 1];
     let error = builder.plan(name, policy(text)).expect_err("too much");
-    assert_eq!((error.kind(), error.to_string().contains(says)), (&kind, true), "{error}");
+    assert_eq!(error.to_string(), says);
 }
 
 #[test]
 fn plans_that_do_not_fit_are_refused() {
-    let twice = PlanErrorKind::Duplicate("pro".into());
-    check_error("1/second", &[("pro", "2/second"), ("max", "3/second"), ("pro", "2/second")], twice, "\"pro\"");
+    let twice = [("pro", "2/second"), ("max", "3/second"), ("pro", "2/second")];
+    check_error("1/second", &twice, "there are two plans called \"pro\"");
     let names: Vec<String> = (0..16).map(|n| format!("p{n}")).collect();
     let plans: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "1/second")).collect();
-    check_error("1/second", &plans, PlanErrorKind::TooMany, "at most 15");
+    check_error("1/second", &plans, "a limiter has at most 15 plans beside the default one");
 }
 
 #[test]
@@ -229,7 +227,6 @@ fn a_plan_of_another_limiter_is_refused() {
     let twin = Bench::new(&[("-", "1/second"), ("a", "2/second")]);
     let foreign = twin.limiter.plan("a").unwrap();
     let refused = one.limiter.on(foreign).unwrap_err();
-    assert_eq!(*refused.kind(), PlanErrorKind::Foreign);
     assert_eq!(refused.to_string(), "the plan is another limiter's; take it from this one, by its name");
     assert!(twin.limiter.clone().on(foreign).is_ok(), "a clone is the same limiter");
     let refused = one.on("*").replace_policy(policy("1/second")).unwrap_err();

@@ -126,7 +126,7 @@ fn denied<B>(response: &Response<B>) -> bool {
     marked
 }
 
-type Delaying = RateLimit<AnyBody<Strict>, GlobalKey, Delayed>;
+type Delaying = RateLimit<AnyBody<Strict>, RateLimitLayer<GlobalKey, Delayed>>;
 
 fn delayed(layer: RateLimitLayer<GlobalKey>, bound: Duration, inner: &Strict) -> Delaying {
     layer.delay(bound).any_body().layer(inner.clone())

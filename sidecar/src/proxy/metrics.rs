@@ -17,6 +17,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
+use tollgate::http::LimiterCounts;
 
 use super::force::Force;
 use super::runtime::Timer;
@@ -264,19 +265,19 @@ impl Told {
         for limiter in &limiters {
             text.value("errors_total", &[("limiter", &limiter.name)], limiter.errors);
         }
-        type Counted = fn(&tollgate::http::QuotaCounts) -> u64;
+        type Counted = fn(&LimiterCounts) -> &BTreeMap<String, u64>;
         let by_quota: [(&str, &str, Counted); 3] = [
-            ("denied_total", "Requests that a quota denied.", |quota| quota.denied),
-            ("shadow_denied_total", "Requests that a quota would deny, if it were enforced.", |quota| {
-                quota.shadow_denied
+            ("denied_total", "Requests that a quota denied.", |limiter| &limiter.denied_by),
+            ("shadow_denied_total", "Requests that a quota would deny, if it were enforced.", |limiter| {
+                &limiter.shadow_denied_by
             }),
-            ("near_limit_total", "Requests that passed with little of a quota left.", |quota| quota.near_limit),
+            ("near_limit_total", "Requests that passed with little of a quota left.", |limiter| &limiter.near_limit_by),
         ];
         for (name, help, counted) in by_quota {
             text.about(name, "counter", help);
             for limiter in &limiters {
-                for quota in &limiter.quotas {
-                    text.value(name, &[("limiter", &limiter.name), ("quota", &quota.name)], counted(quota));
+                for (quota, count) in counted(limiter) {
+                    text.value(name, &[("limiter", &limiter.name), ("quota", quota)], *count);
                 }
             }
         }

@@ -13,8 +13,8 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use tollgate::Denied;
-use tollgate::RateLimit;
-use tollgate::http::{AnyBody, JointLimit, PeerAddr, ResponseBody, ResponseFuture};
+use tollgate::http::{AnyBody, JointLayer, PeerAddr, ResponseBody, ResponseFuture};
+use tollgate::{RateLimit, RateLimitLayer};
 use tower_layer::Layer as _;
 use tower_service::Service as _;
 
@@ -49,8 +49,8 @@ struct Way {
 #[derive(Debug)]
 enum Limited {
     Free,
-    One(RateLimit<AnyBody<Forward>, LimitKey>),
-    Several(JointLimit<AnyBody<Forward>>),
+    One(RateLimit<AnyBody<Forward>, RateLimitLayer<LimitKey>>),
+    Several(RateLimit<AnyBody<Forward>, JointLayer>),
 }
 
 impl Way {

@@ -167,7 +167,7 @@ fn c_plans() {
 fn d_a_rehearsal() {
     let proxy = Proxy::new(&slow("rehearsal"));
     assert_eq!(proxy.passes(99, "GET /search", "192.0.2.7"), 99);
-    assert_eq!(proxy.counters.limiter("search").unwrap().quotas[0].shadow_denied, 89);
+    assert_eq!(proxy.counters.limiter("search").unwrap().shadow_denied(), 89);
     let proxy = Proxy::new(&slow("rehearsal").replace("shadow = true", "enforced = \"10%\""));
     let passed = proxy.passes(1010, "GET /search", "192.0.2.7");
     assert!(passed.abs_diff(910) < 10, "a tenth of those above the limit are denied: {passed} passed");

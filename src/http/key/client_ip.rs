@@ -13,7 +13,7 @@ use super::glance::Glance;
 use super::networks::Networks;
 use super::no_key::NoKey;
 use super::{KeyExtractor, peer};
-use crate::http::setting_error::SettingError;
+use crate::setting_error::SettingError;
 
 /// How many requests are looked at for signs of a proxy that was not declared.
 const WATCHED_REQUESTS: u32 = 1000;

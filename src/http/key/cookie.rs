@@ -6,7 +6,7 @@ use http::request::Parts;
 use super::decoded::Decoded;
 use super::no_key::{NoKey, Reason};
 use super::{KeyExtractor, SEVERAL};
-use crate::http::setting_error::SettingError;
+use crate::setting_error::SettingError;
 
 /// The most bytes of cookies that are read: 16 KiB. Servers commonly refuse requests with more than 8 KiB.
 const BYTES_MAX: usize = 16 * 1024;

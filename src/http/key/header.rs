@@ -6,7 +6,7 @@ use http::request::Parts;
 use super::decoded::Decoded;
 use super::no_key::{NoKey, Reason};
 use super::{KeyExtractor, SEVERAL};
-use crate::http::setting_error::SettingError;
+use crate::setting_error::SettingError;
 
 /// Counts by the value of a header, as for API keys.
 ///

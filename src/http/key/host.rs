@@ -7,7 +7,7 @@ use http::request::Parts;
 
 use super::KeyExtractor;
 use super::no_key::NoKey;
-use crate::http::setting_error::SettingError;
+use crate::setting_error::SettingError;
 
 /// Counts by the host that a request is for, of those that are listed: one limit for each site or tenant.
 ///

@@ -36,7 +36,7 @@ pub(super) use glance::Glance;
 pub use header::HeaderKey;
 pub use host::HostKey;
 pub use networks::Networks;
-pub use no_key::{NoKey, Reason};
+pub use no_key::NoKey;
 #[cfg(feature = "axum")]
 pub use path_param::PathParam;
 pub use peer::PeerAddr;

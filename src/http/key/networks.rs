@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use crate::http::setting_error::SettingError;
+use crate::setting_error::SettingError;
 
 /// What an address range is to look like.
 const EXPECTED: &str = "is not an address range: \

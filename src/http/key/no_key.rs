@@ -1,4 +1,4 @@
-//! [`NoKey`]: why a request has no key, and [`Reason`], its text.
+//! [`NoKey`]: why a request has no key.
 
 use std::fmt;
 use std::ops::Deref;
@@ -13,6 +13,16 @@ use std::sync::Arc;
 /// | `Misconfigured` | 500 | once a second | stops |
 ///
 /// What is answered is up to [`WhenNoKey`](crate::http::WhenNoKey).
+///
+/// Its text derefs to a `str`, and is made of a `&'static str` or a `String`. An extractor of yours makes a `NoKey` once and
+/// clones it, which costs nothing:
+///
+/// ```
+/// use tollgate::http::NoKey;
+///
+/// let no_key = NoKey::Absent("the tenant".into());
+/// assert_eq!(no_key.clone().to_string(), "the request lacks the tenant");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NoKey {
@@ -63,18 +73,7 @@ impl fmt::Display for NoKey {
 
 impl std::error::Error for NoKey {}
 
-/// The text of a [`NoKey`]. An extractor makes it once, and its clones cost nothing.
-///
-/// ```
-/// use tollgate::http::{NoKey, Reason};
-///
-/// let no_key = NoKey::Absent("the tenant".into());
-/// assert_eq!(no_key.to_string(), "the request lacks the tenant");
-///
-/// // Made when the extractor is built, cloned for each request.
-/// let reason = Reason::from(format!("the header {}", "x-tenant"));
-/// assert_eq!(&*reason.clone(), "the header x-tenant");
-/// ```
+/// The text of a [`NoKey`]. It is only named here: whoever keeps one, keeps the `NoKey`.
 #[derive(Clone)]
 pub struct Reason(Text);
 

@@ -92,7 +92,7 @@ impl<K, L: Backend> RateLimitLayer<K, L> {
     ///         Some(User { tier: Tier::Free, .. }) | None => Plan::DEFAULT,
     ///     });
     /// # let _ = layer;
-    /// # Ok::<(), tollgate::PlanError>(())
+    /// # Ok::<(), tollgate::SettingError>(())
     /// ```
     ///
     /// Another limiter's plan counts as the default one, and a line in the log says so once a second.

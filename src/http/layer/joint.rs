@@ -3,12 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use tower_layer::Layer;
-
 use super::RateLimitLayer;
 use crate::http::any_body::AnyBody;
 use crate::http::decide::Decide;
-use crate::http::joint::{JointLimit, Members};
 use crate::http::key::KeyExtractor;
 use crate::limiter::RateLimiter;
 
@@ -70,7 +67,7 @@ impl<K: KeyExtractor + Send + Sync + 'static> RateLimitLayer<K> {
 /// that were joined, and ask those.
 #[derive(Clone)]
 pub struct JointLayer {
-    members: Members,
+    pub(in crate::http) members: Arc<[Arc<dyn Decide<RateLimiter>>]>,
 }
 
 impl JointLayer {
@@ -85,22 +82,6 @@ impl JointLayer {
     #[must_use]
     pub fn any_body(self) -> AnyBody<Self> {
         AnyBody::new(self)
-    }
-}
-
-impl<S> Layer<S> for JointLayer {
-    type Service = JointLimit<S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        JointLimit::new(inner, self.members.clone())
-    }
-}
-
-impl<S> Layer<S> for AnyBody<JointLayer> {
-    type Service = JointLimit<AnyBody<S>>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        self.get_ref().layer(AnyBody::new(inner))
     }
 }
 

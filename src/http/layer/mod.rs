@@ -5,14 +5,11 @@
 use std::fmt;
 use std::sync::Arc;
 
-use tower_layer::Layer;
-
 pub use self::joint::JointLayer;
 use super::any_body::AnyBody;
 use super::gate::Gate;
 use super::key::ClientIp;
 use super::scope::Scope;
-use super::service::RateLimit;
 use super::settings::Settings;
 use crate::backend::Backend;
 use crate::limiter::RateLimiter;
@@ -38,7 +35,7 @@ use crate::limiter::RateLimiter;
 /// Two layers that were built separately share nothing. [`RateLimitLayer::sharing`] shares a limiter with other layers and
 /// with direct calls.
 pub struct RateLimitLayer<K = ClientIp, L = RateLimiter> {
-    gate: Arc<Gate<K, L>>,
+    pub(super) gate: Arc<Gate<K, L>>,
 }
 
 impl<K, L: Backend> RateLimitLayer<K, L> {
@@ -117,22 +114,6 @@ impl<K: fmt::Debug, L: fmt::Debug> fmt::Debug for RateLimitLayer<K, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Gate { key, scope, settings, .. } = &*self.gate;
         f.debug_struct("RateLimitLayer").field("key", key).field("scope", scope).field("settings", settings).finish()
-    }
-}
-
-impl<S, K, L> Layer<S> for AnyBody<RateLimitLayer<K, L>> {
-    type Service = RateLimit<AnyBody<S>, K, L>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        self.get_ref().layer(AnyBody::new(inner))
-    }
-}
-
-impl<S, K, L> Layer<S> for RateLimitLayer<K, L> {
-    type Service = RateLimit<S, K, L>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        RateLimit::new(inner, self.gate.clone())
     }
 }
 

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::str::FromStr;
 
-use tollgate::{ParseError, PlanError, Policy, RateLimiter};
+use tollgate::{ParseError, Policy, RateLimiter, SettingError};
 
 use super::File;
 use crate::config::problem::did_you_mean;
@@ -300,7 +300,7 @@ pub(crate) fn limit_error(text: &str, error: &ParseError) -> String {
 }
 
 /// Whether a limiter can have this plan beside the others. The library says why not.
-fn fits(policy: &Policy, before: &[(String, Policy)], name: &str, plan: &Policy) -> Result<(), PlanError> {
+fn fits(policy: &Policy, before: &[(String, Policy)], name: &str, plan: &Policy) -> Result<(), SettingError> {
     let mut limiter = RateLimiter::builder(policy);
     for (name, policy) in before {
         limiter = limiter.plan(name, policy)?;

@@ -2,14 +2,15 @@
 
 use std::fmt;
 
-/// Something cannot be set on a layer: an address range, a prefix, a number of proxies, a name or a percentage. Its text names what was given, and says what would do.
+/// Something cannot be set on a limiter or a layer: a plan, a capacity, an address range, a percentage and so on. Its text
+/// names what was given, and says what would do.
 ///
 /// ```
-/// use tollgate::http::ClientIp;
+/// use tollgate::{Quota, RateLimiter};
 ///
-/// let error = ClientIp::behind(["10.0.0.0/33"]).unwrap_err();
-/// let text = error.to_string();
-/// assert!(text.starts_with("\"10.0.0.0/33\" is not an address range"));
+/// let builder = RateLimiter::builder(Quota::per_second(28)).capacity(0);
+/// let error = builder.try_build().unwrap_err();
+/// assert_eq!(error.to_string(), "a capacity is between 1 and 2^32 keys, not 0");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SettingError {
@@ -17,12 +18,13 @@ pub struct SettingError {
 }
 
 impl SettingError {
-    pub(super) fn new(text: impl Into<String>) -> Self {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
         Self { text: text.into() }
     }
 
     /// An error that shows the string it is about, cut where it gets long, and then what is wrong with it.
-    pub(super) fn about(given: &str, what: &str) -> Self {
+    #[cfg(feature = "tower")]
+    pub(crate) fn about(given: &str, what: &str) -> Self {
         /// The most of a string that an error repeats, in characters.
         const SHOWN_MAX: usize = 80;
         match given.char_indices().nth(SHOWN_MAX) {
