@@ -49,7 +49,7 @@ pub use self::builder::RateLimiterBuilder;
 ///
 /// A key's place is free for others as soon as the key has its whole limit again. So there is nothing to sweep. Choose a capacity
 /// above the number of keys that are active within the longest period. [`stats`](Self::stats) tells if it was too small, and
-/// [`WhenFull`] says what happens then.
+/// [`WhenFull`](crate::WhenFull) says what happens then.
 ///
 /// # Two keys, one fingerprint
 ///
@@ -142,7 +142,7 @@ impl RateLimiter {
 
     /// Forgets what a key has spent, in every quota. A check at the same moment may be forgotten or not.
     ///
-    /// Under [`WhenFull::Share`], a key can have spent from an entry that others share. That stays.
+    /// Under [`WhenFull::Share`](crate::WhenFull::Share), a key can have spent from an entry that others share. That stays.
     pub fn reset<K: Hash + ?Sized>(&self, key: &K) {
         self.reset_of(self.fingerprint(key));
     }
@@ -431,9 +431,9 @@ pub struct Stats {
     /// All places: what was asked for and at least an eighth more, because keys do not spread evenly.
     pub capacity: usize,
     /// How many live keys lost their place to another, and with it the memory of what they had spent
-    /// ([`WhenFull::EvictLeastIndebted`]).
+    /// ([`WhenFull::EvictLeastIndebted`](crate::WhenFull::EvictLeastIndebted)).
     pub evicted: u64,
-    /// Checks that passed by charging a shared entry ([`WhenFull::Share`]).
+    /// Checks that passed by charging a shared entry ([`WhenFull::Share`](crate::WhenFull::Share)).
     pub shared: u64,
     /// How many wait for their turn, for all keys together. Always 0 without the feature `tokio`.
     pub waiters: usize,
