@@ -19,7 +19,7 @@ use super::history::{History, limits};
 use super::html::{Query, spelt};
 use super::keys::{Found, Keys};
 use super::view::{Free, Reset, View, free};
-use super::{page, stats};
+use super::{page, stats, view};
 use crate::config::Limit;
 use crate::rules::Enforcer;
 
@@ -143,16 +143,20 @@ impl Desk {
     }
 
     fn view(&self, enforcer: &Enforcer) -> View {
-        View::new(
-            enforcer,
-            &self.history.borrow(),
-            (self.source.totals)(),
-            &limits(&self.source.counters),
-            (self.source.config)(),
-            self.resets.borrow().iter().cloned().collect(),
-            self.host.clone(),
-            self.started,
-        )
+        let (now, history, totals) = (Instant::now(), self.history.borrow(), (self.source.totals)());
+        View {
+            host: self.host.clone(),
+            up_for: now - self.started,
+            totals,
+            rate: history.rate(now, totals),
+            history: history.spans(now, totals),
+            rules: view::rules(enforcer, &history, &limits(&self.source.counters), now),
+            kept: enforcer.config().offenders,
+            offenders: view::most_denied(enforcer),
+            config: (self.source.config)(),
+            resets: self.resets.borrow().iter().cloned().collect(),
+            now: SystemTime::now(),
+        }
     }
 
     /// One key.

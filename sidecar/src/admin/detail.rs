@@ -8,6 +8,7 @@ use tollgate::Standing;
 use super::html::{Query, Text, thousands, time};
 use super::keys::{Found, fields};
 use super::page::{ago, frame, reset_form};
+use super::table::{self, Number, Words};
 use super::view::{Free, Reset};
 use crate::config::Limit;
 
@@ -69,15 +70,9 @@ pub(super) fn key(host: Option<&str>, stands: &Stands<'_>, token: &str) -> Strin
         let on = if has_plans { format!(" on plan {}", Text(plan)) } else { String::new() };
         let _ = write!(main, "<p>{passes}{on}.</p>");
     }
-    let plan_column = if has_plans { "<th scope=\"col\">Plan</th>" } else { "" };
-    let _ = write!(
-        main,
-        "<div class=\"wide narrow\" tabindex=\"0\"><table><caption>Where this key stands with <a href=\"/limit?name={}\">{}</a></caption><thead><tr>{plan_column}\
-         <th scope=\"col\">Quota</th><th scope=\"col\" class=\"n\">Left</th><th scope=\"col\" class=\"n\">Of</th>\
-         <th scope=\"col\" class=\"n\">Whole again in</th></tr></thead><tbody>",
-        Query(limit),
-        Text(limit)
-    );
+    let caption = format!("Where this key stands with <a href=\"/limit?name={}\">{}</a>", Query(limit), Text(limit));
+    let columns = [Words("Plan"), Words("Quota"), Number("Left"), Number("Of"), Number("Whole again in")];
+    main += &table::open("Standing", &caption, &columns[usize::from(!has_plans)..]);
     for (plan, standing, _) in *plans {
         for status in standing.iter() {
             let plan = if has_plans { format!("<td>{}</td>", Text(plan)) } else { String::new() };
@@ -93,7 +88,8 @@ pub(super) fn key(host: Option<&str>, stands: &Stands<'_>, token: &str) -> Strin
     }
     let _ = write!(
         main,
-        "</tbody></table></div><p>Reset forgets what this key has spent with this limit, in this proxy alone.</p>{}",
+        "{}<p>Reset forgets what this key has spent with this limit, in this proxy alone.</p>{}",
+        table::CLOSE,
         reset_form(limit, &found.text, &found.shown, token)
     );
     frame(&found.shown, host, BACK, &main)

@@ -13,6 +13,7 @@ mod keys;
 mod page;
 mod server;
 mod stats;
+mod table;
 mod view;
 
 use std::fmt;

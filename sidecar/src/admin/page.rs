@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use super::chart;
 use super::history::{EVERY, RATE_OVER, Rate, Span};
 use super::html::{Query, Text, Whole, percent, rate, spelt_to, time};
+use super::table::{self, Number, Words};
 use super::view::{Denied, Free, Reset, Rule, View};
 
 pub(super) const STYLE: &str = include_str!("style.css");
@@ -27,14 +28,18 @@ pub(super) fn frame(title: &str, host: Option<&str>, nav: &str, main: &str) -> S
 
 /// The page of everything.
 pub(super) fn overview(view: &View, token: &str, refreshes: bool) -> String {
-    let (title, class) = if view.is_denying() { ("Denying", " bad") } else { ("Allowing", "") };
+    let (state, class) = (state(view.rate), if view.is_denying() { " bad" } else { "" });
     let nav = match refreshes {
         false => {
-            format!("<nav aria-label=\"Refresh\">Refresh: off / <a href=\"/?refresh={REFRESH}\">{REFRESH} s</a></nav>")
+            format!(
+                "<nav aria-label=\"Refresh\">Refresh: <b aria-current=\"true\">off</b> / <a href=\"/?refresh={REFRESH}\">{REFRESH} s</a></nav>"
+            )
         }
-        true => format!("<nav aria-label=\"Refresh\">Refresh: <a href=\"/\">off</a> / {REFRESH} s</nav>"),
+        true => format!(
+            "<nav aria-label=\"Refresh\">Refresh: <a href=\"/\">off</a> / <b aria-current=\"true\">{REFRESH} s</b></nav>"
+        ),
     };
-    let mut main = format!("<p class=\"state{class}\">{}</p>", state(view.rate));
+    let mut main = format!("<p class=\"state{class}\">{state}</p>");
     config(&mut main, view);
     history(&mut main, view);
     limits(&mut main, &view.rules);
@@ -46,7 +51,7 @@ pub(super) fn overview(view: &View, token: &str, refreshes: bool) -> String {
         env!("CARGO_PKG_VERSION"),
         time(Duration::from_secs(view.up_for.as_secs()))
     );
-    frame(title, view.host.as_deref(), &nav, &main)
+    frame(&state, view.host.as_deref(), &nav, &main)
 }
 
 /// What happens to requests, in words.
@@ -100,12 +105,9 @@ fn history(main: &mut String, view: &View) {
         rate(view.rate.allowed),
         rate(view.rate.denied)
     );
-    main.push_str(
-        "<details><summary>The same as a table</summary><div class=\"wide\" tabindex=\"0\"><table>\
-         <caption>Requests per second, on the average of each minute</caption>\
-         <thead><tr><th scope=\"col\">Minutes ago</th><th scope=\"col\" class=\"n\">Allowed/s</th>\
-         <th scope=\"col\" class=\"n\">Denied/s</th></tr></thead><tbody>",
-    );
+    main.push_str("<details><summary>The same as a table</summary>");
+    let columns = [Words("Minutes ago"), Number("Allowed/s"), Number("Denied/s")];
+    *main += &table::open("By minute", "Requests per second, on the average of each minute", &columns);
     for minute in 0..15_u64 {
         let within = view.history.iter().filter(|span| span.ended.as_secs() / 60 == minute);
         let (mut spans, mut sum) = (0_u32, Rate::default());
@@ -124,7 +126,7 @@ fn history(main: &mut String, view: &View) {
             );
         }
     }
-    let _ = write!(main, "</tbody></table></div><p class=\"note\">Counted every {} s.</p></details>", EVERY.as_secs());
+    let _ = write!(main, "{}<p class=\"note\">Counted every {} s.</p></details>", table::CLOSE, EVERY.as_secs());
 }
 
 fn limits(main: &mut String, rules: &[Rule]) {
@@ -133,15 +135,21 @@ fn limits(main: &mut String, rules: &[Rule]) {
         main.push_str("<p>There is no limit: everything is forwarded.</p>");
         return;
     }
-    let _ = write!(
-        main,
-        "<div class=\"wide\" tabindex=\"0\"><table><caption>The limits in force, per second over the last {} s. Near: the part of what was \
-         allowed that left less than a fifth of the limit. A limit's name leads to its keys.</caption><thead><tr>\
-         <th scope=\"col\">Rule</th><th scope=\"col\">Limit</th><th scope=\"col\" class=\"n\">Allowed/s</th>\
-         <th scope=\"col\" class=\"n\">Denied/s</th><th scope=\"col\" class=\"n\">Shadow/s</th>\
-         <th scope=\"col\" class=\"n\">Near</th><th scope=\"col\" class=\"n\">Line</th></tr></thead><tbody>",
+    let caption = format!(
+        "The limits in force, per second over the last {} s. Near: the part of what was allowed that left less than a fifth of \
+         the limit. A limit's name leads to its keys.",
         RATE_OVER.as_secs()
     );
+    let columns = [
+        Words("Rule"),
+        Words("Limit"),
+        Number("Allowed/s"),
+        Number("Denied/s"),
+        Number("Shadow/s"),
+        Number("Near"),
+        Number("Line"),
+    ];
+    *main += &table::open("Limits", &caption, &columns);
     for rule in rules {
         let dash = |number: String, is_there: bool| if is_there { number } else { "–".to_owned() };
         let _ = write!(
@@ -162,7 +170,7 @@ fn limits(main: &mut String, rules: &[Rule]) {
             rule.line.map_or("–".to_owned(), |line| line.to_string())
         );
     }
-    main.push_str("</tbody></table></div>");
+    main.push_str(table::CLOSE);
 }
 
 fn offenders(main: &mut String, view: &View, token: &str) {
@@ -184,17 +192,16 @@ fn offenders(main: &mut String, view: &View, token: &str) {
         let _ = write!(main, "<p>Nobody was denied in the last minutes.</p><p class=\"note\">{bound}</p>");
         return;
     }
-    let _ = write!(
-        main,
-        "<div class=\"wide\" tabindex=\"0\"><table><caption>{bound} <b>#9f3a11c0</b> stands for a value that may be secret.</caption>\
-         <thead><tr><th scope=\"col\">Key</th><th scope=\"col\">Rule</th>\
-         <th scope=\"col\" class=\"n\">Denied/s</th><th scope=\"col\" class=\"n\">Free in</th>\
-         <th scope=\"col\" class=\"n\">Reset</th></tr></thead><tbody>"
+    let caption = format!(
+        "{bound} <b>#9f3a11c0</b> stands for a value that may be secret. Reset forgets what a key has spent with the rule, in this \
+         proxy alone."
     );
+    let columns = [Words("Key"), Words("Rule"), Number("Denied/s"), Number("Free in"), Number("Reset")];
+    *main += &table::open("Most denied", &caption, &columns);
     for offender in view.offenders.iter().take(SHOWN_MAX) {
         row(main, offender, token);
     }
-    main.push_str("</tbody></table></div>");
+    main.push_str(table::CLOSE);
     if view.offenders.len() > SHOWN_MAX {
         let _ = write!(
             main,
@@ -252,10 +259,9 @@ fn resets(main: &mut String, resets: &[Reset], now: SystemTime) {
     if resets.is_empty() {
         return;
     }
-    main.push_str(
-        "<h2>Resets</h2><div class=\"wide\" tabindex=\"0\"><table><caption>The last keys that were reset here</caption><thead><tr>\
-         <th scope=\"col\">Key</th><th scope=\"col\">Rule</th><th scope=\"col\">When</th></tr></thead><tbody>",
-    );
+    main.push_str("<h2>Resets</h2>");
+    *main +=
+        &table::open("Resets", "The last keys that were reset here", &[Words("Key"), Words("Rule"), Words("When")]);
     for reset in resets {
         let _ = write!(
             main,
@@ -265,7 +271,7 @@ fn resets(main: &mut String, resets: &[Reset], now: SystemTime) {
             ago(now, reset.at)
         );
     }
-    main.push_str("</tbody></table></div>");
+    main.push_str(table::CLOSE);
 }
 
 /// `12 s ago, at 14:02 UTC`.

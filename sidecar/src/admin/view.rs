@@ -76,49 +76,34 @@ pub(super) struct Reset {
 }
 
 impl View {
-    #[expect(clippy::too_many_arguments, reason = "all that there is to see")]
-    pub(super) fn new(
-        enforcer: &Enforcer,
-        history: &History,
-        totals: Totals,
-        limits: &Limits,
-        config: ConfigState,
-        resets: Vec<Reset>,
-        host: Option<String>,
-        started: Instant,
-    ) -> Self {
-        let now = Instant::now();
-        let rules = enforcer.limiters().map(|(limit, limiter)| {
-            let totals = limits.get(&limit.name).copied().unwrap_or_default();
-            rule(limit, limiter, totals, history.limit_rate(now, &limit.name, totals))
-        });
-        let rules = rules.collect();
-        let mut offenders: Vec<_> =
-            enforcer.limiters().flat_map(|(limit, limiter)| offenders(limit, limiter)).collect();
-        offenders.sort_by(|one, other| other.per_second.total_cmp(&one.per_second));
-        Self {
-            host,
-            up_for: now - started,
-            totals,
-            rate: history.rate(now, totals),
-            history: history.spans(now, totals),
-            rules,
-            kept: enforcer.config().offenders,
-            offenders,
-            config,
-            resets,
-            now: SystemTime::now(),
-        }
-    }
-
-    /// What is done to requests, in words.
+    /// Whether a limit denies something now.
     pub(super) fn is_denying(&self) -> bool {
         self.rate.denied > 0.0
     }
 }
 
+/// The limits in force, and what they are doing.
+pub(super) fn rules(enforcer: &Enforcer, history: &History, counted: &Limits, now: Instant) -> Vec<Rule> {
+    let rules = enforcer.limiters().map(|(limit, limiter)| {
+        let totals = counted.get(&limit.name).copied().unwrap_or_default();
+        rule(limit, limiter, totals, history.limit_rate(now, &limit.name, totals))
+    });
+    rules.collect()
+}
+
+/// The keys that are denied most, of all limits, the most first. At most 200.
+pub(super) fn most_denied(enforcer: &Enforcer) -> Vec<Denied> {
+    let mut all: Vec<_> = enforcer.limiters().flat_map(|(limit, limiter)| offenders(limit, limiter)).collect();
+    all.sort_by(|one, other| other.per_second.total_cmp(&one.per_second));
+    all.truncate(DENIED_MAX);
+    all
+}
+
+/// How many there may be in an answer: each limit may keep a thousand.
+const DENIED_MAX: usize = 200;
+
 /// A limit, and what it is doing.
-pub(super) fn rule(limit: &Limit, limiter: &RateLimiter, totals: LimitTotals, rate: LimitRate) -> Rule {
+fn rule(limit: &Limit, limiter: &RateLimiter, totals: LimitTotals, rate: LimitRate) -> Rule {
     let stats = limiter.stats();
     Rule {
         name: limit.name.clone(),

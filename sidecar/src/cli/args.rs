@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use http::{HeaderName, HeaderValue};
@@ -96,7 +97,7 @@ pub(super) struct ServeArgs {
     pub(super) redis: Option<String>,
 
     /// How log lines are written: text (the default) or json
-    #[arg(long, value_name = "FORMAT", value_parser = words::log)]
+    #[arg(long, value_name = "FORMAT", value_parser = PossibleValuesParser::new(["text", "json"]).try_map(|text| words::log(&text)))]
     pub(super) log: Option<LogFormat>,
 
     /// Write a line for each request to stdout, without its query

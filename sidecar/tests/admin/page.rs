@@ -106,7 +106,7 @@ fn a_page_comes_again_only_if_that_is_asked_for() {
     assert_eq!(desk.get("/?refresh=1").field("refresh"), None);
     let page = desk.get("/?refresh=5");
     assert_eq!(page.field("refresh"), Some("5"));
-    assert!(page.body().contains("Refresh: <a href=\"/\">off</a> / 5 s"));
+    assert!(page.body().contains("Refresh: <a href=\"/\">off</a> / <b aria-current=\"true\">5 s</b>"));
 }
 
 /// A page elsewhere that makes its name lead to this machine.
