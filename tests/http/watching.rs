@@ -42,7 +42,7 @@ async fn ask(layer: &RateLimitLayer<HeaderKey>, keys: &str) {
     }
 }
 
-/// Counts on one line: looked at = allowed + errors, and by quota denied, shadow-denied and near.
+/// Counts on one line: looked at = allowed + errors, and by quota in the order of their names denied, shadow-denied and near.
 fn line(counts: &LimiterCounts) -> String {
     let mut line = format!("{}: {} = {} + {}", counts.name, counts.looked_at(), counts.allowed, counts.errors);
     for (quota, denied) in &counts.denied_by {
@@ -59,14 +59,14 @@ fn lines(counters: &Counters) -> Vec<String> {
 async fn what_became_of_requests() {
     let counters = Counters::new();
     let layer = named("api", "two: 2/day; three: 3/week").count_into(&counters);
-    assert_eq!(lines(&counters), ["api: 0 = 0 + 0; two 0 0 0; three 0 0 0"], "listed from the start");
+    assert_eq!(lines(&counters), ["api: 0 = 0 + 0; three 0 0 0; two 0 0 0"], "listed from the start");
 
     ask(&layer, "a a b ").await;
-    assert_eq!(lines(&counters), ["api: 4 = 3 + 1; two 0 0 1; three 0 0 0"]);
+    assert_eq!(lines(&counters), ["api: 4 = 3 + 1; three 0 0 0; two 0 0 1"]);
     ask(&layer, "a a a b b").await;
-    assert_eq!(lines(&counters), ["api: 9 = 4 + 1; two 4 0 2; three 0 0 0"]);
+    assert_eq!(lines(&counters), ["api: 9 = 4 + 1; three 0 0 0; two 4 0 2"]);
     ask(&layer.clone().shadow(), "a c").await;
-    assert_eq!(lines(&counters), ["api: 11 = 5 + 1; two 4 1 2; three 0 0 0"]);
+    assert_eq!(lines(&counters), ["api: 11 = 5 + 1; three 0 0 0; two 4 1 2"]);
 }
 
 #[tokio::test]
@@ -75,7 +75,7 @@ async fn the_quota_that_denied_is_the_one_that_counts() {
     let layer = limit("hour: 3/hour; day: 2/day").count_into(&counters);
     ask(&layer, "a a a").await;
     ask(&layer.clone().shadow(), "a").await;
-    assert_eq!(lines(&counters), ["hour: 3/hour; day: 2/day: 4 = 2 + 0; hour 0 0 0; day 1 1 1"]);
+    assert_eq!(lines(&counters), ["hour: 3/hour; day: 2/day: 4 = 2 + 0; day 1 1 1; hour 0 0 0"]);
 }
 
 #[tokio::test]
