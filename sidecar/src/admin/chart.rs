@@ -7,11 +7,11 @@ use super::history::{REACH, Span};
 use super::html;
 
 const WIDTH: f64 = 720.0;
-const HEIGHT: f64 = 160.0;
+const HEIGHT: f64 = 150.0;
 /// Room for the numbers at the left, and for the times below.
 const LEFT: f64 = 48.0;
 const BELOW: f64 = 22.0;
-const ABOVE: f64 = 10.0;
+const ABOVE: f64 = 20.0;
 
 /// Draws spans, the oldest first. `summary` says the same in words, as HTML.
 pub(super) fn svg(spans: &[Span], summary: &str) -> String {

@@ -72,6 +72,7 @@ pub(super) fn key(host: Option<&str>, stands: &Stands<'_>, token: &str) -> Strin
     }
     let caption = format!("Where this key stands with <a href=\"/limit?name={}\">{}</a>", Query(limit), Text(limit));
     let columns = [Words("Plan"), Words("Quota"), Number("Left"), Number("Of"), Number("Whole again in")];
+    main += "<div class=\"narrow\">";
     main += &table::open("Standing", &caption, &columns[usize::from(!has_plans)..]);
     for (plan, standing, _) in *plans {
         for status in standing.iter() {
@@ -88,7 +89,7 @@ pub(super) fn key(host: Option<&str>, stands: &Stands<'_>, token: &str) -> Strin
     }
     let _ = write!(
         main,
-        "{}<p>Reset forgets what this key has spent with this limit, in this proxy alone.</p>{}",
+        "{}</div><p>Reset forgets what this key has spent with this limit, in this proxy alone.</p>{}",
         table::CLOSE,
         reset_form(limit, &found.text, &found.shown, token)
     );

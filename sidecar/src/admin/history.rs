@@ -112,7 +112,7 @@ impl History {
         }
     }
 
-    /// What was between samples, and since the last one, the oldest first. At most 181 spans.
+    /// What was between samples, and since the last one if that is a second ago, the oldest first. At most 181 spans.
     pub(super) fn spans(&self, now: Instant, totals: Totals) -> Vec<Span> {
         let latest = (now, totals);
         let pairs = self.samples.iter().zip(self.samples.iter().skip(1).chain([&latest]));
@@ -121,7 +121,7 @@ impl History {
             ended: now.saturating_duration_since(*at),
             rate: between(*before, *totals, at.saturating_duration_since(*then)),
         });
-        spans.filter(|span| span.ended < REACH).collect()
+        spans.filter(|span| span.ended < REACH && span.began - span.ended >= Duration::from_secs(1)).collect()
     }
 }
 
@@ -187,6 +187,7 @@ mod tests {
         assert_eq!(spans[180], span(later - now, Duration::ZERO, 1.0, 2.0));
         assert_eq!(spans[179], span(later - now + EVERY, later - now, 2.0, 3.0));
         assert_eq!(spans[0].began, REACH + (later - now));
+        assert_eq!(history.spans(now + EVERY / 10, totals(9992, 499 * 15)).len(), 180, "too short a time has no rate");
         // A pause is one span, and not filled up with what was before it.
         let long = now + REACH * 2;
         assert_eq!(history.spans(long, totals(9990, 499 * 15)), [span(long - now, Duration::ZERO, 0.0, 0.0)]);

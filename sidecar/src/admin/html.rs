@@ -134,7 +134,30 @@ pub(super) fn time(time: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// What a browser makes of escaped text.
+    fn read(html: &str) -> String {
+        let entities = [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&#39;", "'"), ("&amp;", "&")];
+        entities.iter().fold(html.to_owned(), |text, (entity, c)| text.replace(entity, c))
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_leaves_its_place(text in any::<String>(), odd in "[<>&\"'\u{202a}-\u{202e}\\u{0}-\u{1f}a;#]{0,80}") {
+            for text in [text, odd] {
+                let (shown, whole) = (Text(&text).to_string(), Whole(&text).to_string());
+                for html in [&shown, &whole] {
+                    prop_assert!(!html.contains(['<', '>', '"', '\'']), "{}", html);
+                }
+                prop_assert!(!shown.chars().any(is_hidden), "{:?}", shown);
+                prop_assert!(read(&shown).chars().filter(|c| *c != '…').count() <= SHOWN_MAX * "<U+10FFFF>".len());
+                prop_assert_eq!(read(&whole), text);
+            }
+        }
+    }
 
     #[test]
     fn hostile_text_is_shown_and_does_nothing() {
