@@ -2,7 +2,7 @@
 
 use tollgate::{Policy, Quota};
 
-use crate::config::{Config, Cost, KeyPart, Limit, Missing, Percent, Scope};
+use crate::config::{Config, Cost, KeyPart, Limit, Missing, OnFailure, Percent, Scope, Store, without_password};
 
 /// What is legal and probably not meant, and what one should know, a paragraph each.
 pub fn notes(config: &Config) -> Vec<String> {
@@ -49,10 +49,28 @@ pub fn notes(config: &Config) -> Vec<String> {
             ));
         }
     }
-    if config.store.is_some() {
-        notes.push("Warning: this build cannot count in Redis yet, so `serve` refuses this file.".to_owned());
+    if let Some(store) = &config.store {
+        notes.push(shared(config, store));
     }
     notes
+}
+
+/// What a store promises, and what not.
+fn shared(config: &Config, store: &Store) -> String {
+    let redis = without_password(&store.redis);
+    let mut note =
+        format!("Note: limits are counted in {redis}, together with all who count there under the same names.\n");
+    note += &match store.on_failure {
+        OnFailure::Local(share) => format!("While it does not answer, this proxy alone allows {share} of each limit."),
+        OnFailure::Open => "While it does not answer, every request passes.".to_owned(),
+        OnFailure::Closed => "While it does not answer, no request passes that a limit counts.".to_owned(),
+    };
+    if config.limits.iter().filter(|limit| !limit.is_shadow()).count() > 1 {
+        note += "\nLimits are asked one after the other, in the order of the file. What was charged before a denial is paid back \
+                 a moment later,\nso another request may be denied meanwhile that would have passed; and Retry-After is that of \
+                 the limit that denied.";
+    }
+    note
 }
 
 /// A rehearsal that sees a part of the requests tells little of what the limit would do.

@@ -36,14 +36,20 @@ pub(super) fn overview(config: &Config) -> String {
     }
     text += &rows.to_string();
     if config.limits.len() > 1 {
-        text += "Every limit that counts a request must let it pass. A denial charges none of them.\n";
+        text += match config.store {
+            None => "Every limit that counts a request must let it pass. A denial charges none of them.\n",
+            Some(_) => {
+                "Every limit that counts a request must let it pass. After a denial, what was charged is paid back.\n"
+            }
+        };
     }
     if !config.limits.iter().all(Limit::is_shadow) {
         let mut words = vec!["429".to_owned(), config.denied.body.to_string()];
         for (name, value) in &config.denied.headers {
             words.push(format!("{name}: {}", String::from_utf8_lossy(value.as_bytes())));
         }
-        words.push("Retry-After as the longest wait".to_owned());
+        let wait = if config.store.is_some() { "the wait of the limit that denied" } else { "the longest wait" };
+        words.push(format!("Retry-After as {wait}"));
         text += &format!("Above a limit: {}.\n", words.join(", "));
     }
     if config.rate_headers != Headers::None {

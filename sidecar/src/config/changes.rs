@@ -25,6 +25,16 @@ pub enum Carried {
     Fresh,
 }
 
+/// Where limits are counted, before and after.
+#[derive(Clone, Copy)]
+enum Place {
+    /// In this process.
+    Here,
+    /// In one store, which remembers by name and key.
+    There,
+    Another,
+}
+
 impl Changes {
     /// From one configuration to another. A limit is its name.
     pub fn between(old: &Config, new: &Config) -> Self {
@@ -34,16 +44,25 @@ impl Changes {
     /// The same, where each old limit, by its place, has room for so many quotas.
     pub(crate) fn with_room(old: &Config, new: &Config, room: impl Fn(usize) -> usize) -> Self {
         let mut changes = Self::default();
-        let store = old.store != new.store;
+        let redis = |config: &Config| config.store.as_ref().map(|store| store.redis.clone());
+        let place = match (redis(old), redis(new)) {
+            (None, None) => Place::Here,
+            (old, new) if old == new => Place::There,
+            _ => Place::Another,
+        };
         for limit in &new.limits {
             let carried = match old.limits.iter().position(|other| other.name == limit.name) {
-                Some(at) => changes.limit(at, &old.limits[at], limit, room(at), store),
+                Some(at) => changes.limit(at, &old.limits[at], limit, room(at), place),
                 None => changes.new_limit(limit, old, new),
             };
             changes.limits.push(carried);
         }
         for limit in old.limits.iter().filter(|limit| new.limit(&limit.name).is_none()) {
-            changes.say(format!("{}: gone, and what was spent with it", limit.name));
+            let spent = match place {
+                Place::There => "; Redis remembers what was spent until it would be free again",
+                _ => ", and what was spent with it",
+            };
+            changes.say(format!("{}: gone{spent}", limit.name));
         }
         changes.rest(old, new);
         changes
@@ -83,8 +102,12 @@ impl Changes {
         self.say(format!("{}: starts fresh: {why}", limit.name));
     }
 
-    fn limit(&mut self, at: usize, old: &Limit, new: &Limit, room: usize, store: bool) -> Carried {
-        let why = if store { Some("it is counted elsewhere now".to_owned()) } else { fresh(old, new, room) };
+    fn limit(&mut self, at: usize, old: &Limit, new: &Limit, room: usize, place: Place) -> Carried {
+        let why = match place {
+            Place::Here => other_key(old, new).or_else(|| no_room(old, new, room)),
+            Place::There => other_key(old, new),
+            Place::Another => Some("it is counted elsewhere now".to_owned()),
+        };
         let mut parts = Vec::new();
         if old.policy != new.policy {
             parts.push(format!("{} is now {}", old.policy, new.policy));
@@ -212,15 +235,17 @@ impl Config {
     }
 }
 
-/// Why what was spent cannot be carried over from one limit to another of its name.
-fn fresh(old: &Limit, new: &Limit, room: usize) -> Option<String> {
+/// Why what was spent cannot be carried over from one limit to another of its name: accounts are by key.
+fn other_key(old: &Limit, new: &Limit) -> Option<String> {
+    let told = |limit: &Limit| limit.key.parts().iter().map(KeyPart::to_string).collect::<Vec<_>>().join(" and ");
+    (old.key != new.key).then(|| format!("it was counted by {} and is by {}", told(old), told(new)))
+}
+
+/// The same, where they are counted in this process, and there is room for so many quotas.
+fn no_room(old: &Limit, new: &Limit, room: usize) -> Option<String> {
     let names = |limit: &Limit| -> Vec<String> {
         limit.plans.iter().flat_map(|plans| &plans.policies).map(|(name, _)| name.clone()).collect()
     };
-    if old.key != new.key {
-        let told = |limit: &Limit| limit.key.parts().iter().map(KeyPart::to_string).collect::<Vec<_>>().join(" and ");
-        return Some(format!("it was counted by {} and is by {}", told(old), told(new)));
-    }
     if new.quotas() > room {
         let (room, now) = (room, new.quotas());
         return Some(format!("there is room for {room} quota{} and it has {now}", if room == 1 { "" } else { "s" }));

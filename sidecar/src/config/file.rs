@@ -5,14 +5,16 @@ mod wires;
 
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::time::Duration;
 
+use tollgate::{RedisLimiter, RedisStore};
 use toml::de::DeTable;
 
 pub(crate) use self::limits::limit_error;
 use self::wires::nowhere;
 use super::problem::{FileError, Problem};
 use super::reader::{Section, Sink, Value};
-use super::{Config, DeniedBody, Exemption, OnFailure, Overrides, Ranges, Scope, Store, words};
+use super::{Config, DeniedBody, Exemption, OnFailure, Overrides, Percent, Ranges, Scope, Store, words};
 
 /// The longest file that is read: as long as a ConfigMap can be.
 const TEXT_MAX: usize = 1 << 20;
@@ -218,12 +220,42 @@ impl File<'_> {
         if let (Some((value, _)), Some(OnFailure::Open | OnFailure::Closed)) = (share, on_failure) {
             value.is_wrong(self.sink, "\"share\" is of local limits, with on_failure = \"local\"");
         }
+        if let Some((value, Some(Percent::NONE))) = share {
+            value.is_wrong(self.sink, "a share of nothing denies everything: write on_failure = \"closed\"");
+        }
+        let deadline = section.take("deadline").and_then(|value| {
+            value.parsed(self.sink, "deadline = \"25ms\"", |text| match words::duration(text)? {
+                deadline if deadline > Duration::from_secs(10) => {
+                    Err("a request does not wait longer than 10s".to_owned())
+                }
+                deadline => Ok(deadline),
+            })
+        });
         if given.is_some_and(|given| given.is_table()) && redis.is_none() && self.overrides.redis.is_none() {
             section.lacks("redis", "[store] needs \"redis\", as in redis = \"redis://redis:6379\"");
         }
         section.finish(self.sink);
         let redis = self.overrides.redis.clone().or(address);
-        config.store = redis.map(|redis| Store { redis, on_failure: on_failure.unwrap_or(local) });
+        let (on_failure, deadline) = (on_failure.unwrap_or(local), deadline.unwrap_or(Store::DEADLINE));
+        config.store = redis.map(|redis| Store { redis, on_failure, deadline });
+        if config.store.is_some() {
+            self.limits_fit_the_store(config);
+        }
+    }
+
+    /// Whether each limit can be counted exactly in a store. The library says why not.
+    fn limits_fit_the_store(&mut self, config: &Config) {
+        let Ok(store) = RedisStore::new("redis://localhost") else { return };
+        for limit in &config.limits {
+            let plans = limit.plans.iter().flat_map(|plans| &plans.policies);
+            let builder = RedisLimiter::builder(&store, &limit.name, &limit.policy).capacity(1);
+            let builder = plans.fold(builder, |builder, (name, policy)| builder.plan(name, policy));
+            if let Err(error) = builder.build() {
+                let lines = self.text.split_inclusive('\n').map(str::len);
+                let at: usize = lines.take(limit.line.unwrap_or(1) - 1).sum();
+                self.sink.say(at..at + 1, format!("{} cannot be counted in Redis: {error}", limit.name));
+            }
+        }
     }
 
     /// Deadlines, caps, threads and logs.

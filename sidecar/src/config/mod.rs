@@ -37,6 +37,7 @@ pub use ranges::Ranges;
 pub use tollgate::http::Headers;
 pub use upstream::{Protocol, Upstream, UpstreamError, Upstreams};
 pub use watch::Watch;
+pub(crate) use written::without_password;
 
 /// The JSON Schema (draft 7) of the file, for editors.
 pub const SCHEMA: &str = include_str!("../../tollgate.schema.json");
@@ -102,6 +103,8 @@ pub struct Store {
     pub redis: String,
     /// What answers while the store does not.
     pub on_failure: OnFailure,
+    /// How long a request waits for its answer.
+    pub deadline: Duration,
 }
 
 /// What answers while the store does not.
@@ -217,9 +220,12 @@ impl Store {
     /// The share of each limit that each proxy allows by itself, unless told otherwise.
     pub const SHARE: Percent = Percent::of(50);
 
+    /// How long a request waits for it, unless told otherwise.
+    pub const DEADLINE: Duration = Duration::from_millis(25);
+
     /// A store at this address, and local limits while it is away.
     pub fn new(redis: impl Into<String>) -> Self {
-        Self { redis: redis.into(), on_failure: OnFailure::Local(Self::SHARE) }
+        Self { redis: redis.into(), on_failure: OnFailure::Local(Self::SHARE), deadline: Self::DEADLINE }
     }
 }
 

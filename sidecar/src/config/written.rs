@@ -105,6 +105,8 @@ impl Config {
                 OnFailure::Open => file.line("on_failure", quoted("open")),
                 OnFailure::Closed => file.line("on_failure", quoted("closed")),
             }
+            let deadline = quoted(&written_duration(store.deadline));
+            file.unless(store.deadline == super::Store::DEADLINE, "deadline", deadline);
         }
         let default = Deadlines::default();
         if file.full || self.deadlines != default {

@@ -22,6 +22,7 @@ use tollgate::http::LimiterCounts;
 use super::force::Force;
 use super::runtime::Timer;
 use crate::lines::Lines;
+use crate::rules::Enforcer;
 
 /// Counts of one thread, which others read. They publish nothing, so relaxed is enough.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +37,7 @@ struct Counts {
     upstreams: AtomicI64,
     /// By the upstream's name; those that are gone too, since a counter does not go back.
     upstreams_answered: Mutex<BTreeMap<String, Arc<Durations>>>,
+    store_answered: Arc<Durations>,
 }
 
 /// How long something took, by bucket and in all.
@@ -111,6 +113,11 @@ impl Metrics {
     pub(super) fn answers_of(&self, upstream: String) -> Arc<Durations> {
         let mut all = self.counts.upstreams_answered.lock().expect("nothing panics under it");
         all.entry(upstream).or_default().clone()
+    }
+
+    /// How long the store takes until it answers.
+    pub(super) fn store(&self) -> Arc<Durations> {
+        self.counts.store_answered.clone()
     }
 
     /// A client is connected, until this is dropped.
@@ -297,6 +304,7 @@ impl Told {
         text.value("connections", &[("side", "client")], self.threads.iter().map(Metrics::clients).sum::<i64>());
         text.value("connections", &[("side", "upstream")], self.threads.iter().map(Metrics::upstreams).sum::<i64>());
         self.upstreams(&mut text);
+        self.store(&in_force.enforcer, &mut text);
         text.about("access_log_dropped_total", "counter", "Lines of the access log that nobody took in time.");
         text.value("access_log_dropped_total", &[], self.access.dropped());
         let last = self.force.last_reload();
@@ -310,6 +318,20 @@ impl Told {
         text.about("build_info", "gauge", "The version that runs.");
         text.value("build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
         text.0
+    }
+
+    fn store(&self, enforcer: &Enforcer, text: &mut Text) {
+        let Some(store) = enforcer.store() else { return };
+        text.about("store_up", "gauge", "Whether the store answers.");
+        text.value("store_up", &[], u8::from(store.is_up()));
+        text.about("store_fallback_total", "counter", "Questions that were answered here, since the store did not.");
+        for (answer, count) in store.fallbacks(enforcer.limiters_there().map(|(_, limiter)| limiter)) {
+            text.value("store_fallback_total", &[("answer", answer)], count);
+        }
+        const NAME: &str = "store_request_duration_seconds";
+        text.about(NAME, "histogram", "Until the store has answered, or its time was over.");
+        let durations: Vec<_> = self.threads.iter().map(Metrics::store).collect();
+        text.histogram(NAME, &[], &durations);
     }
 
     fn upstreams(&self, text: &mut Text) {

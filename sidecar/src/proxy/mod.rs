@@ -11,10 +11,13 @@
 //! ```
 
 mod access;
+mod chain;
 mod chunked;
 mod connection;
+mod content;
 mod fields;
 mod force;
+mod forward;
 mod guard;
 mod head;
 mod line;
@@ -70,10 +73,6 @@ impl Proxy {
     ///
     /// If the address cannot be listened on, or a certificate cannot be read. Then nothing was started.
     pub fn start(config: Config) -> io::Result<Self> {
-        if config.store.is_some() {
-            // To run without them would be worse.
-            return Err(io::Error::new(io::ErrorKind::Unsupported, "limits in a shared store are not enforced yet"));
-        }
         let listener = listen(config.listen)?;
         let address = listener.local_addr()?;
         let metrics_listener = config.metrics.map(listen).transpose()?;

@@ -5,21 +5,23 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HOST, VIA};
+use http::header::{CONNECTION, HOST, VIA};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use tollgate::Denied;
-use tollgate::http::{AnyBody, JointLayer, PeerAddr, ResponseBody, ResponseFuture};
+use tollgate::http::{AnyBody, JointLayer, PeerAddr, ResponseFuture};
 use tollgate::{RateLimit, RateLimitLayer};
 use tower_layer::Layer as _;
 use tower_service::Service as _;
 
 use super::access::Record;
+use super::chain::{Answering, Chain};
+use super::content::Content;
 use super::fields::{Hop, has_option};
+use super::forward::{Failed, Forward, Forwarding, own, refused};
 use super::head::{has_control, is_host, is_target};
 use super::line::Line;
 use super::metrics::Outcome;
@@ -51,6 +53,7 @@ enum Limited {
     Free,
     One(RateLimit<AnyBody<Forward>, RateLimitLayer<LimitKey>>),
     Several(RateLimit<AnyBody<Forward>, JointLayer>),
+    InTurn(Chain),
 }
 
 impl Way {
@@ -63,6 +66,7 @@ impl Way {
             Limits::None => Limited::Free,
             Limits::One(layer) => Limited::One(layer.clone().any_body().layer(forward.clone())),
             Limits::Several(layer) => Limited::Several(layer.clone().any_body().layer(forward.clone())),
+            Limits::InTurn(layers) => Limited::InTurn(Chain::new(layers, forward.clone(), &thread.metrics.store())),
         };
         Self { current, limited, forward }
     }
@@ -83,6 +87,7 @@ impl Way {
             Limited::Free => Work::Forwarded { future: self.forward.clone().call(request), exempt: false },
             Limited::One(limited) => Work::Limited { future: Box::pin(limited.call(request)) },
             Limited::Several(limited) => Work::Limited { future: Box::pin(limited.call(request)) },
+            Limited::InTurn(chain) => Work::InTurn { future: chain.call(request) },
         }
     }
 }
@@ -201,65 +206,6 @@ fn check_http2(request: &Request<Incoming>) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The service behind the limit: it sends the request on.
-#[derive(Clone, Debug)]
-struct Forward {
-    current: Rc<Current>,
-    client: Client,
-}
-
-/// That the proxy itself answered, since nothing else could, and why.
-#[derive(Clone, Copy, Debug)]
-struct Failed(Refusal);
-
-type Forwarding = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>>>>;
-
-impl tower_service::Service<Request<Incoming>> for Forward {
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Forwarding;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Incoming>) -> Forwarding {
-        // Requests of HTTP/1 come one after the other, and the limits do not delay them: it is the last one.
-        let number = if request.version() == Version::HTTP_2 { 0 } else { self.client.line.served() };
-        let client = Client { number, ..self.client.clone() };
-        let (head, body) = request.into_parts();
-        let upstream = self.current.upstreams.of(&head).cloned();
-        Box::pin(async move {
-            let Some(upstream) = upstream else { return Ok(failed(Refusal::MISDIRECTED)) };
-            let begun = Instant::now();
-            let response = upstream.clone().send(Request::from_parts(head, body), client).await;
-            upstream.answered(begun.elapsed());
-            Ok(response.unwrap_or_else(failed))
-        })
-    }
-}
-
-/// The proxy's own answer, where nothing else could.
-fn failed(refusal: Refusal) -> Response<Body> {
-    let mut response = refused(refusal);
-    response.extensions_mut().insert(Failed(refusal));
-    response
-}
-
-/// The proxy's own answer.
-fn refused(refusal: Refusal) -> Response<Body> {
-    own(refusal.status, Bytes::from_static(refusal.text.as_bytes()))
-}
-
-fn own(status: StatusCode, text: Bytes) -> Response<Body> {
-    let mut response = Response::new(Body::Whole(text));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
-}
-
 /// A request that is being answered.
 #[derive(Debug)]
 pub(super) struct Handling {
@@ -276,6 +222,7 @@ enum Work {
     Refused(Refusal),
     Lacks(String),
     Limited { future: Pin<Box<Decided>> },
+    InTurn { future: Answering },
     Forwarded { future: Forwarding, exempt: bool },
 }
 
@@ -285,6 +232,7 @@ impl std::fmt::Debug for Work {
             Self::Refused(_) => "Refused",
             Self::Lacks(_) => "Lacks",
             Self::Limited { .. } => "Limited",
+            Self::InTurn { .. } => "InTurn",
             Self::Forwarded { .. } => "Forwarded",
         })
     }
@@ -317,6 +265,11 @@ impl Future for Handling {
                     outcome => outcome,
                 };
                 (response.map(Content::Own), outcome)
+            }
+            Work::InTurn { future } => {
+                let Ok(response) = ready!(future.as_mut().poll(cx));
+                let outcome = outcome(&response);
+                (response, outcome)
             }
             Work::Limited { future } => {
                 let Ok(response) = ready!(future.as_mut().poll(cx));
@@ -385,22 +338,13 @@ pub(super) struct Answer {
     _under_way: UnderWay,
 }
 
-#[derive(Debug)]
-enum Content {
-    Own(Body),
-    Limited(ResponseBody<Body>),
-}
-
 impl hyper::body::Body for Answer {
     type Data = Bytes;
     type Error = <Body as hyper::body::Body>::Error;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = self.get_mut();
-        let frame = match &mut this.content {
-            Content::Own(body) => Pin::new(body).poll_frame(cx),
-            Content::Limited(body) => Pin::new(body).poll_frame(cx),
-        };
+        let frame = Pin::new(&mut this.content).poll_frame(cx);
         match (&mut this.record, &frame) {
             (None, _) => {}
             (Some(record), Poll::Ready(Some(Ok(frame)))) => {
@@ -414,16 +358,10 @@ impl hyper::body::Body for Answer {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.content {
-            Content::Own(body) => body.is_end_stream(),
-            Content::Limited(body) => body.is_end_stream(),
-        }
+        self.content.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.content {
-            Content::Own(body) => body.size_hint(),
-            Content::Limited(body) => body.size_hint(),
-        }
+        self.content.size_hint()
     }
 }

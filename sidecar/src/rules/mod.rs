@@ -4,11 +4,15 @@
 //! It decides from a request's head alone: no clock, no counter. Two draws of each limit that is introduced gradually
 //! ([`Draw`]) are made by the caller.
 
+mod counted;
 mod denied_by;
 mod enforcer;
 mod host;
 mod key;
+mod layers;
+mod limit_key;
 mod share;
+mod store;
 #[cfg(test)]
 mod tests;
 
@@ -19,11 +23,14 @@ use http::request::Parts;
 use tollgate::http::{ClientIp, KeyExtractor, NoKey, PeerAddr, SettingError};
 
 pub use self::denied_by::DeniedBy;
-pub use self::enforcer::{Enforcer, LimitKey, Limits, Ruling};
+pub use self::enforcer::{EnforceError, Enforcer, Ruling};
 pub use self::host::host_of;
 use self::key::Extract;
 pub use self::key::RequestKey;
+pub use self::layers::Limits;
+pub use self::limit_key::LimitKey;
 pub use self::share::Shares;
+pub use self::store::Shared;
 use crate::config::{Config, Cost, Exemption, Key, Limit, Missing, Path, Ranges, Scope};
 
 /// Says which limits count a request, and by which key.

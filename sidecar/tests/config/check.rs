@@ -246,7 +246,18 @@ fn what_is_legal_and_probably_not_meant_is_warned_of() {
     warns(&format!("{client}cost = \"response-bytes\"\n"), &["no response is charged more than was held"]);
     warns(&format!("{client}cost = \"response-bytes\"\nreserve = 1000\n"), &[]);
     warns("[limits.none]\nlimit = \"0/second\"\n", &["it denies every request"]);
-    warns(&format!("[store]\nredis = \"redis://a\"\n{client}"), &["cannot count in Redis yet"]);
+    warns(
+        &format!("[store]\nredis = \"redis://:secret@a\"\n{client}"),
+        &[
+            "counted in redis://***@a, together with all who count there under the same names.\nWhile it does not answer, this proxy alone allows 50%",
+        ],
+    );
+    warns(
+        &format!("[store]\nredis = \"redis://a\"\non_failure = \"closed\"\n{client}[limits.b]\nlimit = \"1/day\"\n"),
+        &[
+            "that a limit counts.\nLimits are asked one after the other, in the order of the file. What was charged before a denial is paid back",
+        ],
+    );
 }
 
 #[test]

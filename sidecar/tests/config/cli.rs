@@ -130,13 +130,6 @@ fn what_flags_cannot_say_is_refused_in_a_line() {
 }
 
 #[test]
-fn a_store_is_refused_while_there_is_no_door_to_it() {
-    let output = tollgate(&["serve", "-c", "examples/replicas.toml"]);
-    assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains("cannot count in Redis yet"), "{}", stderr(&output));
-}
-
-#[test]
 fn help_and_completions_are_there() {
     for (words, said) in [
         (&["--help"][..], "Exit codes: 0 done, 1 could not, 2 a bad flag or file."),

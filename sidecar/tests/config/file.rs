@@ -189,6 +189,12 @@ fn what_denials_and_exemptions_cannot_say() {
     says("[store]\nshare = \"50%\"", "[store] needs \"redis\"");
     says("[store]\nredis = \"redis:6379\"", "as in \"redis://redis:6379\"");
     says("[store]\nredis = \"redis://redis\"\nshare = \"50%\"\non_failure = \"open\"", "\"share\" is of local limits");
+    says("[store]\nredis = \"redis://redis\"\nshare = \"0%\"", "write on_failure = \"closed\"");
+    says("[store]\nredis = \"redis://redis\"\ndeadline = \"11s\"", "does not wait longer than 10s");
+    says(
+        "trusted_proxies = [\"10.0.0.0/8\"]\n[store]\nredis = \"redis://redis\"\n[limits.a]\nlimit = \"1/day\"\nkey = \"header:k\"\nplan = \"header:p\"\nplans = { b = \"1/day; 2/week\" }",
+        "a cannot be counted in Redis: ",
+    );
     says("deadlines = { connect = \"250\" }", "\"250\" is not a time: write it as in \"250ms\"");
     says("deadlines = { drain = \"2 days\" }", "is not a time");
     says("caps = { fields = 1 }", "\"fields\" is a whole number from 16 to 10000");

@@ -12,6 +12,7 @@ mod limits;
 mod metrics;
 mod process;
 mod reload;
+mod store;
 mod tls;
 mod tunnel;
 mod upstream;

@@ -1,0 +1,163 @@
+//! [`Limits`]: the layer that counts requests, around what answers them.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Response};
+use tollgate::http::{Counters, Headers, JointLayer};
+use tollgate::{Backend, Denied, Plan, RateLimitLayer, RedisLimiter};
+
+use super::counted::Counted;
+use super::denied_by::DeniedBy;
+use super::limit_key::{LimitKey, Mark, Rules};
+use crate::config::{Config, Cost, DeniedBody, Limit, Percent};
+
+/// The layer that counts requests, around what answers them.
+#[derive(Clone, Debug)]
+pub enum Limits {
+    /// There is no limit.
+    None,
+    /// There is one.
+    One(RateLimitLayer<LimitKey>),
+    /// A request must pass all, and is charged to all or to none.
+    Several(JointLayer),
+    /// They are counted in a store, and asked one after the other. What was charged before a denial is given back.
+    InTurn(Arc<[RateLimitLayer<LimitKey, RedisLimiter>]>),
+}
+
+/// What all layers are made of.
+pub(super) struct Maker<'a> {
+    pub(super) config: &'a Config,
+    pub(super) rules: &'a Arc<Rules>,
+    pub(super) counters: &'a Counters,
+}
+
+impl Maker<'_> {
+    /// The limits of the configuration, each counted by the limiter in its place.
+    pub(super) fn limits(&self, limiters: &[Counted]) -> Limits {
+        if self.config.store.is_some() {
+            return self.limits_there(limiters);
+        }
+        let layers = self.needed().filter_map(|(at, is_shadow)| {
+            let limiter = limiters[at].here()?;
+            Some(self.layer(at, is_shadow, false, limiter, &limiters[at]))
+        });
+        let mut layers = layers.collect::<Vec<_>>().into_iter();
+        match (layers.next(), layers.next()) {
+            (None, _) => Limits::None,
+            (Some(one), None) => Limits::One(one),
+            (Some(one), Some(other)) => Limits::Several(layers.fold(one.and(other), JointLayer::and)),
+        }
+    }
+
+    /// Those that watch come last: they are not to count what another denies.
+    fn limits_there(&self, limiters: &[Counted]) -> Limits {
+        let mut needed: Vec<_> = self.needed().collect();
+        needed.sort_by_key(|(_, is_shadow)| *is_shadow);
+        let last = needed.iter().rposition(|(_, is_shadow)| !is_shadow);
+        let layers = needed.iter().enumerate().filter_map(|(place, &(at, is_shadow))| {
+            let pays_back = last.is_some_and(|last| place < last);
+            Some(self.layer(at, is_shadow, pays_back, limiters[at].there()?, &limiters[at]))
+        });
+        let layers: Arc<[_]> = layers.collect();
+        if layers.is_empty() { Limits::None } else { Limits::InTurn(layers) }
+    }
+
+    /// The limits that act, and those that watch. One that acts on a part of the requests has two layers that share its counts.
+    fn needed(&self) -> impl Iterator<Item = (usize, bool)> {
+        self.config.limits.iter().enumerate().flat_map(|(at, limit)| {
+            let acts = (limit.enforced > Percent::NONE).then_some((at, false));
+            let watches = (limit.enforced < Percent::ALL).then_some((at, true));
+            acts.into_iter().chain(watches)
+        })
+    }
+
+    /// The layer of a limit, for the requests on which it acts, or for those that it watches.
+    fn layer<L: Backend>(
+        &self,
+        at: usize,
+        is_shadow: bool,
+        pays_back: bool,
+        limiter: &L,
+        counted: &Counted,
+    ) -> RateLimitLayer<LimitKey, L> {
+        let limit: &Limit = &self.config.limits[at];
+        let plans: Vec<Plan> = counted.plans(limit);
+        let key = LimitKey { rules: self.rules.clone(), limit: at };
+        let bit = 1 << at;
+        let mut layer = RateLimitLayer::sharing(limiter).key(key).count_into(self.counters);
+        if !self.rules.plain {
+            layer = layer.exempt(move |head| {
+                let mark: Option<&Mark> = head.extensions.get();
+                mark.is_some_and(|mark| mark.limits & bit == 0 || (mark.shadow & bit != 0) != is_shadow)
+            });
+        }
+        if is_shadow {
+            layer = layer.shadow();
+        } else if self.config.access_log {
+            layer =
+                layer.on_denied(move |_, head| head.extensions.get().into_iter().for_each(|by: &DeniedBy| by.set(at)));
+        }
+        if limit.cost != Cost::Fixed(1) {
+            let rules = self.rules.clone();
+            layer = layer.cost(move |head| {
+                let by_proxy = head.extensions.get().is_some_and(|mark: &Mark| mark.by_proxy);
+                rules.matcher.rules[at].cost_of(head, by_proxy)
+            });
+        }
+        layer = settle(layer, &limit.cost, pays_back);
+        if !plans.is_empty() {
+            let rules = self.rules.clone();
+            layer = layer.plan(move |head| {
+                let by_proxy = head.extensions.get().is_some_and(|mark: &Mark| mark.by_proxy);
+                let plan = if by_proxy { rules.matcher.rules[at].plan_of(head) } else { None };
+                plan.map_or(Plan::DEFAULT, |plan| plans[plan])
+            });
+        }
+        answers(layer, self.config)
+    }
+}
+
+/// Settles what a request cost when its response is there. If another limit denied it, and this one pays back, that is nothing.
+fn settle<L: Backend>(layer: RateLimitLayer<LimitKey, L>, cost: &Cost, pays_back: bool) -> RateLimitLayer<LimitKey, L> {
+    let header = if let Cost::ResponseHeader(header) = cost { Some(header.clone()) } else { None };
+    let layer = if *cost == Cost::ResponseBytes { layer.settle_by_body(|bytes| bytes) } else { layer };
+    if header.is_none() && !pays_back {
+        return layer;
+    }
+    layer.settle(move |response| {
+        if pays_back && response.extensions.get::<Denied>().is_some() {
+            return Some(0);
+        }
+        // What it costs is what the upstream says, and what was reserved where it says nothing that can be read.
+        let mut lines = response.headers.get_all(header.as_ref()?).iter();
+        match (lines.next(), lines.next()) {
+            (Some(line), None) => line.to_str().ok()?.trim().parse().ok(),
+            _ => None,
+        }
+    })
+}
+
+/// What a denied client is told, and others.
+fn answers<L: Backend>(mut layer: RateLimitLayer<LimitKey, L>, config: &Config) -> RateLimitLayer<LimitKey, L> {
+    if config.rate_headers != Headers::None {
+        layer = layer.headers(config.rate_headers).headers_on_every_response();
+    }
+    layer = match &config.denied.body {
+        // As Envoy says it, which names no character set.
+        DeniedBody::Text(text) => {
+            let text = Bytes::from(text.clone());
+            layer.denial_response(move |_, _| {
+                let mut response = Response::new(text.clone());
+                response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+                response
+            })
+        }
+        DeniedBody::Problem => layer.denial_problem(),
+    };
+    for (name, value) in &config.denied.headers {
+        layer = layer.denial_header(name.clone(), value.clone());
+    }
+    layer
+}

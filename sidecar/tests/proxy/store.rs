@@ -1,0 +1,285 @@
+//! Limits that are counted in Redis: a real server, which is killed, stopped and started again.
+#![cfg(unix)]
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::thread;
+use std::time::Duration;
+
+use tollgate_sidecar::config::{Config, Overrides, read};
+use tollgate_sidecar::proxy::Proxy;
+
+use crate::world::{Echo, Peer, eventually};
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+/// A Redis of the test's own.
+struct Redis {
+    program: String,
+    child: Child,
+    port: u16,
+    folder: PathBuf,
+}
+
+impl Redis {
+    /// `None`, said aloud, where there is no program for it. On a machine that tests for others that is a failure.
+    fn start() -> Option<Self> {
+        let program = std::env::var("REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned());
+        let quiet = |command: &mut Command| command.stdout(Stdio::null()).stderr(Stdio::null()).status();
+        if !quiet(Command::new(&program).arg("--version")).is_ok_and(|status| status.success()) {
+            assert!(std::env::var_os("CI").is_none(), "{program} is needed");
+            eprintln!("SKIPPED: there is no {program}");
+            return None;
+        }
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let folder = std::env::temp_dir().join(format!("tollgate-sidecar-redis-{}-{port}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let child = launch(&program, port, &folder);
+        let redis = Self { program, child, port, folder };
+        redis.is_there();
+        Some(redis)
+    }
+
+    fn is_there(&self) {
+        eventually("Redis answers", || {
+            let Ok(stream) = TcpStream::connect(("127.0.0.1", self.port)) else { return false };
+            let mut peer = Peer::of(stream);
+            peer.send("PING\r\n").is_ok() && peer.take(7).is_ok_and(|answer| answer == b"+PONG\r\n")
+        });
+    }
+
+    /// As a crash would.
+    fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// On the same port, empty.
+    fn restart(&mut self) {
+        self.child = launch(&self.program, self.port, &self.folder);
+        self.is_there();
+    }
+
+    fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([name, &self.child.id().to_string()]).status();
+        assert!(status.unwrap().success());
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn launch(program: &str, port: u16, folder: &PathBuf) -> Child {
+    let mut command = Command::new(program);
+    command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
+    command.arg("--dir").arg(folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().unwrap()
+}
+
+/// In front of this upstream, counted in this Redis, as the file goes on.
+fn config(redis: &Redis, upstream: SocketAddr, store: &str, limits: &str) -> Config {
+    let file = format!(
+        "listen = \"127.0.0.1:1\"\nupstream = \"http://{upstream}\"\nadmin = \"off\"\nmetrics = \"127.0.0.1:2\"\nthreads = 2\n\
+         [store]\nredis = \"redis://127.0.0.1:{}\"\ndeadline = \"1s\"\n{store}\n{limits}",
+        redis.port
+    );
+    let mut config =
+        read("test.toml", file.as_bytes(), &Overrides::default()).unwrap_or_else(|error| panic!("{error}"));
+    config.listen = "127.0.0.1:0".parse().unwrap();
+    config.metrics = Some("127.0.0.1:0".parse().unwrap());
+    config
+}
+
+fn ask(proxy: &Proxy, start: &str) -> u16 {
+    Peer::connect(proxy.address()).ask(format!("{start} HTTP/1.1\r\nHost: a\r\n\r\n")).status()
+}
+
+fn passes(proxy: &Proxy, number: usize, start: &str) -> usize {
+    (0..number).filter(|_| ask(proxy, start) == 200).count()
+}
+
+fn metric(proxy: &Proxy, name: &str) -> u64 {
+    let text = Peer::connect(proxy.metrics_address().unwrap()).ask("GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n").body();
+    let line = text.lines().find(|line| line.starts_with(&format!("{name} ")));
+    line.unwrap_or_else(|| panic!("{name}\n{text}")).rsplit(' ').next().unwrap().parse().unwrap()
+}
+
+const ALL: &str = "[limits.all]\nlimit = \"10/day\"\nkey = \"global\"\n";
+
+#[test]
+fn proxies_count_together() {
+    let Some(redis) = Redis::start() else { return };
+    let echo = Echo::start();
+    let [one, other] = [0; 2].map(|_| Proxy::start(config(&redis, echo.address, "", ALL)).unwrap());
+    assert_eq!((passes(&one, 4, "GET /"), passes(&other, 99, "GET /"), passes(&one, 9, "GET /")), (4, 6, 0));
+    // A restart forgets nothing.
+    drop(one);
+    let one = Proxy::start(config(&redis, echo.address, "", ALL)).unwrap();
+    let denied = Peer::connect(one.address()).ask(GET);
+    assert_eq!((denied.status(), denied.body().as_str()), (429, "local_rate_limited"));
+    assert!(denied.field("retry-after").is_some());
+    assert_eq!(metric(&other, "tollgate_store_up"), 1);
+    assert_eq!(metric(&other, "tollgate_allowed_total{limiter=\"all\"}"), 6);
+    // Six passed and one was denied; then it was known.
+    assert_eq!(metric(&other, "tollgate_store_request_duration_seconds_count"), 7);
+    assert_eq!(metric(&other, "tollgate_store_fallback_total{answer=\"local\"}"), 0);
+}
+
+#[test]
+fn a_denial_gives_back_what_was_charged_before_it() {
+    let Some(redis) = Redis::start() else { return };
+    let limits = "[limits.client]\nlimit = \"5/day\"\n[limits.rehearsal]\nlimit = \"2/day\"\nshadow = true\n\
+        [limits.login]\npath = \"/login\"\nlimit = \"1/day\"\n";
+    let proxy = Proxy::start(config(&redis, Echo::start().address, "", limits)).unwrap();
+    assert_eq!(passes(&proxy, 8, "POST /login"), 1);
+    assert_eq!(passes(&proxy, 9, "GET /"), 4, "one of five was charged");
+    assert_eq!(metric(&proxy, "tollgate_requests_total{outcome=\"denied\"}"), 12);
+    let watched: u64 = metric(&proxy, "tollgate_allowed_total{limiter=\"rehearsal\"}");
+    assert_eq!(watched, 2, "it looked only at what passed");
+}
+
+/// What a response costs, plans, and requests that no limit counts.
+#[test]
+fn all_that_limits_can_do_they_do_there() {
+    let Some(redis) = Redis::start() else { return };
+    let limits = "[limits.tokens]\nlimit = \"2000/day\"\npath = \"/tokens\"\ncost = \"response-bytes\"\nreserve = 1000\nkey = \"global\"\n\
+        [limits.api]\npath = \"/api\"\nkey = \"header:x-api-key\"\nlimit = \"1/day\"\nplan = \"header:x-plan\"\nplans = { pro = \"3/day\" }\n";
+    let mut now = config(&redis, Echo::start().address, "", "");
+    let file =
+        now.to_toml().replace("metrics = ", "trusted_proxies = [\"127.0.0.1\"]\nrate_headers = \"draft\"\nmetrics = ");
+    let file =
+        file.replace("127.0.0.1:0", "127.0.0.1:1").replace("metrics = \"127.0.0.1:1\"", "metrics = \"127.0.0.1:2\"");
+    now = read("test.toml", format!("{file}{limits}").as_bytes(), &Overrides::default()).unwrap();
+    now.listen = "127.0.0.1:0".parse().unwrap();
+    now.metrics = None;
+    let proxy = Proxy::start(now).unwrap();
+    // Some 200 bytes each: not settled, the third would not fit.
+    let mut client = Peer::connect(proxy.address());
+    let mut asked = |fields: &str| client.ask(format!("GET {fields}\r\n\r\n")).status();
+    assert_eq!([0; 5].map(|_| asked("/tokens HTTP/1.1\r\nHost: a")), [200; 5]);
+    let pro = "/api HTTP/1.1\r\nHost: a\r\nx-api-key: k\r\nx-plan: pro";
+    assert_eq!([0; 4].map(|_| asked(pro)), [200, 200, 200, 429]);
+    assert_eq!(asked("/api HTTP/1.1\r\nHost: a\r\nx-api-key: other"), 200);
+    assert_eq!(asked("/api HTTP/1.1\r\nHost: a"), 400);
+    let answer = Peer::connect(proxy.address()).ask("GET /api HTTP/1.1\r\nHost: a\r\nx-api-key: third\r\n\r\n");
+    assert!(answer.field("ratelimit").is_some(), "{answer:?}");
+}
+
+/// What answers while Redis does not.
+#[test]
+fn while_it_is_away_what_was_chosen_answers() {
+    for (store, answer, passed) in [
+        ("share = \"50%\"", "local", 5),
+        ("share = \"30%\"", "local", 2),
+        ("on_failure = \"open\"", "open", 20),
+        ("on_failure = \"closed\"", "closed", 0),
+    ] {
+        let Some(mut redis) = Redis::start() else { return };
+        let proxy = Proxy::start(config(&redis, Echo::start().address, store, ALL)).unwrap();
+        assert_eq!(passes(&proxy, 1, "GET /"), 1);
+        redis.kill();
+        assert_eq!(passes(&proxy, 20, "GET /"), passed, "{store}");
+        assert_eq!(metric(&proxy, "tollgate_store_up"), 0, "{store}");
+        let name = format!("tollgate_store_fallback_total{{answer=\"{answer}\"}}");
+        assert_eq!(metric(&proxy, &name), 20, "{store}");
+        redis.restart();
+        eventually("it is found again", || {
+            ask(&proxy, "GET /nothing");
+            metric(&proxy, "tollgate_store_up") == 1
+        });
+    }
+}
+
+/// Redis is killed and comes back under load, empty: each request has an answer, and no more pass than is promised.
+#[test]
+fn a_crash_under_load_costs_no_request() {
+    let Some(mut redis) = Redis::start() else { return };
+    let limits = "[limits.all]\nlimit = \"400/day\"\nkey = \"global\"\n[limits.wide]\nlimit = \"100000/day\"\nkey = \"global\"\n";
+    let proxy = Arc::new(Proxy::start(config(&redis, Echo::start().address, "", limits)).unwrap());
+    let (stop, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let clients: Vec<_> = (0..6)
+        .map(|_| {
+            let (stop, asked, address) = (stop.clone(), asked.clone(), proxy.address());
+            thread::spawn(move || {
+                let mut client = Peer::connect(address);
+                let mut passed = 0;
+                while !stop.load(Relaxed) {
+                    match client.ask(GET).status() {
+                        200 => passed += 1,
+                        429 => {}
+                        status => panic!("{status}"),
+                    }
+                    asked.fetch_add(1, Relaxed);
+                }
+                passed
+            })
+        })
+        .collect();
+    let more = || {
+        let before = asked.load(Relaxed);
+        eventually("requests go on", || asked.load(Relaxed) > before + 300);
+    };
+    more();
+    redis.kill();
+    more();
+    redis.restart();
+    eventually("it is found again", || metric(&proxy, "tollgate_store_up") == 1);
+    more();
+    // It stands still, and answers nothing.
+    redis.signal("-STOP");
+    thread::sleep(Duration::from_millis(50));
+    redis.signal("-CONT");
+    more();
+    stop.store(true, Relaxed);
+    let passed: usize = clients.into_iter().map(|client| client.join().expect("every request was answered")).sum();
+    assert!(passed <= 400 + 200 + 400, "twice the limit, and a half while it was away: {passed}");
+    assert!(passed >= 400, "{passed}");
+    assert!(metric(&proxy, "tollgate_store_fallback_total{answer=\"local\"}") > 0);
+}
+
+#[test]
+fn a_reload_forgets_nothing_that_redis_remembers() {
+    let Some(redis) = Redis::start() else { return };
+    let echo = Echo::start();
+    let with = |store: &str, limits: &str| config(&redis, echo.address, store, limits);
+    let proxy = Proxy::start(with("", ALL)).unwrap();
+    assert_eq!(passes(&proxy, 6, "GET /"), 6);
+    // Another amount, another number of quotas, another share and capacity.
+    for (store, limits, told) in [
+        ("", ALL.replace("10/day", "8/day"), "all: 10/day is now 8/day; what was spent stays"),
+        ("", ALL.replace("10/day", "8/day; 50/week"), "all: 8/day is now 8/day; 50/week; what was spent stays"),
+        ("share = \"25%\"", ALL.replace("10/day", "8/day"), "all: 8/day; 50/week is now 8/day; what was spent stays"),
+        (
+            "share = \"25%\"",
+            format!("{}capacity = 1000\n", ALL.replace("10/day", "9/day")),
+            "all: 8/day is now 9/day; what was spent stays",
+        ),
+    ] {
+        let changes = proxy.reload(&with(store, &limits)).unwrap();
+        assert!(changes.told.iter().any(|line| line == told), "{told}\n{changes}");
+    }
+    assert_eq!(passes(&proxy, 9, "GET /"), 3, "of nine, six were spent");
+    let changes = proxy.reload(&with("", &ALL.replace("limits.all", "limits.other"))).unwrap();
+    assert_eq!(
+        changes.told[..2],
+        ["other: new, 10/day", "all: gone; Redis remembers what was spent until it would be free again"]
+    );
+    assert_eq!(passes(&proxy, 1, "GET /"), 1);
+    // Out of Redis, and back: there it is remembered.
+    let mut without = with("", ALL);
+    without.store = None;
+    let changes = proxy.reload(&without).unwrap();
+    assert!(changes.to_string().contains("store: changed"), "{changes}");
+    assert_eq!(passes(&proxy, 99, "GET /"), 10);
+    proxy.reload(&with("", ALL)).unwrap();
+    eventually("what was remembered of denials is asked anew", || ask(&proxy, "GET /") == 200);
+    assert_eq!(passes(&proxy, 99, "GET /"), 0, "ten of ten");
+}
