@@ -83,6 +83,32 @@ impl Clock {
         Self { source: Source::Followed(Arc::new(elapsed)), unix_nanos_at_zero: MANUAL_UNIX_NANOS }
     }
 
+    /// A clock that goes on while the machine is suspended, and may then be ahead of the time, but never behind.
+    #[cfg(all(feature = "redis", any(target_os = "linux", target_os = "android")))]
+    pub(crate) fn through_suspends() -> Self {
+        let read = || {
+            let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+            // Time since the machine started is not negative.
+            Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+        };
+        let zero = read();
+        Self::following(move || read().saturating_sub(zero))
+    }
+
+    /// The same where no clock says so. [`Instant`] may stand still then, and the wall clock may be set back; so each step counts
+    /// as the longer one of the two.
+    #[cfg(all(feature = "redis", not(any(target_os = "linux", target_os = "android"))))]
+    pub(crate) fn through_suspends() -> Self {
+        let last = parking_lot::Mutex::new((Instant::now(), SystemTime::now(), Duration::ZERO));
+        Self::following(move || {
+            let mut last = last.lock();
+            let (instant, wall) = (Instant::now(), SystemTime::now());
+            let step = instant.duration_since(last.0).max(wall.duration_since(last.1).unwrap_or_default());
+            *last = (instant, wall, last.2 + step);
+            last.2
+        })
+    }
+
     /// How long ago this clock was made: the one reading that a check takes.
     ///
     /// ```

@@ -40,7 +40,7 @@ impl Backend for RedisLimiter {
     ) -> Answer<RedisReservation, Self::Wait> {
         let question = self.question(asked.plan, asked.key, asked.cost);
         let wanted = Wanted { to_settle: asked.wanted.receipt, standing: asked.wanted.standing };
-        match question.known() {
+        match question.known(wanted) {
             Some(Ok(granted)) => Answer::Granted(grant(question, granted, wanted)),
             Some(Err(denied)) => Answer::Denied(denied),
             None => Answer::Later(Asking::new(async move {

@@ -39,8 +39,56 @@ pub enum SetupErrorKind {
         /// How many quotas this policy has.
         given: usize,
     },
+    /// Leases were asked for, and they cannot pay under this policy.
+    Leases(Unleasable),
     /// The plans or the capacity do not fit.
     Plan(SettingError),
+}
+
+/// Why leases cannot pay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Unleasable {
+    /// There is no token bucket among the quotas. What is lent is over with the window, which lets all pass at once anyway.
+    NoBucket,
+    /// The burst of a bucket, or the amount of a window, is too small for so many programs.
+    TooSmall {
+        /// What the quota is called.
+        name: String,
+        /// How large it must be: 100 for each program.
+        least: u64,
+    },
+    /// A bucket is full again so soon that a lease would be over at once.
+    TooFast {
+        /// What the quota is called.
+        name: String,
+    },
+    /// A bucket's rate is so low that there is nothing to save.
+    TooSlow {
+        /// What the quota is called.
+        name: String,
+    },
+    /// A window, or the part in which a strict window counts, is hardly longer than a lease.
+    ShortWindow {
+        /// What the quota is called.
+        name: String,
+    },
+}
+
+impl fmt::Display for Unleasable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoBucket => f.write_str("there is no token bucket"),
+            Self::TooSmall { name, least } => {
+                write!(f, "the limit of quota {name} is below {least}, which is 100 for each program")
+            }
+            Self::TooFast { name } => {
+                write!(f, "the burst of quota {name} is full again too soon, in less than 0.34 s")
+            }
+            Self::TooSlow { name } => write!(f, "the rate of quota {name} is too slow, so there is nothing to save"),
+            Self::ShortWindow { name } => write!(f, "the window of quota {name} is too short"),
+        }
+    }
 }
 
 impl SetupError {
@@ -63,6 +111,12 @@ impl SetupError {
 impl From<SetupErrorKind> for SetupError {
     fn from(kind: SetupErrorKind) -> Self {
         Self { kind }
+    }
+}
+
+impl From<Unleasable> for SetupError {
+    fn from(why: Unleasable) -> Self {
+        SetupErrorKind::Leases(why).into()
     }
 }
 
@@ -93,6 +147,7 @@ impl fmt::Display for SetupError {
                 f,
                 "a policy with quotas: {given}, where the limiter has {expected}; on a server, all policies of a limiter have equally many"
             ),
+            SetupErrorKind::Leases(why) => write!(f, "leases cannot pay here: {why}"),
             SetupErrorKind::Plan(error) => error.fmt(f),
         }
     }

@@ -1,31 +1,23 @@
 //! [`RedisLimiter`]: a policy that programs enforce together.
 
 use std::fmt;
-use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::Duration;
-
-use parking_lot::{Mutex, RwLock};
 
 use super::asking::Asking;
-use super::error::{SetupError, SetupErrorKind, Unanswered};
-use super::outage::WhenUnreachable;
+use super::error::{SetupError, Unanswered};
 use super::question::{Question, Shared, Wanted};
-use super::remembered::Remembered;
 use super::reservation::RedisReservation;
-use super::stats::{Counts, RedisStats};
+use super::stats::RedisStats;
 use super::store::RedisStore;
-use super::subject::{NAME_MAX, Subjects};
 use super::turn::RedisTurn;
 use super::wire::{Wire, share};
-use crate::clock::Clock;
 use crate::decision::{Denied, Permit, Standing, Status};
 use crate::key::Key;
-use crate::limiter::{RateLimiter, RateLimiterBuilder};
+#[cfg(feature = "tower")]
+use crate::limiter::RateLimiter;
 use crate::plan::Plan;
 use crate::policy::{IntoPolicy, Policy};
 use crate::setting_error::SettingError;
-use crate::throttle::Throttle;
 
 /// Limits how often each key may pass, in all programs together that use the same name on the same server.
 ///
@@ -75,29 +67,8 @@ pub struct RedisLimiter {
 }
 
 impl RedisLimiter {
-    /// A limiter of this name on that server.
-    ///
-    /// # Errors
-    ///
-    /// When the name is empty or longer than 100 bytes, or when a quota cannot be counted exactly on the server.
-    pub fn new(store: &RedisStore, name: impl Into<String>, policy: impl IntoPolicy) -> Result<Self, SetupError> {
-        Self::builder(store, name, policy).build()
-    }
-
-    /// Starts building a limiter with plans or settings of its own.
-    pub fn builder(store: &RedisStore, name: impl Into<String>, policy: impl IntoPolicy) -> RedisLimiterBuilder {
-        RedisLimiterBuilder {
-            store: store.clone(),
-            name: name.into(),
-            policy: policy.into(),
-            plans: Vec::new(),
-            when_unreachable: WhenUnreachable::default(),
-            remember_denied: Duration::from_secs(1),
-            capacity: None,
-            clock: None,
-            waiters: None,
-            waiters_per_key: None,
-        }
+    pub(super) fn sharing(shared: Shared) -> Self {
+        Self { shared: Arc::new(shared), plan: Plan::DEFAULT }
     }
 
     /// Asks for one, and charges it if it passes.
@@ -125,7 +96,7 @@ impl RedisLimiter {
     /// As [`check`](Self::check).
     pub fn check_n<K: Key + ?Sized>(&self, key: &K, cost: u64) -> Asking<Result<Permit, Denied>> {
         let question = self.question(self.plan, key, cost);
-        match question.known() {
+        match question.known(Wanted::default()) {
             Some(known) => Asking::known(known.map(|granted| granted.permit)),
             None => Asking::new(async move { question.ask(Wanted::default()).await.map(|granted| granted.permit) }),
         }
@@ -143,10 +114,11 @@ impl RedisLimiter {
     /// As [`check`](Self::check).
     pub fn reserve<K: Key + ?Sized>(&self, key: &K, cost: u64) -> Asking<Result<RedisReservation, Denied>> {
         let question = self.question(self.plan, key, cost);
-        match question.known() {
+        let wanted = Wanted { to_settle: true, ..Wanted::default() };
+        match question.known(wanted) {
             Some(known) => Asking::known(known.map(|granted| RedisReservation::new(question, granted))),
             None => Asking::new(async move {
-                let granted = question.ask(Wanted { to_settle: true, ..Wanted::default() }).await?;
+                let granted = question.ask(wanted).await?;
                 Ok(RedisReservation::new(question, granted))
             }),
         }
@@ -290,7 +262,8 @@ impl RedisLimiter {
         let _one_at_a_time = shared.replacing.lock();
         let version = shared.wires.read().iter().map(|wire| wire.version).max().unwrap_or_default() + 1;
         SetupError::check_shape(&shared.rules.policy(), &policy)?;
-        let wire = Arc::new(Wire::new(&policy, version)?);
+        let leases = shared.leases.as_ref().map(|(_, programs)| *programs);
+        let wire = Arc::new(Wire::new(&policy, version, leases)?);
         let rules = shared.rules.on_own(self.plan);
         rules.replace_policy(&policy)?;
         shared.local.on_own(self.plan).replace_policy(share(&policy, shared.programs()))?;
@@ -329,148 +302,5 @@ impl fmt::Debug for RedisLimiter {
             .field("when_unreachable", &self.shared.when_unreachable)
             .field("stats", &self.stats())
             .finish()
-    }
-}
-
-/// Builds a [`RedisLimiter`] with settings of your own.
-///
-/// ```no_run
-/// use tollgate::Quota;
-/// use tollgate::redis::{RedisLimiter, RedisStore, WhenUnreachable};
-///
-/// # fn example() -> Result<(), Box<dyn std::error::Error>> {
-/// let store = RedisStore::new("redis://127.0.0.1:6379")?;
-/// // Four programs share the limit: without the server each has a quarter.
-/// let limiter = RedisLimiter::builder(&store, "api", Quota::per_second(100))
-///     .when_unreachable(WhenUnreachable::local(4))
-///     .build()?;
-/// # let _ = limiter;
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Clone, Debug)]
-#[must_use]
-pub struct RedisLimiterBuilder {
-    store: RedisStore,
-    name: String,
-    policy: Policy,
-    plans: Vec<(String, Policy)>,
-    when_unreachable: WhenUnreachable,
-    remember_denied: Duration,
-    capacity: Option<usize>,
-    clock: Option<Clock>,
-    waiters: Option<usize>,
-    waiters_per_key: Option<usize>,
-}
-
-impl RedisLimiterBuilder {
-    /// Adds a plan: another policy, by which some keys or requests are judged ([`RedisLimiter::on`]).
-    ///
-    /// # Errors
-    ///
-    /// When the limiter is built: as [`RateLimiterBuilder::plan`](crate::RateLimiterBuilder::plan). And when the plan has not as many
-    /// quotas as the limiter's policy: a key has one account on the server, in which each quota has its place.
-    pub fn plan(mut self, name: impl Into<String>, policy: impl IntoPolicy) -> Self {
-        self.plans.push((name.into(), policy.into()));
-        self
-    }
-
-    /// What a check is answered while the server does not answer. By default each program enforces the whole limit by itself.
-    pub fn when_unreachable(mut self, when: WhenUnreachable) -> Self {
-        self.when_unreachable = when;
-        self
-    }
-
-    /// For how long a key that is over its limit is denied without asking the server, at most. The default is a second. With 0,
-    /// the server is always asked.
-    ///
-    /// A denial says how long to wait, and until then nothing passes, unless somebody gives something back or raises the limit. So
-    /// a key that is hammered costs one round trip in so long, from each program. What this program itself gives back it
-    /// notices at once. Up to 4096 keys are remembered, in half a megabyte.
-    pub fn remember_denied(mut self, longest: Duration) -> Self {
-        self.remember_denied = longest;
-        self
-    }
-
-    /// How many keys to remember while the server does not answer, from 1 to 2^32: see
-    /// [`RateLimiterBuilder::capacity`](crate::RateLimiterBuilder::capacity). The default is 2^20.
-    pub fn capacity(mut self, keys: usize) -> Self {
-        self.capacity = Some(keys);
-        self
-    }
-
-    /// Where to take the time from for what is decided without the server, and for how long a denial is remembered. The default is
-    /// [`Clock::system`]. The server's clock is its own.
-    pub fn clock(mut self, clock: impl Into<Clock>) -> Self {
-        self.clock = Some(clock.into());
-        self
-    }
-
-    /// How many may wait at once in this program, for all keys together: see
-    /// [`RateLimiterBuilder::waiters`](crate::RateLimiterBuilder::waiters).
-    pub fn waiters(mut self, waiters: usize) -> Self {
-        self.waiters = Some(waiters);
-        self
-    }
-
-    /// How many may wait at once in this program for one key: see
-    /// [`RateLimiterBuilder::waiters_per_key`](crate::RateLimiterBuilder::waiters_per_key).
-    pub fn waiters_per_key(mut self, waiters: usize) -> Self {
-        self.waiters_per_key = Some(waiters);
-        self
-    }
-
-    /// The limiter. Nothing is sent yet.
-    ///
-    /// # Errors
-    ///
-    /// When the name is empty or longer than 100 bytes, when a quota cannot be counted exactly on the server, or when the plans or
-    /// the capacity do not fit.
-    ///
-    /// # Panics
-    ///
-    /// If memory for the keys cannot be reserved.
-    pub fn build(self) -> Result<RedisLimiter, SetupError> {
-        if !(1..=NAME_MAX).contains(&self.name.len()) {
-            return Err(SetupErrorKind::Name.into());
-        }
-        let programs = match self.when_unreachable {
-            WhenUnreachable::Local { programs } => programs,
-            _ => NonZeroU32::MIN,
-        };
-        let clock = self.clock.unwrap_or_else(|| self.store.clock().clone());
-        let policies = || std::iter::once(&self.policy).chain(self.plans.iter().map(|(_, policy)| policy));
-        policies().try_for_each(|policy| SetupError::check_shape(&self.policy, policy))?;
-        let wires = policies().map(|policy| Wire::new(policy, 0).map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
-        let limiter = |policy: Policy, capacity: Option<usize>, part: &dyn Fn(&Policy) -> Policy| {
-            let mut builder = RateLimiter::builder(policy).name(self.name.clone()).clock(clock.clone());
-            for (name, policy) in &self.plans {
-                builder = builder.plan(name.clone(), part(policy))?;
-            }
-            for (waiters, set) in [
-                (self.waiters, RateLimiterBuilder::waiters as fn(_, _) -> _),
-                (self.waiters_per_key, RateLimiterBuilder::waiters_per_key),
-            ] {
-                builder = waiters.into_iter().fold(builder, set);
-            }
-            capacity.into_iter().fold(builder, RateLimiterBuilder::capacity).try_build()
-        };
-        // It counts nothing: the server does.
-        let rules = limiter(self.policy.clone(), Some(1), &Policy::clone)?;
-        let local = limiter(share(&self.policy, programs), self.capacity, &|policy| share(policy, programs))?;
-        let remember_nanos = u64::try_from(self.remember_denied.as_nanos()).unwrap_or(u64::MAX);
-        let shared = Shared {
-            subjects: Subjects::of(&self.name),
-            store: self.store,
-            rules,
-            local,
-            wires: RwLock::new(wires),
-            replacing: Mutex::new(()),
-            when_unreachable: self.when_unreachable,
-            remembered: Remembered::new(remember_nanos),
-            counts: Counts::default(),
-            reports: Throttle::default(),
-        };
-        Ok(RedisLimiter { shared: Arc::new(shared), plan: Plan::DEFAULT })
     }
 }

@@ -70,8 +70,11 @@
 //! | `s` | a sliding window | its length, its number, what was spent in the one before it, and in it |
 //! | `w` | a strict window | the length of a part, the number of the newest part, how many more count, what was spent in each from the newest on |
 //!
-//! Keys go by themselves when there is nothing left to remember. To clear one, delete it: that is what [`RedisLimiter::reset`]
-//! does. To clear all of a limiter, delete what begins with its name:
+//! While some of a key is [leased](RedisLimiterBuilder::leases), the first word goes on, after commas: the length of a slot in
+//! microseconds, what was leased in this slot and in the one before, and `m` if that was under another policy.
+//!
+//! Keys go by themselves when there is nothing left to remember. To clear one, delete it, or, where there are leases, call
+//! [`RedisLimiter::reset`], which knows what is leased. To clear all of a limiter, delete what begins with its name:
 //!
 //! ```text
 //! $ redis-cli DEL 'tollgate:login:{192.0.2.7}'
@@ -89,6 +92,8 @@
 //!     +evalsha +eval +get +set +del +pttl +time
 //! ```
 //!
+//! And `+info`, if there are [leases](RedisLimiterBuilder::leases).
+//!
 //! # What this does not do
 //!
 //! - It does not keep limits across the loss of the server's data.
@@ -101,10 +106,13 @@ mod asking;
 #[cfg(feature = "tower")]
 mod backend;
 mod breaker;
+mod builder;
 #[cfg(feature = "tower")]
 mod delayed;
 mod error;
+mod lease;
 mod limiter;
+mod lots;
 mod node;
 mod outage;
 mod question;
@@ -114,12 +122,15 @@ mod script;
 mod stats;
 mod store;
 mod subject;
+mod terms;
 mod turn;
 mod wire;
 
 pub use store::{RedisStore, RedisStoreBuilder, RedisStoreStats};
 
-pub use limiter::{RedisLimiter, RedisLimiterBuilder};
+pub use limiter::RedisLimiter;
+
+pub use builder::RedisLimiterBuilder;
 
 pub use outage::WhenUnreachable;
 
@@ -132,4 +143,4 @@ pub use asking::Asking;
 pub use delayed::RedisDelayed;
 pub use turn::RedisTurn;
 
-pub use error::{SetupError, SetupErrorKind, Unanswered, UnansweredKind};
+pub use error::{SetupError, SetupErrorKind, Unanswered, UnansweredKind, Unleasable};

@@ -3,10 +3,14 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
+use tokio::time::timeout;
 
-use super::error::Unanswered;
+use super::error::{Unanswered, UnansweredKind};
+use super::lease::{LotId, Terms};
+use super::lots::{Lots, Next, Spent};
 use super::outage::WhenUnreachable;
 use super::remembered::{Check, Remembered};
 use super::script::{Op, Reply};
@@ -25,6 +29,9 @@ use crate::throttle::Throttle;
 /// How long a denial asks a client to wait that nothing is known about, because the server does not answer.
 const WAIT_UNKNOWN_NANOS: u64 = 1_000_000_000;
 
+/// For how many calls of others a check waits, before it goes by itself.
+const WAITS_MAX: u32 = 3;
+
 /// What the handles of a limiter share.
 pub(super) struct Shared {
     pub(super) store: RedisStore,
@@ -39,6 +46,8 @@ pub(super) struct Shared {
     pub(super) replacing: Mutex<()>,
     pub(super) when_unreachable: WhenUnreachable,
     pub(super) remembered: Remembered,
+    /// If keys are leased: what is held of them, and how many programs do so.
+    pub(super) leases: Option<(Lots, NonZeroU32)>,
     pub(super) counts: Counts,
     /// Of checks that the server did not answer.
     pub(super) reports: Throttle,
@@ -92,6 +101,8 @@ pub(super) struct Granted {
 pub(super) enum Charge {
     Nowhere,
     Here(Box<Reservation>),
+    /// From what was leased.
+    Leased(LotId),
     /// On the server; its time then, and the marks of the quotas.
     There(Vec<u64>),
 }
@@ -122,17 +133,36 @@ impl Question {
     }
 
     /// The answer, if nobody has to be asked for it.
-    pub(super) fn known(&self) -> Option<Result<Granted, Denied>> {
+    pub(super) fn known(&self, wanted: Wanted) -> Option<Result<Granted, Denied>> {
         let Some(wire) = &self.wire else { return Some(Ok(Granted::unlimited())) };
+        if let Some((lots, terms)) = self.leased(wire) {
+            if let Some(spent) = lots.spend(&self.check(wire), terms, wanted.standing, &self.shared.counts) {
+                return Some(Ok(Granted::leased(spent)));
+            }
+        }
+        self.remembered(wire).map(Err)
+    }
+
+    /// The denial that is known already.
+    fn remembered(&self, wire: &Wire) -> Option<Denied> {
         let now = self.shared.rules.clock().now();
         let denied = self.shared.remembered.denial(&self.check(wire), now)?;
         self.shared.counts.remembered.fetch_add(1, Relaxed);
-        Some(Err(denied))
+        Some(denied)
+    }
+
+    /// What is held of keys, and under which terms, if it may be spent.
+    fn leased<'a>(&'a self, wire: &'a Wire) -> Option<(&'a Lots, &'a Terms)> {
+        let (lots, _) = self.shared.leases.as_ref()?;
+        wire.terms().filter(|_| self.cost > 0).map(|terms| (lots, terms))
     }
 
     /// Asks the server, or decides here if it does not answer.
     pub(super) async fn ask(&self, wanted: Wanted) -> Result<Granted, Denied> {
         let Some(wire) = &self.wire else { return Ok(Granted::unlimited()) };
+        if let Some((lots, terms)) = self.leased(wire) {
+            return self.lease(wire, lots, terms, wanted).await;
+        }
         let clock = self.shared.rules.clock();
         let asked = clock.now();
         let op = if wanted.to_settle { Op::Reserve } else { Op::Check };
@@ -148,6 +178,55 @@ impl Question {
         }
         let denied = wire.denied(&reply);
         self.shared.remembered.keep(self.check(wire), denied, asked, clock.now());
+        Err(denied)
+    }
+
+    /// Asks the server for the cost and, if the key is asked for often, for more that is spent here then. One such call is under way for a
+    /// key, and others wait for what it brings.
+    async fn lease(&self, wire: &Wire, lots: &Lots, terms: &Terms, wanted: Wanted) -> Result<Granted, Denied> {
+        let (check, counts, clock) = (self.check(wire), &self.shared.counts, self.shared.rules.clock());
+        let deadline_nanos = u64::try_from(self.shared.store.deadline().as_nanos()).unwrap_or(u64::MAX);
+        let asked = clock.now();
+        let rest = || Duration::from_nanos(deadline_nanos.saturating_sub(clock.now().saturating_sub(asked)));
+        let mut waited = 0;
+        let draw = loop {
+            match lots.next(&check, terms, wanted.standing, waited < WAITS_MAX, counts) {
+                Next::Spent(spent) => return Ok(Granted::leased(spent)),
+                Next::Call(draw) => break draw,
+                Next::Wait(mut call) => {
+                    // It changes when that call has come back, whatever it has brought.
+                    if timeout(rest(), call.changed()).await.is_err() {
+                        let late = Unanswered::new(UnansweredKind::Deadline, "");
+                        return self.decide_here(wire, wanted, &late);
+                    }
+                    if let Some(denied) = self.remembered(wire) {
+                        return Err(denied);
+                    }
+                    waited += 1;
+                }
+            }
+        };
+        let more = [terms.slot_nanos / 1000, terms.most, draw.want];
+        let asked = clock.now();
+        let reply = match self.shared.store.call_within(self.call(wire, Op::Lease, self.cost, &more), rest()).await {
+            Ok(reply) => reply,
+            Err(unanswered) => return self.decide_here(wire, wanted, &unanswered),
+        };
+        counts.round_trips.fetch_add(1, Relaxed);
+        if reply.passed {
+            if reply.lent.0 > 0 {
+                draw.receive(reply.lent, wire.standing(&reply), counts);
+            }
+            let (permit, standing) = (wire.permit(&reply), wanted.standing.then(|| wire.standing(&reply)));
+            let charge = if wanted.to_settle { there(reply) } else { Charge::Nowhere };
+            return Ok(Granted { permit, standing, charge });
+        }
+        let mut denied = wire.denied(&reply);
+        if draw.want > 0 && wire.ran_dry(&denied) {
+            let pause = terms.pause_nanos(self.key.bits() ^ asked).min(self.shared.remembered.longest_nanos());
+            denied.retry_after_nanos = denied.retry_after_nanos.map(|nanos| nanos.max(pause));
+        }
+        self.shared.remembered.keep(check, denied, asked, clock.now());
         Err(denied)
     }
 
@@ -173,6 +252,11 @@ impl Question {
 
     pub(super) async fn refund(&self) -> Result<(), Unanswered> {
         let Some(wire) = &self.wire else { return Ok(()) };
+        if let Some((lots, _)) = self.leased(wire) {
+            lots.give_back(&self.check(wire), None, &self.shared.counts);
+            self.given_back();
+            return Ok(());
+        }
         let refunded = self.shared.store.call(self.call(wire, Op::Refund, self.cost, &[])).await;
         self.given_back();
         refunded.map(|_| ())
@@ -180,9 +264,22 @@ impl Question {
 
     pub(super) async fn reset(&self) -> Result<(), Unanswered> {
         self.shared.local.reset(self.subject.as_str());
-        let done = self.shared.store.delete(&self.subject).await;
+        let Some(wire) = &self.wire else { return Ok(()) };
+        let mut done = self.shared.store.call(self.call(wire, Op::Reset, 0, &[])).await.map(|_| ());
+        if done.as_ref().is_err_and(|unanswered| unanswered.kind() == UnansweredKind::ForeignValue) {
+            done = self.shared.store.delete(&self.subject).await;
+        }
         self.given_back();
         done
+    }
+
+    /// Gives back to the lot that it was spent from what was not used.
+    pub(super) fn give_back(&self, lot: LotId, unused: u64) {
+        let Some(wire) = self.wire.as_ref().filter(|_| unused > 0) else { return };
+        if let Some((lots, _)) = &self.shared.leases {
+            lots.give_back(&Check { cost: unused, ..self.check(wire) }, Some(lot), &self.shared.counts);
+            self.given_back();
+        }
     }
 
     /// Gives back what was not used of a charge.
@@ -221,8 +318,8 @@ impl Question {
         Check { key: self.key, plan: self.plan.index().unwrap_or_default(), version: wire.version, cost: self.cost }
     }
 
-    fn call<'a>(&'a self, wire: &'a Wire, op: Op, cost: u64, charge: &'a [u64]) -> Call<'a> {
-        Call { op, subject: &self.subject, cost, quotas: &wire.words, charge }
+    fn call<'a>(&'a self, wire: &'a Wire, op: Op, cost: u64, more: &'a [u64]) -> Call<'a> {
+        Call { op, subject: &self.subject, cost, quotas: &wire.words, more }
     }
 
     /// The answer when the server gives none.
@@ -275,6 +372,11 @@ impl Question {
 impl Granted {
     fn unlimited() -> Self {
         Self { permit: Permit::UNLIMITED, standing: Some(Standing::UNLIMITED), charge: Charge::Nowhere }
+    }
+
+    fn leased(spent: Spent) -> Self {
+        let Spent { status, standing, lot } = spent;
+        Self { permit: Permit { status }, standing, charge: Charge::Leased(lot) }
     }
 }
 

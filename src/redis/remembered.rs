@@ -49,6 +49,11 @@ impl Remembered {
         Self { buckets: (0..buckets).map(|_| Mutex::default()).collect(), longest_nanos }
     }
 
+    /// For how long nobody asks, at most.
+    pub(super) fn longest_nanos(&self) -> u64 {
+        self.longest_nanos
+    }
+
     /// What a check is to be told, if that is known.
     pub(super) fn denial(&self, check: &Check, now: u64) -> Option<Denied> {
         let mut bucket = self.bucket(check.key)?.lock();

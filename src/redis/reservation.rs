@@ -59,6 +59,10 @@ impl RedisReservation {
         };
         match charge {
             Charge::Here(reservation) => Asking::known(reservation.settle(actual)),
+            Charge::Leased(lot) => {
+                question.give_back(lot, unused);
+                Asking::known(Ok(()))
+            }
             Charge::There(charge) if unused > 0 => Asking::new(async move {
                 question.settle(&charge, unused).await;
                 Ok(())
@@ -78,6 +82,11 @@ impl RedisReservation {
             Charge::Here(reservation) => {
                 let settled = reservation.settled(actual);
                 Status { remaining: settled.remaining, reset_after_nanos: settled.reset_after_nanos, ..status }
+            }
+            Charge::Leased(lot) => {
+                question.give_back(lot, unused);
+                status.remaining = status.remaining.saturating_add(unused).min(status.limit);
+                status
             }
             Charge::There(charge) if unused > 0 => {
                 question.settle_blindly(&charge, unused);

@@ -1,20 +1,30 @@
 -- Decides for one subject about all quotas of a policy: all are charged, or none is.
 --
 -- KEYS[1]  the subject.
--- ARGV     op, cost, number of quotas; then four for each quota; then, to settle, what `reserve` returned of the charge.
---   op     check | reserve (a check that also returns by what to settle) | peek | refund | settle
+-- ARGV     op, cost, number of quotas; then four for each quota; then, to settle, what `reserve` returned of the charge;
+--          or, to lease, the width of a slot, the most that may be lent, and how much is wanted beside the cost.
+--   op     check | reserve (a check that also returns by what to settle) | lease (the same, and it may be lent more to
+--          spend by itself) | peek | refund | settle | reset
 --   quota  bucket: b, units a token, units a microsecond, units of a full bucket
 --          window: f (fixed) or a (aligned), length, amount, 0
 --          sliding: s, length, amount, step in which the previous window's share falls
 --          strict: w, length of a sub-window, amount, sub-windows that count beside the newest
 --
 -- Returns: 1 or 0, the time; for each quota what is left, microseconds until the whole limit is back, and microseconds until the
--- cost passes (-1 for never); for `reserve`, of each quota by what to settle.
+-- cost passes (-1 for never); for `reserve` and `lease`, of each quota by what to settle; for `lease`, what is lent, and for how
+-- many microseconds.
 --
 -- The value is text: the time of the last change, then a record for each quota, which says all that is needed to read it:
 --   b,units a token,units a microsecond,units owed       f|a,length,end,count
 --   s,length,number of the window,previous,current
 --   w,length of a sub-window,number of the newest,how many more count,counts from the newest on
+-- While something is lent, the time is time,width of a slot,lent in this slot,lent in the one before; and m, if it was lent
+-- under another policy.
+--
+-- What is lent in a slot may be spent until the next slot ends, or the first window. Until then a bucket owes it, however much it
+-- refills: so what is left and what is lent are never more than a burst together. And no slot is given another width before all
+-- that was lent is over. What was lent under another policy may outlast the windows of this one, so they count it, too; and
+-- nothing more is lent meanwhile. So does a server that has just come up count all that it may have forgotten.
 --
 -- All numbers are whole and below 2^53, times in microseconds, so doubles are exact: sums and products stay below 2^53, a product
 -- that may not is only compared with what does, and the floor or ceiling of a quotient of such numbers is that of the exact one.
@@ -27,14 +37,19 @@ local read = time[1] * 1000000 + time[2]
 
 -- Time never steps back for a subject.
 local now, last, records, kept = read, nil, {}, nil
+local slot, lent, before, moved
 local value = redis.call('GET', key)
 if value then
   local n = 0
   for word in string.gmatch(value, '%S+') do
-    if n == 0 then last = tonumber(word) else records[n] = word end
+    if n == 0 then last = tonumber(word) or word else records[n] = word end
     n = n + 1
   end
-  if not last or n < 2 then
+  if type(last) == 'string' then
+    last, slot, lent, before, moved = string.match(last, '^(%d+),(%d+),(%d+),(%d+)(,?m?)$')
+    last, slot, lent, before, moved = tonumber(last), tonumber(slot), tonumber(lent), tonumber(before), moved == ',m'
+  end
+  if not last or n < 2 or slot == 0 then
     return redis.error_reply('TOLLGATE the value of this key is not a limit\'s')
   end
   if last > now then now = last end
@@ -42,10 +57,37 @@ if value then
 end
 local lag = now - read
 
+-- Since the last change: until when how much had been lent. Then a slot more or two have passed.
+local ends, held
+if slot then
+  local e, passed = (floor(last / slot) + 1) * slot, floor(now / slot) - floor(last / slot)
+  ends, held = { min(e, now), min(e + slot, now), now }, { lent + before, lent, 0 }
+  if passed == 1 then lent, before = 0, lent elseif passed > 1 then lent, before = 0, 0 end
+end
+local width, most = tonumber(ARGV[4 * quotas + 4]), tonumber(ARGV[4 * quotas + 5])
+if op == 'reset' then
+  records, kept = {}, nil
+elseif op == 'lease' and not value then
+  local uptime = tonumber(string.match(redis.call('INFO', 'server'), 'uptime_in_seconds:(%d+)'))
+  -- It is told in whole seconds, of which the first was not whole.
+  if (uptime - 1) * 1000000 < 2 * width then slot, lent, before, moved = width, most, 0, true end
+end
+
+-- The debt of a bucket now.
+local function refilled(debt, units, gain)
+  if not slot or not ends then return max(0, debt - gain * (now - last)) end
+  local from = last
+  for j = 1, 3 do
+    debt = max(debt - gain * (ends[j] - from), min(held[j] * units, LARGEST))
+    from = ends[j]
+  end
+  return debt
+end
+
 -- What a record comes to now, in whole requests, rounded up: for a quota that is counted in another way.
 local function owed(kind, a, b, c, d)
   if kind == 'b' then
-    return ceil(max(0, c - b * (now - last)) / a)
+    return ceil(refilled(c, a, b) / a)
   elseif kind == 'f' or kind == 'a' then
     return b > now and c or 0
   elseif kind == 's' then
@@ -84,6 +126,7 @@ for i = 1, quotas do
       return redis.error_reply('TOLLGATE the value of this key is not a limit\'s')
     end
   end
+  if slot and not (old == kind and a == p) then moved = true end
   local spent = 0
   if old and old ~= 'w' and not (old == kind and a == p) then spent = owed(old, a, b, c, d) end
   if old == 'w' and not (kind == 'w' and a == p) then
@@ -91,7 +134,7 @@ for i = 1, quotas do
   end
   if kind == 'b' then
     if old == 'b' then
-      local debt = max(0, c - b * (now - last))
+      local debt = refilled(c, a, b)
       if a ~= p and debt > 0 then debt = ceil(debt / a * p) + 1 end
       first[i] = min(debt, LARGEST)
     else
@@ -135,6 +178,47 @@ for i = 1, quotas do
   end
 end
 
+-- What of a bucket's debt is lent.
+local function least(units)
+  return slot and min((lent + before) * units, LARGEST) or 0
+end
+
+if op == 'lease' and slot ~= width then moved = true end
+if slot and lent + before == 0 then slot = nil end
+if slot then
+  local total = lent + before
+  for i = 1, quotas do
+    local at = 4 * i
+    local kind, p, q, r = ARGV[at], tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
+    if kind == 'b' then
+      first[i] = max(first[i], least(p))
+    elseif moved and (kind == 'f' or kind == 'a') then
+      second[i] = max(second[i], total)
+    elseif moved and kind == 's' then
+      third[i] = max(third[i], min(total, floor(LARGEST / ceil(p / r))))
+    elseif moved then
+      local newest = third[i][1] or 0
+      third[i][1] = max(newest, total)
+      second[i] = second[i] + third[i][1] - newest
+    end
+  end
+elseif op == 'lease' then
+  slot, lent, before, moved = width, 0, 0, nil
+end
+
+-- Microseconds until a bucket owes no more than so much.
+local function falls(debt, to, units, gain)
+  local from = now
+  if slot then
+    for j = 1, 2 do
+      local e, low = (floor(now / slot) + j) * slot, min((j == 1 and lent + before or lent) * units, LARGEST)
+      if low <= to and debt - gain * (e - from) <= to then break end
+      debt, from = max(debt - gain * (e - from), low), e
+    end
+  end
+  return from - now + max(0, ceil((debt - to) / gain))
+end
+
 -- What is left, when all is back, and when the cost passes, of quota i; times from now on, -1 for never.
 local function judge(i)
   local at = 4 * i
@@ -142,11 +226,11 @@ local function judge(i)
   if kind == 'b' then
     local debt = first[i]
     local left, back, wait = floor(max(0, r - debt) / p), 0, 0
-    if debt > 0 and q > 0 then back = ceil(debt / q) end
+    if debt > 0 and q > 0 then back = falls(debt, 0, p, q) end
     if cost * p > r then
       wait = -1
     elseif debt + cost * p > r then
-      wait = ceil((debt + cost * p - r) / q)
+      wait = falls(debt, r - cost * p, p, q)
     end
     return left, back, wait
   end
@@ -195,41 +279,65 @@ local function judge(i)
 end
 
 local reply, passes = { 1, now }, true
-local charges = op == 'check' or op == 'reserve'
+local charges = op == 'check' or op == 'reserve' or op == 'lease'
 for i = 1, quotas do
   local left, back, wait = judge(i)
   if wait ~= 0 and cost > 0 then passes = false end
   reply[3 * i], reply[3 * i + 1], reply[3 * i + 2] = left, back, wait
 end
 
-local change = cost > 0 and (op == 'refund' and value or op == 'settle' and value or charges and passes)
+-- What is lent beside the cost, and until when.
+local more, life = 0, 0
+if op == 'lease' and passes and not moved then
+  life = (floor(now / slot) + 2) * slot - now
+  more = min(tonumber(ARGV[4 * quotas + 6]), most - lent - before)
+  for i = 1, quotas do
+    local kind, p = ARGV[4 * i], tonumber(ARGV[4 * i + 1])
+    if kind == 'f' or kind == 'a' then
+      life = min(life, first[i] - now)
+    elseif kind ~= 'b' then
+      life = min(life, (first[i] + 1) * p - now)
+    end
+    more = min(more, reply[3 * i] - cost)
+  end
+  -- Near a window's end less of it would be spent.
+  if life < slot then more = floor(more * (life / slot)) end
+  more = max(0, more)
+  lent = lent + more
+end
+
+local change = cost > 0 and (op == 'refund' and value or op == 'settle' and value or charges and passes) or op == 'reset' and value
 if change then
   local word = { format('%.0f', now) }
   local fresh = 0
+  if slot and lent + before > 0 then
+    word[1] = format('%.0f,%.0f,%.0f,%.0f', now, slot, lent, before) .. (moved and ',m' or '')
+    fresh = (floor(now / slot) + (lent > 0 and 2 or 1)) * slot - now
+  end
   for i = 1, quotas do
     local at = 4 * i
     local kind, p, q, r = ARGV[at], tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
     local mark = tonumber(ARGV[4 * quotas + 4 + i])
     if kind == 'b' then
       if charges then
-        first[i] = first[i] + cost * p
+        first[i] = first[i] + (cost + more) * p
       else
         -- The bucket refills the oldest charge first, so of this one all is left that the bucket owed after it and has not refilled.
         local outstanding = first[i]
         if mark then outstanding = min(outstanding, max(0, mark - q * (now - tonumber(ARGV[4 * quotas + 4])))) end
-        first[i] = first[i] - min(cost * p, outstanding)
+        first[i] = max(first[i] - min(cost * p, outstanding), least(p))
       end
       word[i + 1] = format('b,%.0f,%.0f,%.0f', p, q, first[i])
     elseif kind == 'f' or kind == 'a' then
       if charges then
-        second[i] = second[i] + cost
+        second[i] = second[i] + cost + more
       elseif not mark or mark == first[i] then
         second[i] = max(0, second[i] - cost)
       end
       word[i + 1] = format('%s,%.0f,%.0f,%.0f', kind, p, first[i], second[i])
     elseif kind == 's' then
       if charges then
-        third[i] = third[i] + cost
+        third[i] = third[i] + cost + more
       elseif (mark or floor(last / p)) == first[i] then
         third[i] = max(0, third[i] - cost)
       elseif (mark or floor(last / p)) + 1 == first[i] then
@@ -239,7 +347,7 @@ if change then
     else
       local counts = third[i]
       if charges then
-        counts[1] = (counts[1] or 0) + cost
+        counts[1] = (counts[1] or 0) + cost + more
       elseif mark then
         local j = first[i] - mark + 1
         if j >= 1 and counts[j] then counts[j] = max(0, counts[j] - cost) end
@@ -278,10 +386,13 @@ if change then
 end
 if charges and not passes then reply[1] = 0 end
 
-if op == 'reserve' then
+if op == 'reserve' or op == 'lease' then
   for i = 1, quotas do
-    reply[3 * quotas + 2 + i] = first[i]
+    reply[3 * quotas + 2 + i] = ARGV[4 * i] == 'b' and first[i] - more * tonumber(ARGV[4 * i + 1]) or first[i]
   end
+end
+if op == 'lease' then
+  reply[4 * quotas + 3], reply[4 * quotas + 4] = more, life
 end
 for i = 1, quotas do
   reply[3 * i + 1] = reply[3 * i + 1] > 0 and reply[3 * i + 1] + lag or 0

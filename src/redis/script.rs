@@ -18,9 +18,12 @@ pub(super) enum Op {
     Check,
     /// A check that also says by what to settle.
     Reserve,
+    /// The same, and more may be lent, for this program to spend by itself.
+    Lease,
     Peek,
     Refund,
     Settle,
+    Reset,
 }
 
 impl Op {
@@ -28,9 +31,11 @@ impl Op {
         match self {
             Self::Check => "check",
             Self::Reserve => "reserve",
+            Self::Lease => "lease",
             Self::Peek => "peek",
             Self::Refund => "refund",
             Self::Settle => "settle",
+            Self::Reset => "reset",
         }
     }
 }
@@ -171,8 +176,10 @@ pub(super) struct Reply {
     /// The subject's time, in microseconds since the Unix epoch.
     pub(super) time: u64,
     pub(super) quotas: Vec<Judged>,
-    /// By what a charge is settled, quota by quota; only of [`Op::Reserve`].
+    /// By what a charge is settled, quota by quota; only of [`Op::Reserve`] and [`Op::Lease`].
     pub(super) marks: Vec<u64>,
+    /// How much is lent beside the cost, and for how many microseconds from the time; only of [`Op::Lease`].
+    pub(super) lent: (u64, u64),
 }
 
 /// Where a subject stands with one quota.
@@ -190,7 +197,13 @@ impl Reply {
     pub(super) fn read(numbers: &[i64], quotas: usize) -> Option<Self> {
         let number = |n: i64| u64::try_from(n).ok();
         let (head, rest) = numbers.split_at_checked(2)?;
-        let (judged, marks) = rest.split_at_checked(3 * quotas)?;
+        let (judged, rest) = rest.split_at_checked(3 * quotas)?;
+        let (marks, lent) = if rest.is_empty() { (rest, rest) } else { rest.split_at_checked(quotas)? };
+        let lent = match *lent {
+            [] => (0, 0),
+            [lent, life] => (number(lent)?, number(life)?),
+            _ => return None,
+        };
         let judged = judged.chunks_exact(3).map(|three| {
             Some(Judged {
                 left: number(three[0])?,
@@ -203,6 +216,7 @@ impl Reply {
             time: number(head[1])?,
             quotas: judged.collect::<Option<_>>()?,
             marks: marks.iter().map(|&mark| number(mark)).collect::<Option<_>>()?,
+            lent,
         })
     }
 }

@@ -14,6 +14,16 @@ pub struct RedisStats {
     pub unanswered: u64,
     /// Reservations that could not be settled because the server did not answer. They stayed charged.
     pub unsettled: u64,
+    /// Checks that passed here, by what had been [leased](super::RedisLimiterBuilder::leases).
+    pub leased: u64,
+    /// Round trips that brought a lease.
+    pub leases: u64,
+    /// What all leases brought together.
+    pub leased_drawn: u64,
+    /// What was spent of it.
+    pub leased_spent: u64,
+    /// What of it can not be spent any more. It is counted when the key is asked for again.
+    pub leased_stranded: u64,
 }
 
 #[derive(Debug, Default)]
@@ -22,6 +32,11 @@ pub(super) struct Counts {
     pub(super) remembered: AtomicU64,
     pub(super) unanswered: AtomicU64,
     pub(super) unsettled: AtomicU64,
+    pub(super) leased: AtomicU64,
+    pub(super) leases: AtomicU64,
+    pub(super) leased_drawn: AtomicU64,
+    pub(super) leased_spent: AtomicU64,
+    pub(super) leased_stranded: AtomicU64,
 }
 
 impl Counts {
@@ -31,6 +46,11 @@ impl Counts {
             remembered: self.remembered.load(Relaxed),
             unanswered: self.unanswered.load(Relaxed),
             unsettled: self.unsettled.load(Relaxed),
+            leased: self.leased.load(Relaxed),
+            leases: self.leases.load(Relaxed),
+            leased_drawn: self.leased_drawn.load(Relaxed),
+            leased_spent: self.leased_spent.load(Relaxed),
+            leased_stranded: self.leased_stranded.load(Relaxed),
         }
     }
 }

@@ -119,8 +119,9 @@ pub(super) struct Call<'a> {
     pub(super) cost: u64,
     /// The number of quotas, and four words for each.
     pub(super) quotas: &'a [String],
-    /// To settle: the time of the charge, and the mark of each quota.
-    pub(super) charge: &'a [u64],
+    /// To settle: the time of the charge, and the mark of each quota. To lease: the width of a slot in microseconds, the most that may
+    /// be lent, and how much is wanted beside the cost.
+    pub(super) more: &'a [u64],
 }
 
 impl RedisStore {
@@ -177,11 +178,22 @@ impl RedisStore {
         &self.store.clock
     }
 
+    /// How long a call may take.
+    pub(super) fn deadline(&self) -> Duration {
+        self.store.deadline
+    }
+
     /// Calls the script, and waits for its answer until the deadline.
     pub(super) async fn call(&self, call: Call<'_>) -> Result<Reply, Unanswered> {
+        self.call_within(call, self.store.deadline).await
+    }
+
+    /// The same, where a part of the time is over already.
+    pub(super) async fn call_within(&self, call: Call<'_>, rest: Duration) -> Result<Reply, Unanswered> {
         let store = &*self.store;
         let quotas = (call.quotas.len() - 1) / 4;
-        let value = store.send(call.subject, &|known| call.command(known.then_some(store.sha.as_str()))).await?;
+        let command = |known: bool| call.command(known.then_some(store.sha.as_str()));
+        let value = store.send(call.subject, &command, rest).await?;
         read(&value, quotas).ok_or_else(|| {
             store.counts.failures.fetch_add(1, Relaxed);
             Unanswered::new(UnansweredKind::Refused, "an answer that is none of this script")
@@ -202,20 +214,25 @@ impl RedisStore {
             command.arg(subject);
             command
         };
-        self.store.send(subject, &delete).await.map(|_| ())
+        self.store.send(subject, &delete, self.store.deadline).await.map(|_| ())
     }
 }
 
 impl Store {
     /// Sends a command to the node that has a subject. The command is made anew for each time that it is sent: whether the node is
     /// thought to know the script.
-    async fn send(&self, subject: &str, command: &(dyn Fn(bool) -> Cmd + Sync)) -> Result<Value, Unanswered> {
+    async fn send(
+        &self,
+        subject: &str,
+        command: &(dyn Fn(bool) -> Cmd + Sync),
+        rest: Duration,
+    ) -> Result<Value, Unanswered> {
         let mut node = self.node_of(subject);
         let Some(leave) = node.breaker.ask(self.clock.now()) else {
             self.counts.not_sent.fetch_add(1, Relaxed);
             return Err(Unanswered::new(UnansweredKind::Open, ""));
         };
-        let answer = match timeout(self.deadline, self.send_on(&mut node, subject, command)).await {
+        let answer = match timeout(rest, self.send_on(&mut node, subject, command)).await {
             Ok(answer) => answer,
             Err(_) => {
                 if leave == Leave::Probe {
@@ -385,7 +402,7 @@ impl Call<'_> {
         for word in self.quotas {
             command.arg(word);
         }
-        for number in self.charge {
+        for number in self.more {
             command.arg(*number);
         }
         command

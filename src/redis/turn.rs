@@ -77,12 +77,13 @@ pub(super) async fn wait_for_turn_unless_free(
         matches!(queues.join(question.key, question.cost, queues.bounds(), looks), Joined::Out(true))
     };
     if !somebody_waits || question.is_unlimited() || question.cost == 0 {
-        let denied = match question.known() {
-            Some(Err(denied)) => denied,
-            _ => match question.ask(wanted).await {
-                Ok(granted) => return Ok(granted),
-                Err(denied) => denied,
-            },
+        let answer = match question.known(wanted) {
+            Some(known) => known,
+            None => question.ask(wanted).await,
+        };
+        let denied = match answer {
+            Ok(granted) => return Ok(granted),
+            Err(denied) => denied,
         };
         match denied.retry_after() {
             None => return Err(NotReady::Never(denied)),
@@ -131,12 +132,13 @@ impl Place<'_> {
     ) -> Result<Granted, NotReady> {
         poll_fn(|cx| if self.look(cx).is_first { Poll::Ready(()) } else { Poll::Pending }).await;
         loop {
-            let denied = match question.known() {
-                Some(Err(denied)) => denied,
-                _ => match question.ask(wanted).await {
-                    Ok(granted) => return Ok(granted),
-                    Err(denied) => denied,
-                },
+            let answer = match question.known(wanted) {
+                Some(known) => known,
+                None => question.ask(wanted).await,
+            };
+            let denied = match answer {
+                Ok(granted) => return Ok(granted),
+                Err(denied) => denied,
             };
             let Some(wait) = denied.retry_after() else { return Err(NotReady::Never(denied)) };
             let timer = sleep(wait.max(SLEEP_MIN));

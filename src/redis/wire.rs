@@ -3,7 +3,9 @@
 use std::num::NonZeroU32;
 
 use super::error::SetupError;
+use super::lease::Terms;
 use super::script::{Judged, Reply, Told};
+use super::terms::{is_bucket, terms};
 use crate::decision::{Denied, Permit, Standing, Status};
 use crate::name::Name;
 use crate::policy::Policy;
@@ -15,12 +17,15 @@ pub(super) struct Wire {
     /// The script's arguments: the number of quotas, and four words for each.
     pub(super) words: Vec<String>,
     quotas: Vec<(Name, u64)>,
+    /// If its keys are leased: under which terms, and which quotas are buckets.
+    leased: Option<(Terms, Vec<bool>)>,
     /// How often this plan's policy had been replaced.
     pub(super) version: u64,
 }
 
 impl Wire {
-    pub(super) fn new(policy: &Policy, version: u64) -> Result<Self, SetupError> {
+    /// A policy whose keys are leased, if so many programs lease them.
+    pub(super) fn new(policy: &Policy, version: u64, leases: Option<NonZeroU32>) -> Result<Self, SetupError> {
         let mut words = vec![policy.quotas().len().to_string()];
         for (name, quota) in policy.quotas() {
             let told = Told::new(quota).map_err(|why| SetupError::quota(name, why))?;
@@ -29,7 +34,18 @@ impl Wire {
             words.extend(numbers.map(|number| number.to_string()));
         }
         let quotas = policy.names().zip(policy.quotas()).map(|(name, (_, quota))| (name, quota.limit())).collect();
-        Ok(Self { words, quotas, version })
+        let leased = leases.map(|programs| terms(policy, programs)).transpose()?;
+        let leased = leased.map(|terms| (terms, policy.quotas().map(|(_, quota)| is_bucket(quota)).collect()));
+        Ok(Self { words, quotas, leased, version })
+    }
+
+    pub(super) fn terms(&self) -> Option<&Terms> {
+        self.leased.as_ref().map(|(terms, _)| terms)
+    }
+
+    /// Whether it was a bucket that denied, of a policy whose keys are leased.
+    pub(super) fn ran_dry(&self, denied: &Denied) -> bool {
+        self.leased.as_ref().is_some_and(|(_, buckets)| buckets[denied.status.index])
     }
 
     /// Of a check that passed.

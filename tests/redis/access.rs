@@ -18,6 +18,12 @@ async fn a_user_with_the_documented_rights_can_do_all() {
     let mut raw = server.raw();
     assert_eq!(raw.ask(&command), Value::Text("OK".to_owned()));
     let url = format!("redis://tollgate:PASSWORD@127.0.0.1:{}", server.port());
+    assert_eq!(raw.ask(&["ACL", "SETUSER", "tollgate", "+info"]), Value::Text("OK".to_owned()));
+    let leasing =
+        RedisLimiter::builder(&patient(&url), "leased", crate::policy("1000/second")).leases(1).build().unwrap();
+    leasing.check("alice").await.unwrap();
+    assert_eq!(leasing.store().stats().failures, 0);
+    assert_eq!(raw.ask(&["ACL", "SETUSER", "tollgate", "-info"]), Value::Text("OK".to_owned()));
     let limiter = RedisLimiter::new(&patient(&url), "api", crate::policy("10/day; 5/hour strict")).unwrap();
     limiter.check("alice").await.unwrap();
     limiter.reserve("alice", 3).await.unwrap().settle(1).await.unwrap();

@@ -4,6 +4,7 @@ mod access;
 mod cluster;
 mod faults;
 mod layer;
+mod leases;
 mod limits;
 #[path = "../http/logged.rs"]
 #[allow(dead_code, reason = "shared with tests/http, which needs more of it")]
