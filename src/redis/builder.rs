@@ -140,7 +140,7 @@ impl RedisLimiterBuilder {
     /// - A key that was quiet and is suddenly asked for by all may see a part of its burst only up to 20 s later. Where more is asked
     ///   for than passes, programs may get unequal shares.
     /// - A denial may ask to wait for about 6 % of the time in which the bucket fills, so that there is something to lease again.
-    /// - What is given back ([`refund`](RedisLimiter::refund), a [reservation](RedisReservation) that is settled) goes where it was
+    /// - What is given back ([`refund`](RedisLimiter::refund), a [reservation](super::RedisReservation) that is settled) goes where it was
     ///   leased, or is lost if that lease is over. Do not lease where it must be exact.
     /// - [`peek`](RedisLimiter::peek) counts what is leased as spent.
     /// - A lease goes on when a policy is replaced or a key is reset: it was charged. Nothing new of the key is leased until all

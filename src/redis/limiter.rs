@@ -48,7 +48,7 @@ use crate::setting_error::SettingError;
 /// changes nothing, and a `retry_after` after which a client that is alone passes. The clocks of the programs do not matter.
 ///
 /// A check waits for the server no longer than the store's [deadline](super::RedisStoreBuilder::deadline). What it is answered
-/// then is [set](RedisLimiterBuilder::when_unreachable); it is never an error. A call that was not answered in time may have
+/// then is [set](super::RedisLimiterBuilder::when_unreachable); it is never an error. A call that was not answered in time may have
 /// been charged, and is not sent again: so a limit may be reached a little early, and never late.
 ///
 /// A server that is restarted empty, that evicts keys (`maxmemory-policy` other than `noeviction`), or that fails over to a replica
@@ -175,7 +175,7 @@ impl RedisLimiter {
 
     /// Forgets what a key has spent, in every quota and on every plan. A check at the same moment may be forgotten or not.
     ///
-    /// Programs that [remember](RedisLimiterBuilder::remember_denied) that the key was denied go on to deny it for up to a second;
+    /// Programs that [remember](super::RedisLimiterBuilder::remember_denied) that the key was denied go on to deny it for up to a second;
     /// this one does not.
     ///
     /// # Errors
@@ -231,7 +231,7 @@ impl RedisLimiter {
         &self.shared.store
     }
 
-    /// The plan of that name, if the limiter was [built](RedisLimiterBuilder::plan) with it.
+    /// The plan of that name, if the limiter was [built](super::RedisLimiterBuilder::plan) with it.
     pub fn plan(&self, name: &str) -> Option<Plan> {
         self.shared.rules.plan(name)
     }
