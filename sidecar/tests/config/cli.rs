@@ -151,6 +151,24 @@ fn help_and_completions_are_there() {
     }
 }
 
+/// A shell completes what a person has begun.
+#[test]
+fn bash_completes_flags_and_values() {
+    let script = stdout(&tollgate(&["completions", "bash"]));
+    let completed = |words: &str, current: &str, before: &str| {
+        let ask = format!(
+            "{script}\nCOMP_WORDS=({words} {current}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))\n\
+             _tollgate tollgate '{current}' '{before}'; echo \"${{COMPREPLY[@]}}\""
+        );
+        let output = Command::new("bash").args(["--norc", "-c", &ask]).output().expect("bash");
+        stdout(&output).trim().to_owned()
+    };
+    assert_eq!(completed("tollgate", "ser", "tollgate"), "serve");
+    assert_eq!(completed("tollgate serve", "--ad", "serve"), "--admin");
+    assert_eq!(completed("tollgate serve --log", "j", "--log"), "json");
+    assert_eq!(completed("tollgate completions", "z", "completions"), "zsh");
+}
+
 /// A program that ends with the test.
 struct Running(Child);
 
