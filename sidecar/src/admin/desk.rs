@@ -1,6 +1,6 @@
 //! [`Desk`]: who is asked. It reads a request, and writes the answer.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::time::{Instant, SystemTime};
 
@@ -9,6 +9,7 @@ use http::header::{ALLOW, CONTENT_TYPE, LOCATION, REFRESH};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
+use tollgate::redis::Unanswered;
 use tollgate::{Plan, Quota, RateLimiter, Standing};
 
 use super::Source;
@@ -18,9 +19,10 @@ use super::guard::{Always, Refusal, Token, check_host, check_origin};
 use super::history::{History, limits};
 use super::html::{Query, spelt};
 use super::keys::{Found, Keys};
-use super::view::{Free, Reset, View, free};
+use super::store::Store;
+use super::view::{Free, Reset, StoreState, View, free, free_there};
 use super::{page, stats, view};
-use crate::config::Limit;
+use crate::config::{Limit, OnFailure};
 use crate::rules::Enforcer;
 
 /// The most bytes of a form that are read.
@@ -44,6 +46,8 @@ pub(super) struct Desk {
     history: RefCell<History>,
     keys: RefCell<Keys>,
     resets: RefCell<VecDeque<Reset>>,
+    store: RefCell<Option<Store>>,
+    store_down_since: Cell<Option<SystemTime>>,
 }
 
 type Answer = Response<Full<Bytes>>;
@@ -61,6 +65,8 @@ impl Desk {
             history: RefCell::new(History::new()),
             keys: RefCell::default(),
             resets: RefCell::default(),
+            store: RefCell::default(),
+            store_down_since: Cell::default(),
         };
         desk.sample();
         Some(desk)
@@ -70,6 +76,7 @@ impl Desk {
     pub(super) fn sample(&self) {
         let (totals, limits) = ((self.source.totals)(), limits(&self.source.counters));
         self.history.borrow_mut().sample(Instant::now(), totals, limits);
+        self.store_state(&(self.source.enforcer)());
     }
 
     /// Answers a request.
@@ -101,13 +108,13 @@ impl Desk {
         match (path, is_get, is_post) {
             ("/" | "/stats" | "/limit" | "/key" | "/peek", true, _) => {
                 let query = Form::read(head.uri.query().unwrap_or_default());
-                Ok(self.shown(path, &query.unwrap_or_default()))
+                Ok(self.shown(path, &query.unwrap_or_default()).await)
             }
             ("/find" | "/reset", _, true) => {
                 check_origin(head)?;
                 let form = read(body).await?;
                 self.token.check(form.get("token").unwrap_or_default())?;
-                Ok(self.done(path, &form))
+                Ok(self.done(path, &form).await)
             }
             ("/" | "/stats" | "/limit" | "/key" | "/peek" | "/find" | "/reset", ..) => {
                 let allowed = if matches!(path, "/find" | "/reset") { "POST" } else { "GET, HEAD" };
@@ -120,7 +127,7 @@ impl Desk {
     }
 
     /// What changes nothing.
-    fn shown(&self, path: &str, query: &Form) -> Answer {
+    async fn shown(&self, path: &str, query: &Form) -> Answer {
         let enforcer = (self.source.enforcer)();
         let host = self.host.as_deref();
         match path {
@@ -135,10 +142,10 @@ impl Desk {
             }
             "/stats" => json(StatusCode::OK, &stats::all(&self.view(&enforcer), self.token.text())),
             "/limit" => match limit(&enforcer, query.get("name")) {
-                Some((_, limit, _)) => html(StatusCode::OK, detail::limit(host, limit, self.token.text(), None)),
+                Some((_, limit)) => html(StatusCode::OK, detail::limit(host, limit, self.token.text(), None)),
                 None => self.no_limit(),
             },
-            _ => self.key(&enforcer, query, path == "/peek"),
+            _ => self.key(&enforcer, query, path == "/peek").await,
         }
     }
 
@@ -154,33 +161,38 @@ impl Desk {
             kept: enforcer.config().offenders,
             offenders: view::most_denied(enforcer),
             config: (self.source.config)(),
+            store: self.store_state(enforcer),
             resets: self.resets.borrow().iter().cloned().collect(),
             now: SystemTime::now(),
         }
     }
 
     /// One key.
-    fn key(&self, enforcer: &Enforcer, query: &Form, is_json: bool) -> Answer {
-        let Some((at, config, limiter)) = limit(enforcer, query.get("limit")) else { return self.no_limit() };
-        let Some(found) = self.keys.borrow().find(enforcer, at, query.get("key").unwrap_or_default()) else {
-            return self.no_key();
+    async fn key(&self, enforcer: &Enforcer, query: &Form, is_json: bool) -> Answer {
+        let Some((at, config)) = limit(enforcer, query.get("limit")) else { return self.no_limit() };
+        let Some(found) = self.find(enforcer, at, query) else { return self.no_key() };
+        let plans = match self.standings(enforcer, at, &found).await {
+            Ok(plans) => plans,
+            Err(unanswered) => return self.no_answer(&unanswered),
         };
-        let plans = standings(enforcer, at, limiter, &found);
         if is_json {
             return json(StatusCode::OK, &stats::key(&config.name, &found.text, &found.shown, &plans));
         }
         let resets = self.resets.borrow();
         let reset = resets.iter().find(|reset| reset.rule == config.name && reset.shown == found.shown);
-        let stands = Stands { limit: &config.name, found: &found, plans: &plans, reset, now: SystemTime::now() };
+        let is_in_store = enforcer.limiter_here(at).is_none();
+        let stands =
+            Stands { limit: &config.name, found: &found, plans: &plans, is_in_store, reset, now: SystemTime::now() };
         html(StatusCode::OK, detail::key(self.host.as_deref(), &stands, self.token.text()))
     }
 
     /// What changes something, or has what must not stand in a link.
-    fn done(&self, path: &str, form: &Form) -> Answer {
+    async fn done(&self, path: &str, form: &Form) -> Answer {
         let enforcer = (self.source.enforcer)();
-        let Some((at, config, limiter)) = limit(&enforcer, form.get("limit")) else { return self.no_limit() };
+        let Some((at, config)) = limit(&enforcer, form.get("limit")) else { return self.no_limit() };
         let found = if path == "/find" {
-            match self.keys.borrow_mut().typed(&enforcer, at, form) {
+            let typed = self.keys.borrow_mut().typed(&enforcer, at, form);
+            match typed {
                 Ok(found) => found,
                 Err(wrong) => {
                     let page = detail::limit(self.host.as_deref(), config, self.token.text(), Some(&wrong));
@@ -188,10 +200,10 @@ impl Desk {
                 }
             }
         } else {
-            let found = self.keys.borrow().find(&enforcer, at, form.get("key").unwrap_or_default());
-            let Some(found) = found else { return self.no_key() };
-            let Some(account) = found.account(&enforcer, at, limiter) else { return self.no_key() };
-            account.reset();
+            let Some(found) = self.find(&enforcer, at, form) else { return self.no_key() };
+            if let Err(unanswered) = self.reset(&enforcer, at, &found).await {
+                return self.no_answer(&unanswered);
+            }
             tracing::info!(limit = %config.name, key = %spelt(&found.shown), "a key was reset on the admin page");
             let mut resets = self.resets.borrow_mut();
             resets.truncate(RESETS_MAX - 1);
@@ -202,6 +214,63 @@ impl Desk {
         let mut answer = plain(StatusCode::SEE_OTHER, "");
         answer.headers_mut().insert(LOCATION, HeaderValue::from_str(&to).expect("it is percent-encoded"));
         answer
+    }
+
+    fn find(&self, enforcer: &Enforcer, at: usize, form: &Form) -> Option<Found> {
+        self.keys.borrow().find(enforcer, at, form.get("key").unwrap_or_default())
+    }
+
+    /// Where a key stands by each plan of its limit.
+    async fn standings(&self, enforcer: &Enforcer, at: usize, found: &Found) -> Result<Vec<Stand>, Unanswered> {
+        let limit = &enforcer.config().limits[at];
+        if let Some(limiter) = enforcer.limiter_here(at) {
+            return Ok(standings(enforcer, at, limiter, found));
+        }
+        let Some(store) = self.store(enforcer) else { return Ok(Vec::new()) };
+        let standings = store.standings(limit, &found.key()).await?;
+        Ok(standings.into_iter().map(|(plan, standing)| (plan, standing.clone(), free_there(&standing))).collect())
+    }
+
+    async fn reset(&self, enforcer: &Enforcer, at: usize, found: &Found) -> Result<(), Unanswered> {
+        if let Some(limiter) = enforcer.limiter_here(at) {
+            if let Some(account) = found.account(enforcer, at, limiter) {
+                account.reset();
+            }
+            return Ok(());
+        }
+        match self.store(enforcer) {
+            Some(store) => store.reset(&enforcer.config().limits[at], &found.key()).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The store of the configuration that is in force.
+    fn store(&self, enforcer: &Enforcer) -> Option<Store> {
+        let config = enforcer.config().store.as_ref()?;
+        let mut store = self.store.borrow_mut();
+        if !store.as_ref().is_some_and(|store| store.is(config)) {
+            *store = Store::new(config);
+        }
+        store.clone()
+    }
+
+    /// How the store is. Since when it has been away is known to a few seconds.
+    fn store_state(&self, enforcer: &Enforcer) -> Option<StoreState> {
+        let (store, config) = (enforcer.store()?, enforcer.config().store.as_ref()?);
+        let since = self.store_down_since.get().unwrap_or_else(SystemTime::now);
+        let down_since = if store.is_up() { None } else { Some(since) };
+        self.store_down_since.set(down_since);
+        let meanwhile = match config.on_failure {
+            OnFailure::Local(_) => "this proxy counts by itself, with its share of each limit",
+            OnFailure::Open => "every request passes",
+            OnFailure::Closed => "no request passes",
+        };
+        Some(StoreState { down_since, meanwhile })
+    }
+
+    fn no_answer(&self, unanswered: &Unanswered) -> Answer {
+        let text = format!("Redis did not answer, so it is not known what was done: {unanswered}");
+        html(StatusCode::SERVICE_UNAVAILABLE, detail::wrong(self.host.as_deref(), "No answer", &text))
     }
 
     fn no_limit(&self) -> Answer {
@@ -216,14 +285,16 @@ impl Desk {
     }
 }
 
+/// Where a key stands by a plan, and when it passes.
+type Stand = (String, Standing, Free);
+
 /// A limit in force, with its place.
-fn limit<'a>(enforcer: &'a Enforcer, name: Option<&str>) -> Option<(usize, &'a Limit, &'a RateLimiter)> {
-    let mut limits = enforcer.limiters().enumerate().map(|(at, (limit, limiter))| (at, limit, limiter));
-    limits.find(|(_, limit, _)| Some(&*limit.name) == name)
+fn limit<'a>(enforcer: &'a Enforcer, name: Option<&str>) -> Option<(usize, &'a Limit)> {
+    enforcer.config().limits.iter().enumerate().find(|(_, limit)| Some(&*limit.name) == name)
 }
 
-/// Where a key stands by each plan of its limit.
-fn standings(enforcer: &Enforcer, at: usize, limiter: &RateLimiter, found: &Found) -> Vec<(String, Standing, Free)> {
+/// Where a key stands in this process by each plan of its limit.
+fn standings(enforcer: &Enforcer, at: usize, limiter: &RateLimiter, found: &Found) -> Vec<Stand> {
     let limit = &enforcer.config().limits[at];
     let named = limit.plans.iter().flat_map(|plans| &plans.policies).map(|(name, _)| (&**name, limiter.plan(name)));
     let plans = [("default", Some(Plan::DEFAULT))].into_iter().chain(named);

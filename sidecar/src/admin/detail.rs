@@ -7,7 +7,7 @@ use tollgate::Standing;
 
 use super::html::{Query, Text, thousands, time};
 use super::keys::{Found, fields};
-use super::page::{ago, frame, reset_form};
+use super::page::{ago, frame, reach, reset_form};
 use super::table::{self, Number, Words};
 use super::view::{Free, Reset};
 use crate::config::Limit;
@@ -49,13 +49,14 @@ pub(super) struct Stands<'a> {
     pub(super) limit: &'a str,
     pub(super) found: &'a Found,
     pub(super) plans: &'a [(String, Standing, Free)],
+    pub(super) is_in_store: bool,
     pub(super) reset: Option<&'a Reset>,
     pub(super) now: SystemTime,
 }
 
 /// A key, and the button that resets it.
 pub(super) fn key(host: Option<&str>, stands: &Stands<'_>, token: &str) -> String {
-    let Stands { limit, found, plans, reset, now } = stands;
+    let Stands { limit, found, plans, is_in_store, reset, now } = stands;
     let mut main = format!("<h2><bdi>{}</bdi></h2>", Text(&found.shown));
     if let Some(reset) = reset {
         let _ = write!(main, "<p role=\"status\">It was reset {}.</p>", ago(*now, reset.at));
@@ -65,7 +66,8 @@ pub(super) fn key(host: Option<&str>, stands: &Stands<'_>, token: &str) -> Strin
         let passes = match free {
             Free::Now => "A request passes now".to_owned(),
             Free::In(wait) => format!("A request passes in {}", time(*wait)),
-            Free::Never | Free::ByPlan => "No request ever passes".to_owned(),
+            Free::Within(wait) => format!("A request passes in at most {}", time(*wait)),
+            Free::Never | Free::ByPlan | Free::Unknown => "No request ever passes".to_owned(),
         };
         let on = if has_plans { format!(" on plan {}", Text(plan)) } else { String::new() };
         let _ = write!(main, "<p>{passes}{on}.</p>");
@@ -89,8 +91,9 @@ pub(super) fn key(host: Option<&str>, stands: &Stands<'_>, token: &str) -> Strin
     }
     let _ = write!(
         main,
-        "{}</div><p>Reset forgets what this key has spent with this limit, in this proxy alone.</p>{}",
+        "{}</div><p>Reset forgets what this key has spent with this limit, {}.</p>{}",
         table::CLOSE,
+        reach(*is_in_store),
         reset_form(limit, &found.text, &found.shown, token)
     );
     frame(&found.shown, host, BACK, &main)

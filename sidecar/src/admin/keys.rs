@@ -13,10 +13,13 @@ use tollgate::{Account, KeyText, Offender, RateLimiter};
 
 use super::form::Form;
 use crate::config::{KeyPart, Limit, Missing};
-use crate::rules::Enforcer;
+use crate::rules::{Enforcer, TextKey, unescaped};
 
 /// How many typed keys are remembered.
 const TYPED_MAX: usize = 16;
+
+/// Longer texts may have been cut: those who are denied most are kept with 128 bytes of theirs.
+const TEXT_MAX: usize = 125;
 
 /// The keys that were typed of late.
 #[derive(Debug, Default)]
@@ -39,6 +42,8 @@ enum Who {
     /// Whoever sends a request of this head, from this address.
     Sends(Box<Parts>, IpAddr),
     Offender(Offender),
+    /// Nobody knows more than its text.
+    Text,
 }
 
 /// What must be typed to name a key of a limit, as the name of a field and its label.
@@ -85,18 +90,7 @@ fn is_fingerprint(part: &str) -> bool {
 
 /// A part of a key's text without its escapes. What is not UTF-8 stays as it is.
 fn plain(part: &str) -> String {
-    let mut bytes = Vec::new();
-    let mut rest = part.as_bytes();
-    while let [first, after @ ..] = rest {
-        rest = after;
-        let escaped = (*first == b'%').then(|| rest.get(..2)).flatten();
-        let byte = escaped.and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok());
-        if byte.is_some() {
-            rest = &rest[2..];
-        }
-        bytes.push(byte.unwrap_or(*first));
-    }
-    String::from_utf8(bytes).unwrap_or_else(|_| part.to_owned())
+    String::from_utf8(unescaped(part)).unwrap_or_else(|_| part.to_owned())
 }
 
 impl Keys {
@@ -135,7 +129,7 @@ impl Keys {
 
     /// The key of a limit, by its place, that has this text.
     pub(super) fn find(&self, enforcer: &Enforcer, limit: usize, text: &str) -> Option<Found> {
-        let (config, limiter) = enforcer.limiters().nth(limit)?;
+        let config = enforcer.config().limits.get(limit)?;
         let typed = self.typed.iter().find(|(limit, found)| *limit == config.name && found.text == text);
         if let Some((_, found)) = typed {
             return Some(found.clone());
@@ -143,14 +137,19 @@ impl Keys {
         if let Some(found) = parsed(enforcer, limit, text) {
             return Some(found);
         }
-        let offender = limiter.offenders().into_iter().find(|offender| offender.key() == text)?;
+        if enforcer.limiter_here(limit).is_none() {
+            // A store finds it by its text, if that is whole.
+            let is_key = text.len() <= TEXT_MAX && text.split(':').count() == config.key.parts().len();
+            return is_key.then(|| Found { text: text.to_owned(), shown: shown(config, text), who: Who::Text });
+        }
+        let offender = enforcer.offenders(limit).into_iter().find(|offender| offender.key() == text)?;
         let shown = shown(config, offender.key());
         Some(Found { text: offender.key().to_owned(), shown, who: Who::Offender(offender) })
     }
 }
 
 impl Found {
-    /// Looks after its account at a limit, by its place, as this handle of its limiter has it.
+    /// Its account at a limit, by its place, as this handle of its limiter has it.
     pub(super) fn account<'a>(
         &self,
         enforcer: &Enforcer,
@@ -158,9 +157,15 @@ impl Found {
         limiter: &'a RateLimiter,
     ) -> Option<Account<'a>> {
         match &self.who {
+            Who::Text => None,
             Who::Offender(offender) => Some(limiter.account_of(offender)),
             Who::Sends(head, client) => enforcer.key_of(limit, head, *client).ok().map(|key| limiter.account(&key)),
         }
+    }
+
+    /// What a store finds it by.
+    pub(super) fn key(&self) -> TextKey {
+        TextKey::new(&*self.text)
     }
 }
 

@@ -13,6 +13,7 @@ mod keys;
 mod page;
 mod server;
 mod stats;
+mod store;
 mod table;
 mod view;
 

@@ -65,6 +65,17 @@ fn state(Rate { allowed, denied }: Rate) -> String {
 
 fn config(main: &mut String, view: &View) {
     let ago = |at: SystemTime| ago(view.now, at);
+    if let Some(store) = &view.store {
+        let _ = match store.down_since {
+            None => write!(main, "<p>Redis: answers. Limits are counted there, for all replicas together.</p>"),
+            Some(since) => write!(
+                main,
+                "<p><span class=\"bad\">Redis: down</span> since {}. Meanwhile {}.</p>",
+                ago(since),
+                store.meanwhile
+            ),
+        };
+    }
     match &view.config.refused {
         None => {
             let _ = write!(main, "<p>Configuration: taken up {}.</p>", ago(view.config.since));
@@ -193,8 +204,8 @@ fn offenders(main: &mut String, view: &View, token: &str) {
         return;
     }
     let caption = format!(
-        "{bound} <b>#9f3a11c0</b> stands for a value that may be secret. Reset forgets what a key has spent with the rule, in this \
-         proxy alone."
+        "{bound} <b>#9f3a11c0</b> stands for a value that may be secret. Reset forgets what a key has spent with the rule, {}.",
+        reach(view.store.is_some())
     );
     let columns = [Words("Key"), Words("Rule"), Number("Denied/s"), Number("Free in"), Number("Reset")];
     *main += &table::open("Most denied", &caption, &columns);
@@ -237,9 +248,16 @@ fn free(free: Free) -> String {
     match free {
         Free::Now => "now".to_owned(),
         Free::In(wait) => time(wait),
+        Free::Within(wait) => format!("at most {}", time(wait)),
         Free::Never => "never".to_owned(),
         Free::ByPlan => "by plan".to_owned(),
+        Free::Unknown => "ask".to_owned(),
     }
+}
+
+/// Where a reset holds, in words.
+pub(super) fn reach(is_in_store: bool) -> &'static str {
+    if is_in_store { "for all replicas, through Redis" } else { "in this proxy alone" }
 }
 
 /// The form that resets a key.

@@ -37,8 +37,8 @@ pub(super) fn all(view: &View, token: &str) -> Value {
                 "shadow_denied": rule.rate.shadow,
             },
             "near": rule.rate.near,
-            "keys": rule.keys,
-            "keys_capacity": rule.keys_max,
+            "keys": rule.keys.map(|(keys, _)| keys),
+            "keys_capacity": rule.keys.map(|(_, most)| most),
             "most_denied": offenders.collect::<Vec<_>>(),
         })
     });
@@ -57,6 +57,10 @@ pub(super) fn all(view: &View, token: &str) -> Value {
             "in_force_since": unix(view.config.since),
             "newer_one_refused": refused.map(|refused| json!({ "at": unix(refused.at), "why": refused.problems })),
         },
+        "store": view.store.as_ref().map(|store| json!({
+            "is_up": store.down_since.is_none(),
+            "down_since": store.down_since.map(unix),
+        })),
         "history": { "every_seconds": EVERY.as_secs(), "seconds_ago_allowed_denied": history },
         "token": token,
     })
@@ -83,8 +87,10 @@ fn free(free: Free) -> Value {
     match free {
         Free::Now => json!(0.0),
         Free::In(wait) => json!(wait.as_secs_f64()),
+        Free::Within(wait) => json!(format!("at most {}", wait.as_secs_f64())),
         Free::Never => json!("never"),
         Free::ByPlan => json!("by plan"),
+        Free::Unknown => Value::Null,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use tollgate::RateLimiter;
+use tollgate::{RateLimiter, Standing};
 
 use super::ConfigState;
 use super::history::{History, LimitRate, LimitTotals, Limits, Rate, Span, Totals};
@@ -24,6 +24,8 @@ pub(super) struct View {
     pub(super) kept: usize,
     pub(super) offenders: Vec<Denied>,
     pub(super) config: ConfigState,
+    /// The store that limits are counted in, if they are not counted in this process.
+    pub(super) store: Option<StoreState>,
     /// The last resets, the youngest first.
     pub(super) resets: Vec<Reset>,
     pub(super) now: SystemTime,
@@ -41,8 +43,8 @@ pub(super) struct Rule {
     pub(super) is_shadow: bool,
     pub(super) totals: LimitTotals,
     pub(super) rate: LimitRate,
-    pub(super) keys: usize,
-    pub(super) keys_max: usize,
+    /// How many keys it remembers, and can remember, if it is counted in this process.
+    pub(super) keys: Option<(usize, usize)>,
 }
 
 /// One of the keys that are denied most.
@@ -63,8 +65,21 @@ pub(super) enum Free {
     Now,
     In(Duration),
     Never,
+    /// After this time, if not before.
+    Within(Duration),
     /// That depends on the plan of who asks.
     ByPlan,
+    /// The store would have to be asked.
+    Unknown,
+}
+
+/// A store that proxies share.
+#[derive(Clone, Debug)]
+pub(super) struct StoreState {
+    /// Since when it is known not to answer.
+    pub(super) down_since: Option<SystemTime>,
+    /// What answers meanwhile, in words.
+    pub(super) meanwhile: &'static str,
 }
 
 /// A key was reset.
@@ -84,16 +99,17 @@ impl View {
 
 /// The limits in force, and what they are doing.
 pub(super) fn rules(enforcer: &Enforcer, history: &History, counted: &Limits, now: Instant) -> Vec<Rule> {
-    let rules = enforcer.limiters().map(|(limit, limiter)| {
+    let rules = enforcer.config().limits.iter().enumerate().map(|(at, limit)| {
         let totals = counted.get(&limit.name).copied().unwrap_or_default();
-        rule(limit, limiter, totals, history.limit_rate(now, &limit.name, totals))
+        rule(limit, enforcer.limiter_here(at), totals, history.limit_rate(now, &limit.name, totals))
     });
     rules.collect()
 }
 
 /// The keys that are denied most, of all limits, the most first. At most 200.
 pub(super) fn most_denied(enforcer: &Enforcer) -> Vec<Denied> {
-    let mut all: Vec<_> = enforcer.limiters().flat_map(|(limit, limiter)| offenders(limit, limiter)).collect();
+    let limits = enforcer.config().limits.iter().enumerate();
+    let mut all: Vec<_> = limits.flat_map(|(at, limit)| offenders(enforcer, at, limit)).collect();
     all.sort_by(|one, other| other.per_second.total_cmp(&one.per_second));
     all.truncate(DENIED_MAX);
     all
@@ -103,8 +119,8 @@ pub(super) fn most_denied(enforcer: &Enforcer) -> Vec<Denied> {
 const DENIED_MAX: usize = 200;
 
 /// A limit, and what it is doing.
-fn rule(limit: &Limit, limiter: &RateLimiter, totals: LimitTotals, rate: LimitRate) -> Rule {
-    let stats = limiter.stats();
+fn rule(limit: &Limit, limiter: Option<&RateLimiter>, totals: LimitTotals, rate: LimitRate) -> Rule {
+    let stats = limiter.map(RateLimiter::stats);
     Rule {
         name: limit.name.clone(),
         line: limit.line,
@@ -115,8 +131,7 @@ fn rule(limit: &Limit, limiter: &RateLimiter, totals: LimitTotals, rate: LimitRa
         is_shadow: limit.is_shadow(),
         totals,
         rate,
-        keys: stats.len,
-        keys_max: stats.capacity,
+        keys: stats.map(|stats| (stats.len, stats.capacity)),
     }
 }
 
@@ -132,15 +147,18 @@ fn state(limit: &Limit) -> String {
     }
 }
 
-fn offenders(limit: &Limit, limiter: &RateLimiter) -> Vec<Denied> {
-    let offenders = limiter.offenders().into_iter();
-    let offenders = offenders.map(|offender| Denied {
+fn offenders(enforcer: &Enforcer, at: usize, limit: &Limit) -> Vec<Denied> {
+    let offenders = enforcer.offenders(at).into_iter().map(|offender| Denied {
         rule: limit.name.clone(),
         text: offender.key().to_owned(),
         shown: shown(limit, offender.key()),
         per_second: offender.denied_per_second(),
         overestimate: offender.overestimate(),
-        free: if limit.plans.is_some() { Free::ByPlan } else { free(&limiter.account_of(&offender)) },
+        free: match enforcer.limiter_here(at) {
+            None => Free::Unknown,
+            Some(_) if limit.plans.is_some() => Free::ByPlan,
+            Some(limiter) => free(&limiter.account_of(&offender)),
+        },
     });
     // Who has not been denied for some ten minutes is none of them any more.
     offenders.filter(|offender| offender.per_second >= 0.001).collect()
@@ -153,4 +171,10 @@ pub(super) fn free(account: &tollgate::Account<'_>) -> Free {
         Err(Some(wait)) => Free::In(wait),
         Err(None) => Free::Never,
     }
+}
+
+/// The same, by what a store tells.
+pub(super) fn free_there(standing: &Standing) -> Free {
+    let spent = standing.iter().filter(|status| status.remaining() == 0).map(|status| status.reset_after());
+    spent.max().map_or(Free::Now, Free::Within)
 }

@@ -11,8 +11,8 @@ use crate::config::Limit;
 pub(super) enum Counted {
     /// In this process, with room for so many quotas.
     Here { limiter: RateLimiter, room: usize },
-    /// In the store, which remembers what was spent.
-    There(RedisLimiter),
+    /// In the store, which remembers what was spent. It does not remember who is denied most: `told` does, which limits nothing.
+    There { limiter: RedisLimiter, told: RateLimiter },
 }
 
 /// Changes what a limiter enforces. Whether that could be done.
@@ -37,7 +37,8 @@ impl Counted {
     /// If it cannot be counted exactly in the store.
     pub(super) fn new(limit: &Limit, offenders: usize, store: Option<&Shared>) -> Result<Self, SetupError> {
         if let Some(store) = store {
-            return store.limiter(limit).map(Self::There);
+            let told = RateLimiter::builder(&limit.policy).capacity(1).offenders(offenders).build();
+            return Ok(Self::There { limiter: store.limiter(limit)?, told });
         }
         let room = limit.room();
         let builder = RateLimiter::builder(&limit.policy).name(&limit.name).capacity(limit.capacity);
@@ -52,7 +53,7 @@ impl Counted {
     pub(super) fn room(&self) -> usize {
         match self {
             Self::Here { room, .. } => *room,
-            Self::There(_) => usize::MAX,
+            Self::There { .. } => usize::MAX,
         }
     }
 
@@ -60,7 +61,7 @@ impl Counted {
     pub(super) fn replace(&self, limit: &Limit) -> bool {
         match self {
             Self::Here { limiter, .. } => replace!(limiter, limit),
-            Self::There(limiter) => replace!(limiter, limit),
+            Self::There { limiter, .. } => replace!(limiter, limit),
         }
     }
 
@@ -69,7 +70,7 @@ impl Counted {
         let names = limit.plans.iter().flat_map(|plans| &plans.policies).map(|(name, _)| name);
         let plan = |name: &String| match self {
             Self::Here { limiter, .. } => limiter.plan(name),
-            Self::There(limiter) => limiter.plan(name),
+            Self::There { limiter, .. } => limiter.plan(name),
         };
         names.map(|name| plan(name).unwrap_or_default()).collect()
     }
@@ -77,14 +78,22 @@ impl Counted {
     pub(super) fn here(&self) -> Option<&RateLimiter> {
         match self {
             Self::Here { limiter, .. } => Some(limiter),
-            Self::There(_) => None,
+            Self::There { .. } => None,
         }
     }
 
     pub(super) fn there(&self) -> Option<&RedisLimiter> {
         match self {
             Self::Here { .. } => None,
-            Self::There(limiter) => Some(limiter),
+            Self::There { limiter, .. } => Some(limiter),
+        }
+    }
+
+    /// Who keeps the keys that are denied most.
+    pub(super) fn told(&self) -> &RateLimiter {
+        match self {
+            Self::Here { limiter, .. } => limiter,
+            Self::There { told, .. } => told,
         }
     }
 }

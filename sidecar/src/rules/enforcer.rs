@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::request::Parts;
 use tollgate::http::{Counters, NoKey};
-use tollgate::{RateLimiter, RedisLimiter};
+use tollgate::{Offender, RateLimiter, RedisLimiter};
 
 use super::counted::Counted;
 use super::layers::{Limits, Maker};
@@ -172,6 +172,16 @@ impl Enforcer {
     pub fn limiters_there(&self) -> impl Iterator<Item = (&Limit, &RedisLimiter)> {
         let all = self.config.limits.iter().zip(self.limiters.iter());
         all.filter_map(|(limit, counted)| Some((limit, counted.there()?)))
+    }
+
+    /// A limit, by its place, if it is counted in this process.
+    pub fn limiter_here(&self, limit: usize) -> Option<&RateLimiter> {
+        self.limiters.get(limit)?.here()
+    }
+
+    /// The keys that a limit, by its place, denies most.
+    pub fn offenders(&self, limit: usize) -> Vec<Offender> {
+        self.limiters.get(limit).map(|counted| counted.told().offenders()).unwrap_or_default()
     }
 
     /// The key by which a limit, by its place, counts a request of this head from this client, wherever the request came from.

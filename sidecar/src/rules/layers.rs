@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response};
-use tollgate::http::{Counters, Headers, JointLayer};
+use tollgate::http::{Counters, Headers, JointLayer, KeyExtractor as _};
 use tollgate::{Backend, Denied, Plan, RateLimitLayer, RedisLimiter};
 
 use super::counted::Counted;
@@ -95,9 +95,8 @@ impl Maker<'_> {
         }
         if is_shadow {
             layer = layer.shadow();
-        } else if self.config.access_log {
-            layer =
-                layer.on_denied(move |_, head| head.extensions.get().into_iter().for_each(|by: &DeniedBy| by.set(at)));
+        } else {
+            layer = self.tell_denials(layer, at, counted);
         }
         if limit.cost != Cost::Fixed(1) {
             let rules = self.rules.clone();
@@ -116,6 +115,32 @@ impl Maker<'_> {
             });
         }
         answers(layer, self.config)
+    }
+}
+
+impl Maker<'_> {
+    /// Tells those who want to know of each denial: the access log, and who keeps the keys that are denied most.
+    fn tell_denials<L: Backend>(
+        &self,
+        layer: RateLimitLayer<LimitKey, L>,
+        at: usize,
+        counted: &Counted,
+    ) -> RateLimitLayer<LimitKey, L> {
+        let is_logged = self.config.access_log;
+        // A limiter in this process tells itself.
+        let told = (self.config.offenders > 0 && counted.there().is_some()).then(|| counted.told().clone());
+        if !is_logged && told.is_none() {
+            return layer;
+        }
+        let key = LimitKey { rules: self.rules.clone(), limit: at };
+        layer.on_denied(move |_, head| {
+            head.extensions.get().into_iter().for_each(|by: &DeniedBy| by.set(at));
+            if let Some(told) = &told
+                && let Ok(key) = key.extract(head)
+            {
+                told.tell_denied(&key);
+            }
+        })
     }
 }
 

@@ -15,6 +15,7 @@ mod share;
 mod store;
 #[cfg(test)]
 mod tests;
+mod text_key;
 
 use std::net::IpAddr;
 
@@ -31,6 +32,8 @@ pub use self::layers::Limits;
 pub use self::limit_key::LimitKey;
 pub use self::share::Shares;
 pub use self::store::Shared;
+pub use self::text_key::TextKey;
+pub(crate) use self::text_key::unescaped;
 use crate::config::{Config, Cost, Exemption, Key, Limit, Missing, Path, Ranges, Scope};
 
 /// Says which limits count a request, and by which key.

@@ -11,6 +11,7 @@ mod http2;
 mod limits;
 mod metrics;
 mod process;
+mod redis;
 mod reload;
 mod store;
 mod tls;
