@@ -393,7 +393,8 @@ impl Table {
             // Also waits for whoever was inserting under an old tag.
             let mut stripe = stripe.0.lock();
             let (owner, words) = stripe.shared;
-            if owner != current(owner) {
+            // Elsewhere nobody reads them.
+            if self.when_full == WhenFull::Share && owner != current(owner) {
                 stripe.shared = (current(owner), carry(owner, &words));
             }
         }

@@ -68,8 +68,6 @@ impl Rules {
             let word = if !new.parked {
                 let (counter, word) = old.read(parked_bits);
                 Counter::from_cells(&new.cells).carry(&counter, word, now)
-            } else if old.parked && old.cells == new.cells {
-                self.with_source(new.source, old.word)
             } else {
                 let (counter, word) = old.read(parked_bits);
                 let parked = Parked::from_cells(&new.cells, parked_bits);
