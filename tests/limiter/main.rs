@@ -4,12 +4,12 @@ mod columns;
 mod compiler_messages;
 #[cfg(feature = "serde")]
 mod config;
+mod exact;
 mod horizon;
 mod key_text;
 mod laws;
 mod live_change;
 mod model;
-mod model_account;
 mod offenders;
 mod plans;
 #[path = "../wait/random.rs"]

@@ -1,0 +1,264 @@
+//! [`Account`]: what one key owes under one quota, as the documentation has it, in exact numbers.
+//!
+//! The quotas of the histories are such that no algorithm has to round: amounts and periods are powers of two, and the clock moves
+//! by [`TICK`]. Time may step back. Nothing here depends on how the limiter keeps it in a word, but for strict windows, whose rule is
+//! about sub-windows and batches (see [`Strict`]).
+
+use tollgate::{Algorithm, Quota};
+
+use super::strict::Strict;
+
+/// The longest period, in nanoseconds.
+pub(super) const PERIOD: u64 = 1 << 36;
+
+/// By how many nanoseconds the clock moves: coarse enough for all windows to tell.
+pub(super) const TICK: u64 = 1 << 24;
+
+/// A token, in as many parts as the longest period has nanoseconds.
+pub(super) const TOKEN: i64 = PERIOD as i64;
+
+/// The Unix time at which a manual clock starts, in nanoseconds.
+const UNIX_AT_ZERO: u128 = 1_000_000_000 * 1_000_000_000;
+
+/// By what an account is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Terms {
+    pub(super) quota: Quota,
+    /// The largest limit that any plan has ever had in this place. A window that is carried over remembers no more than this.
+    pub(super) most: u64,
+    /// How long the limiter's word is, which is less where the account waits for its quota. It makes strict windows coarser.
+    pub(super) word_bits: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Account {
+    terms: Terms,
+    state: State,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum State {
+    /// What is to be refilled, in parts of a token, as of a time.
+    Bucket {
+        owed: i64,
+        as_of: u64,
+    },
+    /// When the window ends, and what has passed in it.
+    Window {
+        end: u64,
+        used: u64,
+    },
+    /// The windows of one period each are numbered from 1: what has passed in one of them, and in the one before.
+    Sliding {
+        number: u64,
+        used: u64,
+        previous: u64,
+    },
+    Strict(Strict),
+}
+use State::{Bucket, Sliding, Window};
+
+impl Terms {
+    fn amount(&self) -> u64 {
+        self.quota.amount()
+    }
+
+    fn period(&self) -> u64 {
+        self.quota.period().as_nanos() as u64
+    }
+
+    /// The end of a window that opens now.
+    fn opened(&self, now: u64) -> u64 {
+        match self.quota.algorithm() {
+            Algorithm::AlignedWindow => {
+                let since_it_began = (UNIX_AT_ZERO + u128::from(now)) % u128::from(self.period());
+                now + self.period() - since_it_began as u64
+            }
+            _ => now + self.period(),
+        }
+    }
+}
+
+impl Account {
+    /// Of a key that was never seen.
+    pub(super) fn new(terms: Terms) -> Self {
+        let state = match terms.quota.algorithm() {
+            // One in any window is one and then none for a period: a bucket of one.
+            Algorithm::StrictWindow if terms.amount() > 1 => {
+                State::Strict(Strict::new(terms.amount(), terms.period(), terms.word_bits))
+            }
+            Algorithm::TokenBucket | Algorithm::StrictWindow => Bucket { owed: 0, as_of: 0 },
+            Algorithm::SlidingWindow => Sliding { number: 0, used: 0, previous: 0 },
+            _ => Window { end: 0, used: 0 },
+        };
+        Self { terms, state }
+    }
+
+    /// Of a key that has spent so much under another kind of quota.
+    fn owing(terms: Terms, now: u64, spent: u64) -> Self {
+        let mut this = Self::new(terms);
+        let remembered = spent.min(terms.most);
+        match &mut this.state {
+            Bucket { owed, as_of } => (*owed, *as_of) = (spent as i64 * TOKEN, now),
+            Window { end, used } => (*end, *used) = (terms.opened(now), remembered),
+            Sliding { number, used, .. } => (*number, *used) = (now / terms.period() + 1, remembered),
+            State::Strict(strict) => strict.owe(now, spent),
+        }
+        this
+    }
+
+    /// Parts of a token. Time before that of the last charge adds to what is owed.
+    fn bucket_owes(&self, owed: i64, as_of: u64, now: u64) -> i64 {
+        let parts_per_nano = self.terms.amount() as i64 * (TOKEN / self.terms.period() as i64);
+        (owed + parts_per_nano * (as_of as i64 - now as i64)).max(0)
+    }
+
+    /// A sliding window's number, its count, and the count before it. Time that steps back does not leave the last one.
+    fn windows(&self, number: u64, used: u64, previous: u64, now: u64) -> (u64, u64, u64) {
+        let current = now / self.terms.period() + 1;
+        match current.saturating_sub(number) {
+            0 => (number, used, previous),
+            1 => (current, 0, used),
+            _ => (current, 0, 0),
+        }
+    }
+
+    /// What does not remain, rounded up.
+    pub(super) fn owes(&self, now: u64) -> u64 {
+        match self.state {
+            Bucket { owed, as_of } => (self.bucket_owes(owed, as_of, now) as u64).div_ceil(TOKEN as u64),
+            Window { end, used } => {
+                if now < end {
+                    used
+                } else {
+                    0
+                }
+            }
+            Sliding { number, used, previous } => {
+                let (number, used, previous) = self.windows(number, used, previous, now);
+                let period = self.terms.period();
+                // Of the last period, the part in the window before. Time that has stepped back stands at the window's start.
+                let overlap = if number > now / period + 1 { period } else { period - now % period };
+                used + (u128::from(previous) * u128::from(overlap)).div_ceil(u128::from(period)) as u64
+            }
+            State::Strict(ref strict) => strict.counts(now),
+        }
+    }
+
+    pub(super) fn remaining(&self, now: u64) -> u64 {
+        self.terms.quota.limit().saturating_sub(self.owes(now))
+    }
+
+    /// Whether a cost would pass, which is above 0.
+    pub(super) fn passes(&self, now: u64, cost: u64) -> bool {
+        match self.state {
+            // A fraction of a token is none.
+            Bucket { owed, as_of } => {
+                self.bucket_owes(owed, as_of, now) + cost as i64 * TOKEN <= self.terms.quota.limit() as i64 * TOKEN
+            }
+            _ => self.owes(now) + cost <= self.terms.amount(),
+        }
+    }
+
+    /// Charges a cost that passes.
+    pub(super) fn charge(&mut self, now: u64, cost: u64) {
+        match self.state {
+            Bucket { owed, as_of } => {
+                let owed = self.bucket_owes(owed, as_of, now) + cost as i64 * TOKEN;
+                self.state = Bucket { owed, as_of: now };
+            }
+            Window { end, used } if now < end => self.state = Window { end, used: used + cost },
+            Window { .. } => self.state = Window { end: self.terms.opened(now), used: cost },
+            Sliding { number, used, previous } => {
+                let (number, used, previous) = self.windows(number, used, previous, now);
+                self.state = Sliding { number, used: used + cost, previous };
+            }
+            State::Strict(ref mut strict) => strict.charge(now, cost),
+        }
+    }
+
+    /// Gives back of a charge that had left the account as `charged`. What of it is over is not given back.
+    pub(super) fn give_back(&mut self, now: u64, cost: u64, charged: &Self) {
+        match (&mut self.state, &charged.state) {
+            (&mut Bucket { owed, as_of }, &Bucket { owed: then, as_of: charged_at }) => {
+                let outstanding = charged.bucket_owes(then, charged_at, now).min(self.bucket_owes(owed, as_of, now));
+                self.state = Bucket { owed: owed - outstanding.min(cost as i64 * TOKEN), as_of };
+            }
+            (Window { end, used }, Window { end: charged_in, .. }) => {
+                if end == charged_in && now < *end {
+                    *used = used.saturating_sub(cost);
+                }
+            }
+            (&mut Sliding { number, used, previous }, &Sliding { number: charged_in, .. }) => {
+                let (number, mut used, mut previous) = self.windows(number, used, previous, now);
+                if number == charged_in {
+                    used = used.saturating_sub(cost);
+                } else if number == charged_in + 1 {
+                    previous = previous.saturating_sub(cost);
+                } else {
+                    return;
+                }
+                self.state = Sliding { number, used, previous };
+            }
+            (State::Strict(strict), State::Strict(charged)) => strict.give_back(now, cost, charged),
+            _ => unreachable!("a charge under rules that were replaced is not given back"),
+        }
+    }
+
+    /// Whether nothing is left of it: it is forgotten when it is carried over, and time that steps back does not bring it back.
+    fn is_over(&self, now: u64) -> bool {
+        match self.state {
+            // An open window stays, even if all that passed in it has been given back.
+            Window { end, .. } => end <= now,
+            _ => self.owes(now) == 0,
+        }
+    }
+
+    /// A bucket that owes so many parts of a token more.
+    pub(super) fn owing_more(&self, now: u64, parts: i64) -> Self {
+        let mut this = self.clone();
+        if let Bucket { owed, as_of } = self.state {
+            this.state = Bucket { owed: self.bucket_owes(owed, as_of, now) + parts, as_of: now };
+        }
+        this
+    }
+
+    /// Whoever changes plans or policies forgives nobody anything: what was owed is owed, and by the same quota for as long.
+    pub(super) fn assert_nothing_forgiven(&self, now: u64, carried: &Self) {
+        let remembered = self.owes(now).min(carried.terms.most);
+        assert!(carried.owes(now) >= remembered, "{self:?} became {carried:?} at {now}");
+        if carried.terms.quota == self.terms.quota {
+            for later in (0..20).map(|part| now + part * PERIOD / 8) {
+                assert!(carried.owes(later) >= self.owes(later), "{self:?} became {carried:?} at {now}");
+            }
+        }
+    }
+
+    /// The account by other terms. What is owed stays owed, also above the new limit.
+    pub(super) fn carried(&self, now: u64, terms: Terms) -> Self {
+        let old = &self.terms;
+        if self.is_over(now) {
+            return Self::new(terms);
+        }
+        let same_period = terms.period() == old.period();
+        let mut new = Self::new(terms);
+        match (&self.state, &mut new.state) {
+            (&Bucket { owed, as_of }, Bucket { .. }) => {
+                new.state = Bucket { owed: self.bucket_owes(owed, as_of, now), as_of: now };
+            }
+            // Between windows of one length, the window goes on.
+            (&Window { end, used }, Window { .. })
+                if same_period && terms.quota.algorithm() == old.quota.algorithm() =>
+            {
+                new.state = Window { end, used };
+            }
+            (&Sliding { number, used, previous }, Sliding { .. }) if same_period => {
+                let (number, used, previous) = self.windows(number, used, previous, now);
+                new.state = Sliding { number, used, previous };
+            }
+            (State::Strict(old), State::Strict(new)) if same_period => new.take_over(old, now),
+            _ => return Self::owing(terms, now, self.owes(now)),
+        }
+        new
+    }
+}
