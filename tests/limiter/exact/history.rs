@@ -18,8 +18,9 @@ const ROUNDED_UP: i64 = TOKEN * 64 / PERIOD as i64;
 /// A limiter as it is built, and what happens to it.
 #[derive(Clone, Debug)]
 pub(super) struct History {
-    /// Of buckets only, where the clock stands at any nanosecond, and not at multiples of `TICK`. It never steps back: that would tell a
-    /// bucket that is full from one that is full but for what was rounded up.
+    /// Of buckets only, where the clock stands at any nanosecond, and not at multiples of `TICK`. The clock never steps back: that would
+    /// tell a bucket that is full from one that is full but for what was rounded up. Nor is there a reset: a reservation from before could
+    /// give back what was rounded up with it.
     fine: bool,
     width: usize,
     /// By plan.
@@ -128,7 +129,7 @@ fn any_act(random: &mut Random, plans: usize, width: usize, fine: bool) -> Act {
         10..13 => Act::Reserve(random.below(12)),
         13..16 => Act::Settle(random.below(6) as usize, random.below(110)),
         16 => Act::Refund(random.below(12)),
-        17 if random.below(2) == 0 => Act::Reset,
+        17 if random.below(2) == 0 && !fine => Act::Reset,
         17 => Act::Unlimited(random.below(9)),
         18..20 => Act::Look,
         20..23 => Act::On(random.below(plans as u64) as usize),
