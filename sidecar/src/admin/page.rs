@@ -70,7 +70,7 @@ fn config(main: &mut String, view: &View) {
             None => write!(main, "<p>Redis: answers. Limits are counted there, for all replicas together.</p>"),
             Some(since) => write!(
                 main,
-                "<p><span class=\"bad\">Redis: down</span> since {}. Meanwhile {}.</p>",
+                "<p><span class=\"bad\">Redis: down.</span> It stopped answering {}. Meanwhile {}.</p>",
                 ago(since),
                 store.meanwhile
             ),
@@ -251,7 +251,7 @@ fn free(free: Free) -> String {
         Free::Within(wait) => format!("at most {}", time(wait)),
         Free::Never => "never".to_owned(),
         Free::ByPlan => "by plan".to_owned(),
-        Free::Unknown => "ask".to_owned(),
+        Free::Unknown => "–".to_owned(),
     }
 }
 
