@@ -1,7 +1,7 @@
 //! A limit on a Redis server: how many checks a second, and what happens when the server is killed again and again.
 //!
 //! ```text
-//! cargo bench -p tollgate-benches --bench redis -- throughput   # or programs, kills; 0.5 to 3 minutes each
+//! cargo bench -p tollgate-benches --bench redis -- throughput   # or programs, leases, kills; 0.5 to 3 minutes each
 //! ```
 //!
 //! Each starts a `redis-server` of its own. `throughput` runs the same script on the same keys by turns: through the limiter, by
@@ -34,11 +34,12 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
         ["throughput"] => throughput(),
-        ["programs"] => programs(),
+        ["programs"] => programs(false),
+        ["leases"] => leases(),
         ["kills"] => kills(),
-        ["program", url, seconds] => program(url, seconds.parse().expect("seconds")),
+        ["program", url, seconds, leases] => program(url, seconds.parse().expect("seconds"), leases == "true"),
         // `cargo bench` and `cargo test --benches` run everything: nothing here is quick.
-        _ => println!("say what to measure: throughput, programs or kills"),
+        _ => println!("say what to measure: throughput, programs, leases or kills"),
     }
     ExitCode::SUCCESS
 }
@@ -155,11 +156,12 @@ fn denied(server: &Server) {
 }
 
 /// What one of the programs does: it hammers one key, and says how often it passed.
-fn program(url: &str, seconds: u64) {
+fn program(url: &str, seconds: u64, leases: bool) {
     alone().block_on(async {
         let store = RedisStore::builder(url).deadline(Duration::from_secs(5)).build().expect("a URL");
-        let limiter =
-            RedisLimiter::new(&store, "programs", Quota::per_second(2000).burst(500)).expect("it can be kept");
+        let builder = RedisLimiter::builder(&store, "programs", Quota::per_second(2000).burst(burst(leases)));
+        let builder = if leases { builder.leases(8) } else { builder };
+        let limiter = builder.build().expect("it can be kept");
         let (start, passed) = (Instant::now(), Arc::new(AtomicU64::new(0)));
         let tasks: Vec<_> = (0..8)
             .map(|_| {
@@ -187,14 +189,19 @@ fn server_micros(server: &Server) -> u64 {
     number(0) * 1_000_000 + number(1)
 }
 
-fn programs() {
+/// With leases each of the eight needs a hundred at least.
+fn burst(leases: bool) -> u64 {
+    if leases { 1000 } else { 500 }
+}
+
+fn programs(leases: bool) {
     let Some(server) = Server::start() else { return };
     let myself = std::env::current_exe().expect("this program");
     let start = server_micros(&server);
     let children: Vec<_> = (0..8)
         .map(|_| {
             let mut command = Command::new(&myself);
-            command.args(["program", &server.url(), "60"]).stdout(Stdio::piped());
+            command.args(["program", &server.url(), "60", &leases.to_string()]).stdout(Stdio::piped());
             command.spawn().expect("this program again")
         })
         .collect();
@@ -208,12 +215,114 @@ fn programs() {
         trips += numbers[1];
     }
     let micros = server_micros(&server) - start;
-    let bound = 500 + micros * 2000 / 1_000_000;
+    let bound = burst(leases) + micros * 2000 / 1_000_000;
     println!(
-        "8 programs for {:.1} s on one key, 2000/second burst 500: {passed} passed of at most {bound}, in {trips} round trips",
-        micros as f64 / 1e6
+        "8 programs for {:.1} s on one key, 2000/second burst {}{}: {passed} passed of at most {bound}, in {trips} round trips",
+        micros as f64 / 1e6,
+        burst(leases),
+        if leases { ", with leases" } else { "" }
     );
     assert!(passed <= bound, "the limit was exceeded by {}", passed - bound);
+}
+
+/// Four limiters, each with a connection of its own, at four fifths of what one key may pass, 500 of the burst for each.
+fn leases() {
+    const BURST: u64 = 2000;
+    let Some(server) = Server::start() else { return };
+    // A server that has just come up counts what it may have forgotten.
+    std::thread::sleep(Duration::from_secs(3));
+    let time = alone().block_on(async {
+        let store = || RedisStore::builder(&server.url()).deadline(Duration::from_secs(5)).build().expect("a URL");
+        let limiter = |store: &RedisStore| RedisLimiter::builder(store, "leases", Quota::per_second(BURST));
+        let leasing: Vec<_> = (0..4).map(|_| limiter(&store()).leases(4).build().expect("it pays")).collect();
+        let looks = limiter(&store()).build().expect("it can be kept");
+        looks.check("key").await.expect("the first");
+        let (start, until) = (Instant::now(), Duration::from_secs(30));
+        // What a server would owe that is asked each time, and when.
+        let owed = Arc::new(std::sync::Mutex::new((1.0, start)));
+        let now = |owed: &mut (f64, Instant)| {
+            *owed = ((owed.0 - owed.1.elapsed().as_secs_f64() * BURST as f64).max(0.0), Instant::now());
+            owed.0
+        };
+        let tasks: Vec<_> = leasing
+            .iter()
+            .zip(1..)
+            .map(|(limiter, seed)| {
+                let (limiter, owed, mut random) = (limiter.clone(), owed.clone(), seed * 0x9E37_79B9_7F4A_7C15_u64);
+                tokio::spawn(async move {
+                    let (mut checks, mut passed, mut next) = (0_u64, 0_u64, 0.0);
+                    while start.elapsed() < until {
+                        // Each at a moment of its own, as far as a timer's millisecond can tell.
+                        while next < start.elapsed().as_secs_f64() {
+                            random ^= random << 13;
+                            random ^= random >> 7;
+                            random ^= random << 17;
+                            let part = (random >> 11) as f64 / (1_u64 << 53) as f64;
+                            next -= (1.0 - part).ln() / (0.8 * BURST as f64 / 4.0);
+                            checks += 1;
+                            if limiter.check("key").await.is_ok() {
+                                passed += 1;
+                                let mut owed = owed.lock().expect("no panic");
+                                now(&mut owed);
+                                owed.0 += 1.0;
+                            }
+                        }
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    }
+                    (checks, passed)
+                })
+            })
+            .collect();
+        let (mut stranded, mut most, mut count) = (0.0, 0.0_f64, 0.0);
+        while start.elapsed() < until {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            let left = looks.peek("key").await.expect("it answers").remaining();
+            let part = ((BURST - left) as f64 - now(&mut owed.lock().expect("no panic"))) / BURST as f64;
+            (stranded, most, count) = (stranded + part, most.max(part), count + 1.0);
+        }
+        let (mut checks, mut passed) = (0, 0);
+        for task in tasks {
+            let (its_checks, its_passed) = task.await.expect("no panic");
+            (checks, passed) = (checks + its_checks, passed + its_passed);
+        }
+        let stats: Vec<_> = leasing.iter().map(RedisLimiter::stats).collect();
+        let sum = |of: fn(&tollgate::redis::RedisStats) -> u64| stats.iter().map(of).sum::<u64>();
+        let trips = sum(|stats| stats.round_trips);
+        println!("4 limiters on one key, 2000/second, 0.8 of it asked for, for 30 s:");
+        println!(
+            "  {checks} checks, {passed} passed, {trips} round trips: {:.1} checks a trip",
+            checks as f64 / trips as f64
+        );
+        println!("  stranded: {:.1} % of the burst, {:.1} % at most", stranded / count * 100.0, most * 100.0);
+        println!(
+            "  leased {}, spent {}, never spent {}; not answered by the server {}",
+            sum(|stats| stats.leased_drawn),
+            sum(|stats| stats.leased_spent),
+            sum(|stats| stats.leased_stranded),
+            sum(|stats| stats.unanswered)
+        );
+        // What a local answer takes.
+        let one = &leasing[0];
+        let (mut times, mut held) = (Vec::new(), 0);
+        while times.len() < 2000 {
+            let before = one.stats().leased;
+            let start = Instant::now();
+            let asking = one.check("key");
+            let _ = asking.await;
+            let time = start.elapsed();
+            if one.stats().leased > before {
+                times.push(time.as_nanos() as f64);
+                held += 1;
+            }
+            if held % 50 == 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+        median(times)
+    });
+    println!("  a check that is answered here takes {time:.0} ns");
+    println!();
+    programs(true);
 }
 
 fn kills() {

@@ -83,7 +83,7 @@ impl fmt::Display for Unleasable {
                 write!(f, "the limit of quota {name} is below {least}, which is 100 for each program")
             }
             Self::TooFast { name } => {
-                write!(f, "the burst of quota {name} is full again too soon, in less than 0.34 s")
+                write!(f, "the burst of quota {name} is full again too soon, in less than 0.31 s")
             }
             Self::TooSlow { name } => write!(f, "the rate of quota {name} is too slow, so there is nothing to save"),
             Self::ShortWindow { name } => write!(f, "the window of quota {name} is too short"),

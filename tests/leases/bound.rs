@@ -33,6 +33,11 @@ impl Interval {
         self.worst = self.worst.max(self.level - self.size);
     }
 
+    /// What a bucket would owe that is asked for each, in parts of its burst.
+    pub(crate) fn owed(&self) -> f64 {
+        self.level as f64 / self.size as f64
+    }
+
     /// Intervals begin now.
     pub(crate) fn forget(&mut self) {
         self.level = 0;
