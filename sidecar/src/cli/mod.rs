@@ -2,6 +2,7 @@
 
 mod args;
 mod demo;
+mod files;
 mod log;
 mod run;
 
@@ -130,6 +131,7 @@ fn from_envoy(file: &Path) -> ExitCode {
 /// Runs a proxy until a signal ends it.
 fn start(config: Config, watch: Option<Watch>) -> ExitCode {
     let log = log::start(config.log);
+    files::raise_limit(&config.caps);
     let result = run::run(config, watch);
     log.flush(log::FLUSH);
     match result {

@@ -289,6 +289,9 @@ impl File<'_> {
                 *cap = number as usize; // at most a million or so
             }
         }
+        if let Some(value) = section.take("body_bytes") {
+            caps.body_bytes = value.number(self.sink, 0..=u64::MAX, "body_bytes = 1048576");
+        }
         section.finish(self.sink);
         if let Some(threads) = root.take("threads").and_then(|value| value.number(self.sink, 1..=256, "threads = 2")) {
             config.threads = threads as usize; // at most 256

@@ -158,6 +158,8 @@ pub struct Caps {
     pub head_bytes: usize,
     /// Header fields of a request. Above it, the answer is 431.
     pub fields: usize,
+    /// Bytes of a request's body; any number, if there is no cap. Above it, the answer is 413.
+    pub body_bytes: Option<u64>,
 }
 
 impl Config {
@@ -243,6 +245,12 @@ impl Default for Deadlines {
 
 impl Default for Caps {
     fn default() -> Self {
-        Self { connections: 20_000, connections_per_client: 10_000, head_bytes: 64 * 1024, fields: 100 }
+        Self {
+            connections: 20_000,
+            connections_per_client: 10_000,
+            head_bytes: 64 * 1024,
+            fields: 100,
+            body_bytes: None,
+        }
     }
 }

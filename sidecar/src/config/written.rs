@@ -134,6 +134,9 @@ impl Config {
             ] {
                 file.unless(given == default, key, given);
             }
+            if let Some(body_bytes) = self.caps.body_bytes {
+                file.line("body_bytes", body_bytes);
+            }
         }
         for limit in &self.limits {
             write_limit(limit, file);

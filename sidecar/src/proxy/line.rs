@@ -154,6 +154,11 @@ impl Line {
         self.body_waits_since.set(None);
     }
 
+    /// The body of a request is not taken to its end.
+    pub(super) fn refuse_body_of(&self, number: u64, refusal: Refusal) {
+        self.body_refusal.set(Some((number, refusal)));
+    }
+
     pub(super) fn body_refusal(&self, number: u64) -> Option<Refusal> {
         self.body_refusal.get().and_then(|(at, refusal)| (at == number).then_some(refusal))
     }

@@ -48,6 +48,7 @@ impl Refusal {
         refusal(StatusCode::EXPECTATION_FAILED, "no expectation but 100-continue is met");
     pub(super) const CONNECT: Self = refusal(StatusCode::NOT_IMPLEMENTED, "this is not a tunnel");
     pub(super) const TRACE: Self = refusal(StatusCode::METHOD_NOT_ALLOWED, "TRACE is not forwarded");
+    pub(super) const BODY_TOO_LARGE: Self = refusal(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large");
     pub(super) const CHUNK: Self = bad("not a chunk");
     pub(super) const TRAILER: Self = bad("a field that may not be a trailer");
     pub(super) const TRAILERS_TOO_LARGE: Self =

@@ -60,7 +60,7 @@ impl Way {
     fn new(line: &Rc<Line>, is_tls: bool, thread: &Thread, current: Rc<Current>) -> Self {
         let trusted = current.config().trusted_proxies.contains(line.peer.ip());
         let hop = Hop::new(line.peer, is_tls, trusted, &thread.via);
-        let client = Client { hop: Rc::new(hop), line: line.clone(), number: 0 };
+        let client = Client { hop: Rc::new(hop), line: line.clone(), number: 0, body_max: thread.body_max() };
         let forward = Forward { current: current.clone(), client };
         let limited = match current.enforcer().layer() {
             Limits::None => Limited::Free,
@@ -127,6 +127,9 @@ impl Service {
             && let Err(refusal) = check_http2(request)
         {
             return Some(refusal);
+        }
+        if http_body::Body::size_hint(request.body()).lower() > self.thread.body_max() {
+            return Some(Refusal::BODY_TOO_LARGE);
         }
         let looped = request
             .headers()

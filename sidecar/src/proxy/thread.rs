@@ -40,6 +40,11 @@ pub(super) struct Current {
 }
 
 impl Thread {
+    /// How many bytes the body of a request may have.
+    pub(super) fn body_max(&self) -> u64 {
+        self.caps.body_bytes.unwrap_or(u64::MAX)
+    }
+
     pub(super) fn new(
         mut in_force: watch::Receiver<Arc<InForce>>,
         metrics: Metrics,

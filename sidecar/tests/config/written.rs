@@ -48,6 +48,7 @@ connections = 100
 connections_per_client = 10
 head_bytes = 16384
 fields = 50
+body_bytes = 1048576
 [limits.client]
 limit = "burst: 10/second burst 30; daily: 1000/day fixed"
 [limits.api]

@@ -88,6 +88,29 @@ fn a_request_that_breaks_off_is_400() {
     assert!(echo.take().is_empty());
 }
 
+#[test]
+fn a_body_above_the_cap_is_413() {
+    let echo = Echo::start();
+    let proxy = proxy(echo.address, |config| config.caps.body_bytes = Some(10));
+    let chunked = |body: &str| format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{body}");
+    let told = |len: usize| format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {len}\r\n\r\n{}", "x".repeat(len));
+    let mut client = Peer::connect(proxy.address());
+    for good in [told(10), chunked("a\r\n0123456789\r\n0\r\n\r\n"), told(0), GET.to_owned()] {
+        assert_eq!(client.ask(&good).status(), 200, "{good}");
+    }
+    assert_eq!(echo.take().len(), 4);
+    for bad in [told(11), told(100_000), chunked("5\r\n01234\r\n6\r\n012345\r\n0\r\n\r\n")] {
+        let mut client = Peer::connect(proxy.address());
+        let _ = client.send(&bad);
+        let answer = client.response();
+        assert_eq!((answer.status(), answer.field("connection")), (413, Some("close")), "{bad:.200}");
+        client.expect_end();
+    }
+    assert_eq!(proxy.count("rejected"), 3);
+    eventually("connections to the upstream are closed", || proxy.connections().1 <= 1);
+    assert!(echo.take().is_empty(), "none arrived whole");
+}
+
 /// What the upstream works on for a client that has left is given up.
 #[test]
 fn a_client_that_leaves_is_let_go_on_both_sides() {

@@ -135,6 +135,35 @@ fn many_requests_share_a_connection() {
     });
 }
 
+/// Whether the length is told or not, and whatever the upstream speaks. The connection goes on.
+#[test]
+fn a_body_above_the_cap_is_413_over_http2() {
+    let echo = Echo::start();
+    for upstream in [format!("http://{}", echo.address), format!("h2c://{}", h2c())] {
+        let upstream: tollgate_sidecar::config::Upstream = upstream.parse().unwrap();
+        let proxy = proxy("127.0.0.1:1".parse().unwrap(), |config| {
+            config.upstreams = tollgate_sidecar::config::Upstreams::One(upstream.clone());
+            config.caps.body_bytes = Some(10);
+        });
+        run(async {
+            let io = TokioIo::new(tokio::net::TcpStream::connect(proxy.address()).await.unwrap());
+            let (mut sender, connection) =
+                hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+            tokio::spawn(connection);
+            for (len, expected) in [(5, 200), (6, 413), (5, 200)] {
+                let pieces = [0, 1].map(|_| Ok::<_, Infallible>(Frame::data(Bytes::from(vec![b'x'; len]))));
+                let request = ask("/").method("POST").body(Frames(pieces.into())).unwrap();
+                assert_eq!(whole(sender.send_request(request).await.unwrap()).await.0, expected, "{len} {upstream}");
+            }
+            let mut sender = client(proxy.address()).await;
+            for (len, expected) in [(10, 200), (11, 413), (10, 200)] {
+                let request = ask("/").method("POST").body(Full::from(vec![b'x'; len])).unwrap();
+                assert_eq!(whole(sender.send_request(request).await.unwrap()).await.0, expected, "{len} {upstream}");
+            }
+        });
+    }
+}
+
 #[test]
 fn a_denial_is_the_same_over_http2() {
     let proxy = proxy(Echo::start().address, |config| config.limits.push(global("0/second")));

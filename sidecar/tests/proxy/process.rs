@@ -45,18 +45,28 @@ pub(crate) struct Program {
     lines: Option<Receiver<String>>,
     pub(crate) stdout: Option<ChildStdout>,
     pub(crate) address: SocketAddr,
+    /// What was said at the start.
+    begun: Vec<String>,
 }
 
 impl Program {
     /// It listens when this returns.
     pub(crate) fn start(file: &File, flags: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
-        command.env_clear().arg("serve").arg("-c").arg(&file.0).args(flags);
+        Self::start_after("true", file, flags)
+    }
+
+    /// The same, after this command of the shell's.
+    fn start_after(before: &str, file: &File, flags: &[&str]) -> Self {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("{before}; exec \"$0\" \"$@\"")]);
+        command.env_clear().arg(env!("CARGO_BIN_EXE_tollgate")).arg("serve").arg("-c").arg(&file.0).args(flags);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let lines = lines(child.stderr.take().unwrap());
         let stdout = child.stdout.take();
-        let mut program = Self { child, lines: Some(lines), stdout, address: SocketAddr::from(([0, 0, 0, 0], 0)) };
-        let line = program.until("listening on ");
+        let mut program =
+            Self { child, lines: Some(lines), stdout, address: SocketAddr::from(([0, 0, 0, 0], 0)), begun: Vec::new() };
+        program.begun = program.all_until("listening on ");
+        let line = program.begun.last().expect("the line that has them");
         let address = line.rsplit("listening on ").next().unwrap();
         program.address = address.split(['"', ' ']).next().unwrap().parse().unwrap();
         program
@@ -64,10 +74,18 @@ impl Program {
 
     /// The next line that has these words.
     pub(crate) fn until(&self, words: &str) -> String {
+        self.all_until(words).pop().expect("the line that has them")
+    }
+
+    /// All lines up to that one.
+    fn all_until(&self, words: &str) -> Vec<String> {
         let mut before = Vec::new();
         loop {
             match self.lines.as_ref().unwrap().recv_timeout(PATIENCE) {
-                Ok(line) if line.contains(words) => return line,
+                Ok(line) if line.contains(words) => {
+                    before.push(line);
+                    return before;
+                }
                 Ok(line) => before.push(line),
                 Err(_) => panic!("nobody says {words}: {before:#?}"),
             }
@@ -232,6 +250,19 @@ fn a_log_that_nobody_reads_ends_nothing() {
     assert_eq!(client.ask(GET).status(), 429);
     program.signal("TERM");
     assert_eq!(program.ended().code(), Some(0));
+}
+
+/// Each connection is an open file, and shells allow few of them unless asked.
+#[test]
+fn as_many_files_can_be_open_as_the_system_allows() {
+    let on_disk = File::new("files", &file(Echo::start().address, ""));
+    let program = Program::start_after("ulimit -Sn 30; ulimit -Hn 300", &on_disk, &[]);
+    let told = "open 300 files, which is enough for 86 clients at once, not for the 20000 of caps.connections";
+    assert!(program.begun.iter().any(|line| line.contains(told)), "{:?}", program.begun);
+    let mut clients: Vec<Peer> = (0..100).map(|_| Peer::connect(program.address)).collect();
+    for client in &mut clients {
+        assert_eq!(client.ask(GET).status(), 200);
+    }
 }
 
 fn client_asks(address: SocketAddr) -> u16 {

@@ -1,14 +1,17 @@
 //! [`Body`]: what a client gets.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http_body::{Frame, SizeHint};
+use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::Client;
 use super::exchange::Exchange;
 use super::http2::Stream;
+use crate::proxy::line::Line;
 use crate::proxy::refusal::Refusal;
 
 /// The body of a response.
@@ -78,7 +81,44 @@ impl http_body::Body for Body {
     }
 }
 
-/// Whether a request has no body at all.
-pub(super) fn is_empty(body: &Incoming) -> bool {
-    http_body::Body::is_end_stream(body)
+/// The body of a request, as far as it may go.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    body: Incoming,
+    line: Rc<Line>,
+    number: u64,
+    /// How much more it may have.
+    left: u64,
+}
+
+impl Outgoing {
+    pub(super) fn new(body: Incoming, client: &Client) -> Self {
+        Self { body, line: client.line.clone(), number: client.number, left: client.body_max }
+    }
+
+    /// The next frame, or what is wrong with the body.
+    pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Refusal>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        Poll::Ready(frame.map(|frame| {
+            let frame = frame.map_err(|_| self.line.body_refusal(self.number).unwrap_or(Refusal::CUT_OFF))?;
+            let len = frame.data_ref().map_or(0, |data| data.len() as u64);
+            self.left = self.left.checked_sub(len).ok_or_else(|| {
+                // A connection of HTTP/1 is of no use then. (Requests of HTTP/2 have no number here.)
+                if self.number > 0 {
+                    self.line.refuse_body_of(self.number, Refusal::BODY_TOO_LARGE);
+                }
+                Refusal::BODY_TOO_LARGE
+            })?;
+            Ok(frame)
+        }))
+    }
+
+    /// Whether there is nothing more of it.
+    pub(super) fn is_end(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    pub(super) fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }

@@ -13,13 +13,13 @@ use bytes::{Buf, Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, TE, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
-use http_body::{Body as _, Frame, SizeHint};
+use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::body::{Body, Broken, is_empty};
+use super::body::{Body, Broken, Outgoing};
 use super::{Client, Connection, Upstream};
 use crate::proxy::chunked::{Chunks, Part, may_trail};
 use crate::proxy::fields::{has_option, named_in};
@@ -54,7 +54,7 @@ pub(in crate::proxy) struct Exchange {
 
 #[derive(Debug)]
 struct Sending {
-    body: Incoming,
+    body: Outgoing,
     chunked: bool,
 }
 
@@ -434,10 +434,9 @@ impl Exchange {
             out.clear();
             self.written = 0;
         }
-        let frame = match ready!(Pin::new(&mut sending.body).poll_frame(cx)) {
+        let frame = match ready!(sending.body.poll_frame(cx)) {
             Some(Ok(frame)) => frame,
-            Some(Err(_)) => {
-                let refusal = self.client.line.body_refusal(self.client.number).unwrap_or(Refusal::CUT_OFF);
+            Some(Err(refusal)) => {
                 self.connection = None;
                 return Poll::Ready(Err(refusal));
             }
@@ -563,7 +562,8 @@ fn write_head(
         // RFC 9110, 10.1.4.
         out.extend_from_slice(b"connection: te\r\n");
     }
-    let sending = if is_empty(&body) {
+    let body = Outgoing::new(body, client);
+    let sending = if body.is_end() {
         // A body of length 0 is not the same as none.
         if parts.headers.contains_key(CONTENT_LENGTH) || expects_body(&parts.method) {
             out.extend_from_slice(b"content-length: 0\r\n");

@@ -14,12 +14,11 @@ use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, Sleep, timeout};
 
-use super::body::{Body, Broken};
+use super::body::{Body, Broken, Outgoing};
 use super::exchange::host;
 use super::{Client, Upstream};
 use crate::proxy::chunked::may_trail;
 use crate::proxy::fields::strip_response;
-use crate::proxy::line::Line;
 use crate::proxy::refusal::Refusal;
 use crate::proxy::runtime::{Here, Timer};
 
@@ -32,10 +31,8 @@ pub(super) struct Shared {
 /// The client's body on its way to the upstream.
 #[derive(Debug)]
 pub(super) struct RequestBody {
-    body: Incoming,
+    body: Outgoing,
     watched: Rc<Watched>,
-    line: Rc<Line>,
-    number: u64,
 }
 
 /// What the one who waits for the response must know of the body.
@@ -80,12 +77,7 @@ pub(super) async fn send(
     *outgoing.method_mut() = parts.method;
 
     let watched = Rc::new(Watched { last_frame: Cell::new(Instant::now()), broken: Cell::default() });
-    let mut request = outgoing.map(|()| RequestBody {
-        body,
-        watched: watched.clone(),
-        line: client.line.clone(),
-        number: client.number,
-    });
+    let mut request = outgoing.map(|()| RequestBody { body: Outgoing::new(body, &client), watched: watched.clone() });
     let mut tries = 0;
     let response = loop {
         tries += 1;
@@ -162,12 +154,12 @@ impl hyper::body::Body for RequestBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let this = self.get_mut();
-        let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
+        let frame = ready!(this.body.poll_frame(cx));
         this.watched.last_frame.set(Instant::now());
         Poll::Ready(match frame {
             Some(Ok(frame)) => Some(Ok(frame.map_trailers(only_trailers))),
-            Some(Err(_)) => {
-                this.watched.broken.set(Some(this.line.body_refusal(this.number).unwrap_or(Refusal::CUT_OFF)));
+            Some(Err(refusal)) => {
+                this.watched.broken.set(Some(refusal));
                 Some(Err(Broken))
             }
             None => None,
@@ -175,7 +167,7 @@ impl hyper::body::Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.is_end()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -72,6 +72,8 @@ pub(super) struct Client {
     /// The line the request came on, and its number there, if it may become a tunnel or its body can be found broken.
     pub(super) line: Rc<Line>,
     pub(super) number: u64,
+    /// How much the body of a request may have.
+    pub(super) body_max: u64,
 }
 
 impl Upstream {
