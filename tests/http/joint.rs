@@ -208,6 +208,26 @@ async fn the_tightest_is_told() {
     }
 }
 
+/// However they are joined, all are asked and charged.
+#[tokio::test]
+async fn how_they_are_grouped_does_not_matter() {
+    type Join = fn([RateLimitLayer<GlobalKey>; 4]) -> JointLayer;
+    let ways: [Join; 3] = [
+        |[a, b, c, d]| a.and(b).and(c).and(d),
+        |[a, b, c, d]| a.and(b.and(c.and(d))),
+        |[a, b, c, d]| a.and(b).and(c.and(d)),
+    ];
+    for join in ways {
+        let limits = ["9/hour", "8/hour", "2/hour", "7/hour"].map(limit);
+        let app = app(join(limits.clone()));
+        let mut denied = 0;
+        for _ in 0..3 {
+            denied += u32::from(get_it(&app).await.status() == StatusCode::TOO_MANY_REQUESTS);
+        }
+        assert_eq!((denied, limits.each_ref().map(left)), (1, [7, 6, 0, 5]));
+    }
+}
+
 /// A future that is dropped stays charged, to all; and a denial never calls what is inside.
 #[tokio::test]
 async fn a_request_that_is_given_up_stays_charged_to_all() {

@@ -8,7 +8,7 @@ use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::client::{Client, admitted, ask, soon};
-use http::header::RETRY_AFTER;
+use http::header::{ORIGIN, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::net::TcpListener;
@@ -89,7 +89,7 @@ async fn axum_turns_the_articles_200s_into_429s() {
 async fn what_cannot_start_says_why_in_one_line() {
     let occupied = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let occupied = occupied.local_addr().unwrap().to_string();
-    let with_limit = ["axum", "hyper", "metrics", "tonic"];
+    let with_limit = ["axum", "hyper", "metrics", "stack", "tonic"];
     let without = ["per_route", "custom_key", "prometheus"];
     for name in with_limit.iter().chain(&without) {
         let mut cases = vec![
@@ -129,6 +129,22 @@ async fn hyper_knows_the_peer_of_each_connection() {
     {
         let mut other = Client::connect_from([127, 0, 0, 2].into(), server.address).await;
         assert_eq!(other.ask("GET /path").await.body(), "hello from /path\n");
+    }
+}
+
+#[tokio::test]
+async fn stack_denies_among_other_layers_or_not_at_all() {
+    let browser = || HeaderMap::from_iter([(ORIGIN, HeaderValue::from_static("https://shop.example"))]);
+    for (limit, admits) in [("2 per hour", 2), ("none", 5)] {
+        let server = serve("stack", &["--limit", limit]).await;
+        let mut client = Client::connect(server.address).await;
+        assert_eq!(client.ask_with("GET /panic", browser()).await.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        for n in 1..5 {
+            let answer = client.ask_with("GET /", browser()).await;
+            let expected = if n < admits { StatusCode::OK } else { StatusCode::TOO_MANY_REQUESTS };
+            assert_eq!(answer.status(), expected, "{limit} {n}");
+            assert_eq!(answer.headers()["access-control-allow-origin"], "https://shop.example", "{limit} {n}");
+        }
     }
 }
 

@@ -5,11 +5,11 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The library that this test was linked with: the youngest of its name.
-fn library(folder: &Path) -> PathBuf {
+/// A library that this test was linked with: the youngest of its name.
+fn library(name: &str, folder: &Path) -> PathBuf {
     let named = |path: &PathBuf| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        name.starts_with("libtollgate-") && name.ends_with(".rlib")
+        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        file.starts_with(&format!("lib{name}-")) && file.ends_with(".rlib")
     };
     let paths = folder.read_dir().expect("the folder of this test").map(|entry| entry.expect("a file").path());
     paths
@@ -22,12 +22,18 @@ fn library(folder: &Path) -> PathBuf {
 fn refused(body: &str) -> String {
     let test = env::current_exe().expect("this test has a path");
     let folder = test.parent().expect("in a folder").to_owned();
-    let mut compiler = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()))
+    let mut compiler = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+    for name in [
+        "tollgate",
+        #[cfg(feature = "tower")]
+        "http",
+    ] {
+        compiler.arg("--extern").arg(format!("{name}={}", library(name, &folder).display()));
+    }
+    let mut compiler = compiler
         .args(["--edition=2024", "--crate-type=lib", "--crate-name=user", "--emit=metadata", "-"])
         .arg("--out-dir")
         .arg(env!("CARGO_TARGET_TMPDIR"))
-        .arg("--extern")
-        .arg(format!("tollgate={}", library(&folder).display()))
         .arg(format!("-Ldependency={}", folder.display()))
         .stdin(Stdio::piped())
         .stderr(Stdio::piped())
@@ -69,12 +75,26 @@ fn a_key_that_is_none_is_told_what_one_is() {
     check(&key("|_| Some(1.5)"), &[&["requests cannot be counted by `{float}`"], &is_key[..]].concat());
     check(&key("|_| Some(Vec::<u64>::new())"), &[&["requests cannot be counted by `Vec<u64>`"], &is_key[..]].concat());
 
+    let header = |given: &str| key(&format!("|head: &http::request::Parts| head.headers.get(\"x-api-key\"){given}"));
+    check(&header(""), &[&["requests cannot be counted by `HeaderValue`"], &is_key[..]].concat());
+    check(&header(".cloned()"), &[&["requests cannot be counted by `HeaderValue`"], &is_key[..]].concat());
+
     let is_extractor = ["not a `KeyExtractor`", "ClientIp::peer()", "|head: &http::request::Parts| Some(7)"];
     let name = "\"x-api-key\"";
     check(&key(name), &[&["`&str` is not an extractor of keys"], &is_extractor[..]].concat());
     let unasked = format!("tollgate::http::HeaderKey::new({name})");
     check(&key(&unasked), &["is not an extractor of keys", "if this is a `Result`, add `?`"]);
     check(&key("&tollgate::http::GlobalKey"), &["`&GlobalKey` is not an extractor", "use an `Arc` or `AnyKey`"]);
+}
+
+/// Here the compiler speaks for itself. These are the words by which the documentation of closures as extractors is found.
+#[test]
+#[cfg(feature = "tower")]
+fn a_closure_names_its_argument_and_owns_its_key() {
+    let key = |given: &str| format!("tollgate::RateLimitLayer::per_second(28).key({given});");
+    check(&key("|head| Some(7)"), &["implementation of `FnOnce` is not general enough"]);
+    check(&key("|head| head.headers.get(\"x-api-key\").cloned()"), &["type annotations needed"]);
+    check(&key("|head: &http::request::Parts| head.uri.host()"), &["lifetime may not live long enough"]);
 }
 
 #[test]
@@ -98,4 +118,38 @@ fn a_layer_of_another_kind_is_not_taken_instead() {
     let slow = format!("{limit}.delay(std::time::Duration::from_secs(1))");
     check(&format!("{limit}.when(|_| true, {slow});"), &["E0308", "found", "Delayed"]);
     check(&format!("{slow}.when(|_| true, {limit});"), &["E0308", "expected", "Delayed"]);
+    check(&format!("{limit}.and({slow});"), &["From<RateLimitLayer<ClientIp, Delayed>>"]);
+    // Joined layers are of no kind that could stand in for one.
+    check(&format!("{limit}.when(|_| true, {limit}.and({limit}));"), &["E0308", "found `JointLayer`"]);
+}
+
+#[test]
+#[cfg(all(feature = "tower", feature = "tokio"))]
+fn a_layer_delays_once() {
+    let second = "std::time::Duration::from_secs(1)";
+    check(
+        &format!("tollgate::RateLimitLayer::per_second(28).delay({second}).delay({second});"),
+        &["`Delayed` cannot delay", "it delays already, or it cannot", "call `.delay(..)` once"],
+    );
+}
+
+/// What is set before the body is wrapped is not found afterwards, and the compiler says where it is.
+#[test]
+#[cfg(feature = "tower")]
+fn all_else_is_set_before_any_body() {
+    let layer = "tollgate::RateLimitLayer::per_second(28).any_body().shadow();";
+    check(layer, &["no method named `shadow`", "method `shadow` is available on `RateLimitLayer`"]);
+}
+
+/// An item says so. For a method, Rust has no such message, so its documentation names the feature.
+#[test]
+#[cfg(not(feature = "tower"))]
+fn an_item_behind_a_feature_names_it() {
+    let gated = |feature: &str| format!("the item is gated behind the `{feature}` feature");
+    check("use tollgate::RateLimitLayer;", &[&gated("tower")]);
+    check("use tollgate::http;", &[&gated("tower")]);
+    #[cfg(not(feature = "tokio"))]
+    check("use tollgate::NotReady;", &[&gated("tokio")]);
+    #[cfg(not(feature = "redis"))]
+    check("use tollgate::RedisLimiter;", &[&gated("redis")]);
 }

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::RateLimitLayer;
-use crate::backend::Delay;
+use crate::backend::{Backend, Delay};
 use crate::http::gate::Gate;
 
 /// # Delay
-impl<K, L: Delay> RateLimitLayer<K, L> {
+impl<K, L: Backend> RateLimitLayer<K, L> {
     /// Delays requests over the limit instead of denying them, first come first served, where the wait is no longer than
     /// this allows. (Needs the feature `tokio`.)
     ///
@@ -46,7 +46,12 @@ impl<K, L: Delay> RateLimitLayer<K, L> {
     /// [places for each key](crate::RateLimiterBuilder::waiters_per_key) few. Then the dead take nothing from other keys, and
     /// an honest request with the same key is served or told within that time. Or put a layer outside of this one that
     /// reads the whole body first, with a bound on its length and on the time.
-    pub fn delay(self, up_to: Duration) -> RateLimitLayer<K, L::Delayed> {
+    // `D` is written apart, so that the compiler says by `Delay`'s own words what cannot delay.
+    pub fn delay<D>(self, up_to: Duration) -> RateLimitLayer<K, D>
+    where
+        L: Delay<Delayed = D>,
+        D: Backend,
+    {
         let Gate { key, scope, settings, .. } = &*self.gate;
         let settings = settings.over(settings.limiter.delayed(up_to));
         RateLimitLayer { gate: Arc::new(Gate::new(key.clone(), scope.over(), Arc::new(settings))) }

@@ -55,8 +55,8 @@ impl<K: KeyExtractor + Send + Sync + 'static> RateLimitLayer<K> {
     ///
     /// Nor can joined layers stand in for another, as by [`when`](Self::when). Give [`when`](Self::when) to those that are joined.
     #[must_use]
-    pub fn and<K2: KeyExtractor + Send + Sync + 'static>(self, other: RateLimitLayer<K2>) -> JointLayer {
-        JointLayer { members: Arc::new([self.gate]) }.and(other)
+    pub fn and(self, other: impl Into<JointLayer>) -> JointLayer {
+        JointLayer::from(self).and(other)
     }
 }
 
@@ -71,17 +71,23 @@ pub struct JointLayer {
 }
 
 impl JointLayer {
-    /// Joins one more.
+    /// Joins one more, or several more.
     #[must_use]
-    pub fn and<K: KeyExtractor + Send + Sync + 'static>(self, other: RateLimitLayer<K>) -> Self {
-        let other: Arc<dyn Decide<RateLimiter>> = other.gate;
-        Self { members: self.members.iter().cloned().chain([other]).collect() }
+    pub fn and(self, other: impl Into<Self>) -> Self {
+        Self { members: self.members.iter().chain(&*other.into().members).cloned().collect() }
     }
 
     /// Lets it stand around services with any response body, as [`RateLimitLayer::any_body`] does. Call this last.
     #[must_use]
     pub fn any_body(self) -> AnyBody<Self> {
         AnyBody::new(self)
+    }
+}
+
+/// A limit by itself, to which others can be joined.
+impl<K: KeyExtractor + Send + Sync + 'static> From<RateLimitLayer<K>> for JointLayer {
+    fn from(only: RateLimitLayer<K>) -> Self {
+        Self { members: Arc::new([only.gate]) }
     }
 }
 

@@ -68,6 +68,9 @@ impl<K, L: Backend> RateLimitLayer<K, L> {
     /// not. `CompressionLayer`, `TraceLayer` and `CatchPanicLayer` do, and need this where they stand inside the limit. An
     /// axum router makes every body its own again after each layer.
     ///
+    /// An `option_layer` needs one type of body, whether there is a limit or none. So in a `ServiceBuilder` put those layers
+    /// outside of an optional limit, as the example `stack` does. Then this is not needed.
+    ///
     /// Without it the compiler refuses, and names it:
     ///
     /// ```compile_fail
