@@ -23,13 +23,12 @@ fn refused(body: &str) -> String {
     let test = env::current_exe().expect("this test has a path");
     let folder = test.parent().expect("in a folder").to_owned();
     let mut compiler = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
-    for name in [
-        "tollgate",
-        #[cfg(feature = "tower")]
-        "http",
-    ] {
+    let mut may_name = |name: &str| {
         compiler.arg("--extern").arg(format!("{name}={}", library(name, &folder).display()));
-    }
+    };
+    may_name("tollgate");
+    #[cfg(feature = "tower")]
+    may_name("http");
     let mut compiler = compiler
         .args(["--edition=2024", "--crate-type=lib", "--crate-name=user", "--emit=metadata", "-"])
         .arg("--out-dir")
