@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tollgate_sidecar::config::{Admin, Config, Key, KeyPart, Limit};
 use tollgate_sidecar::proxy::Proxy;
@@ -44,8 +45,19 @@ impl Desk {
         Peer::connect(self.address).ask(request)
     }
 
+    /// The same, once it is not too much.
+    fn ask_patiently(&self, line: &str, fields: &[(&str, &str)], body: &str) -> Message {
+        loop {
+            let answer = self.ask(line, fields, body);
+            if answer.status() != 429 {
+                return answer;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     pub(crate) fn get(&self, path: &str) -> Message {
-        self.ask(&format!("GET {path}"), &[], "")
+        self.ask_patiently(&format!("GET {path}"), &[], "")
     }
 
     pub(crate) fn stats(&self) -> serde_json::Value {
@@ -61,7 +73,7 @@ impl Desk {
         let form = format!("{form}&token={}", self.token());
         let origin = format!("http://{}", self.host);
         let fields = [("origin", &*origin), ("content-type", "application/x-www-form-urlencoded")];
-        self.ask(&format!("POST {path}"), &fields, &form)
+        self.ask_patiently(&format!("POST {path}"), &fields, &form)
     }
 
     /// The status of a request through the proxy with these fields.
