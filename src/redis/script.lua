@@ -40,13 +40,13 @@ local now, last, records, kept = read, nil, {}, nil
 local slot, lent, before, moved
 local value = redis.call('GET', key)
 if value then
-  local n = 0
+  local n, head = 0, nil
   for word in string.gmatch(value, '%S+') do
-    if n == 0 then last = tonumber(word) or word else records[n] = word end
+    if n == 0 then last, head = tonumber(word), word else records[n] = word end
     n = n + 1
   end
-  if type(last) == 'string' then
-    last, slot, lent, before, moved = string.match(last, '^(%d+),(%d+),(%d+),(%d+)(,?m?)$')
+  if not last and head then
+    last, slot, lent, before, moved = string.match(head, '^(%d+),(%d+),(%d+),(%d+)(,?m?)$')
     last, slot, lent, before, moved = tonumber(last), tonumber(slot), tonumber(lent), tonumber(before), moved == ',m'
   end
   if not last or n < 2 or slot == 0 then
@@ -57,37 +57,51 @@ if value then
 end
 local lag = now - read
 
--- Since the last change: until when how much had been lent. Then a slot more or two have passed.
-local ends, held
-if slot then
-  local e, passed = (floor(last / slot) + 1) * slot, floor(now / slot) - floor(last / slot)
-  ends, held = { min(e, now), min(e + slot, now), now }, { lent + before, lent, 0 }
-  if passed == 1 then lent, before = 0, lent elseif passed > 1 then lent, before = 0, 0 end
-end
-local width, most = tonumber(ARGV[4 * quotas + 4]), tonumber(ARGV[4 * quotas + 5])
-if op == 'reset' then
-  records, kept = {}, nil
-elseif op == 'lease' and not value then
-  local uptime = tonumber(string.match(redis.call('INFO', 'server'), 'uptime_in_seconds:(%d+)'))
-  -- It is told in whole seconds, of which the first was not whole.
-  if (uptime - 1) * 1000000 < 2 * width then slot, lent, before, moved = width, most, 0, true end
-end
-
--- The debt of a bucket now.
-local function refilled(debt, units, gain)
-  if not slot or not ends then return max(0, debt - gain * (now - last)) end
-  local from = last
-  for j = 1, 3 do
-    debt = max(debt - gain * (ends[j] - from), min(held[j] * units, LARGEST))
-    from = ends[j]
+-- Of what is lent: what a bucket's debt comes to now, what of it is lent, and in how many microseconds it owes no more than so much.
+-- Only where something is or may be lent, so that it costs others nothing.
+local refilled, least, falls
+if slot or op == 'lease' then
+  -- Since the last change: until when how much had been lent. Then a slot more or two have passed.
+  local ends, held
+  if slot then
+    local e, passed = (floor(last / slot) + 1) * slot, floor(now / slot) - floor(last / slot)
+    ends, held = { min(e, now), min(e + slot, now), now }, { lent + before, lent, 0 }
+    if passed == 1 then lent, before = 0, lent elseif passed > 1 then lent, before = 0, 0 end
+  elseif not value then
+    local width = tonumber(ARGV[4 * quotas + 4])
+    local uptime = tonumber(string.match(redis.call('INFO', 'server'), 'uptime_in_seconds:(%d+)'))
+    -- It is told in whole seconds, of which the first was not whole.
+    if (uptime - 1) * 1000000 < 2 * width then
+      slot, lent, before, moved = width, tonumber(ARGV[4 * quotas + 5]), 0, true
+    end
   end
-  return debt
+  function refilled(debt, units, gain)
+    local from = last
+    for j = 1, 3 do
+      debt = max(debt - gain * (ends[j] - from), min(held[j] * units, LARGEST))
+      from = ends[j]
+    end
+    return debt
+  end
+  function least(units)
+    return min((lent + before) * units, LARGEST)
+  end
+  function falls(debt, to, units, gain)
+    local from = now
+    for j = 1, 2 do
+      local e, low = (floor(now / slot) + j) * slot, min((j == 1 and lent + before or lent) * units, LARGEST)
+      if low <= to and debt - gain * (e - from) <= to then break end
+      debt, from = max(debt - gain * (e - from), low), e
+    end
+    return from - now + max(0, ceil((debt - to) / gain))
+  end
 end
+if op == 'reset' then records, kept = {}, nil end
 
 -- What a record comes to now, in whole requests, rounded up: for a quota that is counted in another way.
 local function owed(kind, a, b, c, d)
   if kind == 'b' then
-    return ceil(refilled(c, a, b) / a)
+    return ceil((slot and refilled(c, a, b) or max(0, c - b * (now - last))) / a)
   elseif kind == 'f' or kind == 'a' then
     return b > now and c or 0
   elseif kind == 's' then
@@ -134,7 +148,7 @@ for i = 1, quotas do
   end
   if kind == 'b' then
     if old == 'b' then
-      local debt = refilled(c, a, b)
+      local debt = slot and refilled(c, a, b) or max(0, c - b * (now - last))
       if a ~= p and debt > 0 then debt = ceil(debt / a * p) + 1 end
       first[i] = min(debt, LARGEST)
     else
@@ -178,12 +192,8 @@ for i = 1, quotas do
   end
 end
 
--- What of a bucket's debt is lent.
-local function least(units)
-  return slot and min((lent + before) * units, LARGEST) or 0
-end
-
-if op == 'lease' and slot ~= width then moved = true end
+local width = op == 'lease' and tonumber(ARGV[4 * quotas + 4])
+if slot and width and slot ~= width then moved = true end
 if slot and lent + before == 0 then slot = nil end
 if slot then
   local total = lent + before
@@ -202,21 +212,8 @@ if slot then
       second[i] = second[i] + third[i][1] - newest
     end
   end
-elseif op == 'lease' then
+elseif width then
   slot, lent, before, moved = width, 0, 0, nil
-end
-
--- Microseconds until a bucket owes no more than so much.
-local function falls(debt, to, units, gain)
-  local from = now
-  if slot then
-    for j = 1, 2 do
-      local e, low = (floor(now / slot) + j) * slot, min((j == 1 and lent + before or lent) * units, LARGEST)
-      if low <= to and debt - gain * (e - from) <= to then break end
-      debt, from = max(debt - gain * (e - from), low), e
-    end
-  end
-  return from - now + max(0, ceil((debt - to) / gain))
 end
 
 -- What is left, when all is back, and when the cost passes, of quota i; times from now on, -1 for never.
@@ -226,11 +223,11 @@ local function judge(i)
   if kind == 'b' then
     local debt = first[i]
     local left, back, wait = floor(max(0, r - debt) / p), 0, 0
-    if debt > 0 and q > 0 then back = falls(debt, 0, p, q) end
+    if debt > 0 and q > 0 then back = slot and falls(debt, 0, p, q) or ceil(debt / q) end
     if cost * p > r then
       wait = -1
     elseif debt + cost * p > r then
-      wait = falls(debt, r - cost * p, p, q)
+      wait = slot and falls(debt, r - cost * p, p, q) or ceil((debt + cost * p - r) / q)
     end
     return left, back, wait
   end
@@ -288,9 +285,9 @@ end
 
 -- What is lent beside the cost, and until when.
 local more, life = 0, 0
-if op == 'lease' and passes and not moved then
+if width and passes and not moved then
   life = (floor(now / slot) + 2) * slot - now
-  more = min(tonumber(ARGV[4 * quotas + 6]), most - lent - before)
+  more = min(tonumber(ARGV[4 * quotas + 6]), tonumber(ARGV[4 * quotas + 5]) - lent - before)
   for i = 1, quotas do
     local kind, p = ARGV[4 * i], tonumber(ARGV[4 * i + 1])
     if kind == 'f' or kind == 'a' then
@@ -325,7 +322,8 @@ if change then
         -- The bucket refills the oldest charge first, so of this one all is left that the bucket owed after it and has not refilled.
         local outstanding = first[i]
         if mark then outstanding = min(outstanding, max(0, mark - q * (now - tonumber(ARGV[4 * quotas + 4])))) end
-        first[i] = max(first[i] - min(cost * p, outstanding), least(p))
+        first[i] = first[i] - min(cost * p, outstanding)
+        if slot then first[i] = max(first[i], least(p)) end
       end
       word[i + 1] = format('b,%.0f,%.0f,%.0f', p, q, first[i])
     elseif kind == 'f' or kind == 'a' then
@@ -386,12 +384,12 @@ if change then
 end
 if charges and not passes then reply[1] = 0 end
 
-if op == 'reserve' or op == 'lease' then
+if width or op == 'reserve' then
   for i = 1, quotas do
     reply[3 * quotas + 2 + i] = ARGV[4 * i] == 'b' and first[i] - more * tonumber(ARGV[4 * i + 1]) or first[i]
   end
 end
-if op == 'lease' then
+if width then
   reply[4 * quotas + 3], reply[4 * quotas + 4] = more, life
 end
 for i = 1, quotas do

@@ -29,7 +29,7 @@ fn without(changes: &[(&str, &str)]) -> String {
     script
 }
 
-const WHAT_IS_LENT: &str = "return slot and min((lent + before) * units, LARGEST) or 0";
+const WHAT_IS_LENT: &str = "return min((lent + before) * units, LARGEST)";
 const HELD: &str = "min(held[j] * units, LARGEST)";
 const THEN: &str = "if passed == 1 then lent, before = 0, lent elseif";
 const HELD_BY_SLOT: &str = "{ lent + before, lent, 0 }";
@@ -71,10 +71,7 @@ pub(crate) fn twins() -> Vec<Twin> {
         twin(
             "only the first bucket owes what is lent",
             &[
-                (
-                    WHAT_IS_LENT,
-                    "return slot and units == tonumber(ARGV[5]) and min((lent + before) * units, LARGEST) or 0",
-                ),
+                (WHAT_IS_LENT, "return units == tonumber(ARGV[5]) and min((lent + before) * units, LARGEST) or 0"),
                 (HELD, "min(units == tonumber(ARGV[5]) and held[j] * units or 0, LARGEST)"),
             ],
             About { buckets: 3, ..PLAIN },
@@ -83,8 +80,8 @@ pub(crate) fn twins() -> Vec<Twin> {
             "a slot's width moves while something is lent",
             &[
                 (
-                    "if op == 'lease' and slot ~= width then moved = true end",
-                    "if op == 'lease' and slot then slot = width end",
+                    "if slot and width and slot ~= width then moved = true end",
+                    "if slot and width then slot = width end",
                 ),
                 ("if slot and not (old == kind and a == p) then moved = true end", ""),
             ],
@@ -100,7 +97,7 @@ pub(crate) fn twins() -> Vec<Twin> {
         ),
         twin(
             "something is lent while something is that was lent under another policy",
-            &[("if op == 'lease' and passes and not moved then", "if op == 'lease' and passes then")],
+            &[("if width and passes and not moved then", "if width and passes then")],
             About { change: true, window: true, ..PLAIN },
         ),
         twin(
