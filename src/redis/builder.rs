@@ -144,7 +144,7 @@ impl RedisLimiterBuilder {
     ///   leased, or is lost if that lease is over. Do not lease where it must be exact.
     /// - [`peek`](RedisLimiter::peek) counts what is leased as spent.
     /// - A lease goes on when a policy is replaced or a key is reset: it was charged. Nothing new of the key is leased until all
-    ///   leases under the other policy are over, 20 s at most.
+    ///   leases under the other policy are over, 20 s at most. Windows of the new policy count them while they open.
     /// - A server that is restarted empty has forgotten who leased what. So for the first 20 s at most a key that it does not know
     ///   starts with the half of its burst.
     /// - Where keys are deleted by hand, evicted or lost in a fail-over, what was leased of them may be spent once more.

@@ -49,7 +49,8 @@ impl Interval {
 pub(crate) struct Window {
     pub(crate) kind: &'static str,
     pub(crate) numbers: [u64; 3],
-    counts: BTreeMap<u64, u64>,
+    /// What this policy let pass, and what was spent in the same window of what had been lent under another.
+    counts: BTreeMap<u64, (u64, u64)>,
     /// When the window ends that opened at a charge.
     end: u64,
     /// Windows that began earlier do not count.
@@ -64,11 +65,18 @@ impl Window {
         Self { kind, numbers, counts: BTreeMap::new(), end: 0, since: 0, may_outlast, worst: i128::MIN }
     }
 
-    pub(crate) fn pass(&mut self, count: u64, at: u64) {
+    /// What was lent under another policy cannot be denied by this one. But it counts, while its window is open, for all that this one
+    /// lets pass. (What it was in earlier windows, which a sliding or strict one looks back at, this policy does not know.)
+    pub(crate) fn pass(&mut self, count: u64, own: bool, at: u64) {
         let [length, amount, more] = self.numbers;
         let number = if self.kind == "f" { if at < self.end { self.end } else { u64::MAX } } else { at / length };
-        *self.counts.entry(number).or_default() += count;
-        let counted = |number: u64| self.counts.get(&number).map_or(0, |&count| i128::from(count));
+        let entry = self.counts.entry(number).or_default();
+        *(if own { &mut entry.0 } else { &mut entry.1 }) += count;
+        let (passed, spent) = (entry.0, entry.1);
+        let counted = |of: u64| {
+            let known = self.counts.get(&of).map_or(0, |&(passed, _)| i128::from(passed));
+            known + if of == number { i128::from(spent) } else { 0 }
+        };
         let counted = match self.kind {
             "s" => {
                 let steps = length.div_ceil(more);
@@ -89,7 +97,7 @@ impl Window {
             "f" => self.end.saturating_sub(length),
             _ => number * length,
         };
-        if starts >= self.since {
+        if starts >= self.since && passed > 0 {
             self.worst = self.worst.max(counted - i128::from(amount));
         }
         while self.counts.len() > more as usize + 3 && self.kind == "w" || self.counts.len() > 40 {

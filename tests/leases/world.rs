@@ -81,6 +81,8 @@ struct Node {
     zero: u64,
     /// Which call is under way.
     asks: Option<u64>,
+    /// Under which policy it was lent what it holds.
+    lent_by: usize,
     every: u64,
     timeout: u64,
 }
@@ -174,6 +176,7 @@ impl<'a> World<'a> {
                     rate: if random.in_100(50) { -19_900 } else { random.range(0, 69_000) as i64 - 19_900 },
                     zero: random.range(0, 1 << 50),
                     asks: None,
+                    lent_by: 0,
                     every: random.log_range(each / 4 + 1, each * 4 + 2),
                     timeout: if about.late { slot * 3 } else { random.log_range(1000, slot * 3) },
                 }
@@ -292,15 +295,20 @@ impl<'a> World<'a> {
         self.plan(after, Event::Change);
     }
 
+    /// Whether a policy is the one whose windows are looked at.
+    fn is_last(&self, policy: usize) -> bool {
+        policy + 1 == self.policies.len()
+    }
+
     /// Something passed. All windows see it, but those of a policy that is not in force everywhere yet.
-    fn pass(&mut self, count: u64) {
+    fn pass(&mut self, count: u64, own: bool) {
         if count == 0 {
             return;
         }
         self.found.passed += count;
         self.bounds.iter_mut().for_each(|bound| bound.pass(count, self.now));
         if self.in_force + 1 == self.policies.len() {
-            self.windows.iter_mut().for_each(|(_, window)| window.pass(count, self.now));
+            self.windows.iter_mut().for_each(|(_, window)| window.pass(count, own, self.now));
         }
     }
 
@@ -332,7 +340,8 @@ impl<'a> World<'a> {
                 return;
             }
             self.found.local += cost;
-            return self.pass(cost);
+            let own = self.is_last(self.nodes[index].lent_by);
+            return self.pass(cost, own);
         }
         if node.asks.is_some() {
             return;
@@ -378,8 +387,12 @@ impl<'a> World<'a> {
                 value.split(' ').nth(*index + 1).into_iter().for_each(|record| window.opened(record));
             }
         }
-        if reply.passed {
-            self.pass(cost);
+        // What another policy lets pass is unknown to the windows of this one.
+        let own = self.is_last(self.calls[number as usize].policy);
+        if reply.passed && (own || self.in_force == 0) {
+            self.pass(cost, own);
+        } else if reply.passed {
+            self.bounds.iter_mut().for_each(|bound| bound.pass(cost, self.now));
         }
         self.answers.push(reply);
         let answer = self.answers.len() - 1;
@@ -387,7 +400,7 @@ impl<'a> World<'a> {
     }
 
     fn answer(&mut self, number: u64, answer: usize) {
-        let Call { node: index, sent, .. } = self.calls[number as usize];
+        let Call { node: index, sent, policy, .. } = self.calls[number as usize];
         let node = &mut self.nodes[index];
         if node.asks != Some(number) {
             return; // It was given up.
@@ -405,6 +418,7 @@ impl<'a> World<'a> {
         if lent == 0 {
             return;
         }
+        node.lent_by = policy;
         match node.way {
             Way::Usual | Way::Greedy | Way::Raids => {}
             Way::Holds => {
@@ -450,7 +464,8 @@ impl<'a> World<'a> {
         if left > 0 {
             node.holding.take(left, now).expect("there is so much");
             self.found.local += left;
-            self.pass(left);
+            let own = self.is_last(self.nodes[index].lent_by);
+            self.pass(left, own);
         }
     }
 }
