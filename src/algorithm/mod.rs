@@ -214,6 +214,44 @@ mod tests {
         }
     }
 
+    /// Who asks for one after the other, each as soon as it was told, has had them all when that was foreseen; where windows weigh or
+    /// count in batches, perhaps later, as a lower bound allows.
+    #[test]
+    fn what_is_asked_one_by_one_passes_no_earlier_than_foreseen() {
+        let mut latest = 0;
+        for amount in [1, 3, 10] {
+            for counter in [
+                Counter::TokenBucket(TokenBucket::new(amount, SECOND, amount)),
+                Counter::FixedWindow(FixedWindow::new(amount, SECOND, amount, WORD_BITS)),
+                Counter::FixedWindow(FixedWindow::aligned(amount, SECOND, amount, 12345, WORD_BITS).unwrap()),
+                Counter::SlidingWindow(SlidingWindow::new(amount, SECOND, amount, WORD_BITS).unwrap()),
+                Counter::StrictWindow(StrictWindow::new(amount, SECOND, WORD_BITS).unwrap()),
+            ] {
+                for (charged_at, now) in [(0, 0), (SECOND / 3, SECOND / 2), (SECOND / 2, SECOND * 5 / 4)] {
+                    for spent in 0..=amount {
+                        let Verdict::Allow(word) = counter.decide(0, charged_at, spent) else { unreachable!("it is new") };
+                        let (mut after, mut at) = (word, now);
+                        for total in 1..=3 * amount {
+                            after = loop {
+                                match counter.decide(after, at, 1) {
+                                    Verdict::Allow(after) => break after,
+                                    Verdict::Wait(until) => at = until,
+                                    Verdict::Never => unreachable!("one is not above the limit"),
+                                }
+                            };
+                            let foreseen = counter.passed(word, now, total);
+                            let is_exact = matches!(counter, Counter::TokenBucket(_) | Counter::FixedWindow(_));
+                            assert!(now <= foreseen && foreseen <= at, "{counter:?}: {spent}, then {total} by {now}");
+                            assert!(foreseen == at || !is_exact, "{counter:?}: {spent}, then {total} by {now}");
+                            latest = latest.max((at - now) / (foreseen - now + SECOND / 2));
+                        }
+                    }
+                }
+            }
+        }
+        assert!(latest <= 2, "{latest} times as long as foreseen");
+    }
+
     /// Whatever is carried over from whichever counter, the word is none that means something else.
     #[test]
     fn a_carried_word_is_never_0_nor_the_highest() {

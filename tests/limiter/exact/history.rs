@@ -12,8 +12,8 @@ use crate::random::Random;
 const START: u64 = 8 * PERIOD;
 
 /// How many parts of a token a bucket may owe too much for each time that its key was carried over: what the fastest one refills in a
-/// nanosecond, of which there are 64 in the shortest period.
-const ROUNDED_UP: i64 = TOKEN * 64 / PERIOD as i64;
+/// nanosecond, of which there are 256 in half a period.
+const ROUNDED_UP: i64 = TOKEN * 512 / PERIOD as i64;
 
 /// A limiter as it is built, and what happens to it.
 #[derive(Clone, Debug)]
@@ -109,7 +109,8 @@ fn any_quota(random: &mut Random, fine: bool) -> Quota {
         Algorithm::StrictWindow,
     ];
     let algorithm = algorithms[if fine { 0 } else { random.below(5) as usize }];
-    let amount = 1 << random.below(6);
+    // Of more than 16 a strict window makes batches.
+    let amount = if random.below(8) == 0 { 256 } else { 1 << random.below(6) };
     let period = if random.below(4) == 0 { PERIOD / 2 } else { PERIOD };
     let quota = Quota::new(amount, Duration::from_nanos(period)).expect("it can be kept");
     match algorithm {
@@ -125,9 +126,11 @@ fn any_act(random: &mut Random, plans: usize, width: usize, fine: bool) -> Act {
     };
     match random.below(32) {
         0..8 => Act::Check(random.below(12)),
-        8..10 => Act::Check(random.below(40)),
+        8 => Act::Check(random.below(40)),
+        9 => Act::Check(random.below(300)),
         10..13 => Act::Reserve(random.below(12)),
         13..16 => Act::Settle(random.below(6) as usize, random.below(110)),
+        16 if random.below(4) == 0 => Act::Refund(random.below(80)),
         16 => Act::Refund(random.below(12)),
         17 if random.below(2) == 0 && !fine => Act::Reset,
         17 => Act::Unlimited(random.below(9)),
