@@ -229,7 +229,9 @@ mod tests {
             ] {
                 for (charged_at, now) in [(0, 0), (SECOND / 3, SECOND / 2), (SECOND / 2, SECOND * 5 / 4)] {
                     for spent in 0..=amount {
-                        let Verdict::Allow(word) = counter.decide(0, charged_at, spent) else { unreachable!("it is new") };
+                        let Verdict::Allow(word) = counter.decide(0, charged_at, spent) else {
+                            unreachable!("it is new")
+                        };
                         let (mut after, mut at) = (word, now);
                         for total in 1..=3 * amount {
                             after = loop {
