@@ -20,8 +20,17 @@ fn file(name: &str) -> std::path::PathBuf {
 
 /// A client that offers these protocols.
 fn connect(address: SocketAddr, protocols: &[&[u8]]) -> StreamOwned<ClientConnection, TcpStream> {
+    connect_trusting("cert.pem", address, protocols).unwrap()
+}
+
+/// The same, if it is shown this certificate.
+fn connect_trusting(
+    certificate: &str,
+    address: SocketAddr,
+    protocols: &[&[u8]],
+) -> std::io::Result<StreamOwned<ClientConnection, TcpStream>> {
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(file("cert.pem")).unwrap()).unwrap();
+    roots.add(CertificateDer::from_pem_file(file(certificate)).unwrap()).unwrap();
     let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
@@ -32,8 +41,37 @@ fn connect(address: SocketAddr, protocols: &[&[u8]]) -> StreamOwned<ClientConnec
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let client = ClientConnection::new(Arc::new(config), "shop.example".try_into().unwrap()).unwrap();
     let mut both = StreamOwned::new(client, stream);
-    both.flush().unwrap();
-    both
+    both.flush()?;
+    Ok(both)
+}
+
+/// A certificate is renewed in its place, and no line of the file changes.
+#[test]
+fn a_reload_reads_the_certificate_anew() {
+    let folder = std::env::temp_dir().join(format!("tollgate-certificate-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let put = |cert: &str, key: &str| {
+        std::fs::copy(file(cert), folder.join("cert.pem")).unwrap();
+        std::fs::copy(file(key), folder.join("key.pem")).unwrap();
+    };
+    put("cert.pem", "key.pem");
+    let mut config =
+        Config::new("127.0.0.1:0".parse().unwrap(), format!("http://{}", Echo::start().address).parse().unwrap());
+    config.admin = None;
+    config.tls = Some(Tls::new(folder.join("cert.pem"), folder.join("key.pem")));
+    let proxy = Proxy::start(config.clone()).unwrap();
+    let shows = |certificate: &str| connect_trusting(certificate, proxy.address(), &[]).is_ok();
+    let mut before = connect(proxy.address(), &[]);
+    assert_eq!((shows("cert.pem"), shows("cert-next.pem")), (true, false));
+    put("cert-next.pem", "key-next.pem");
+    assert!(proxy.reload(&config).unwrap().is_empty());
+    assert_eq!((shows("cert.pem"), shows("cert-next.pem")), (false, true));
+    // Who was connected stays.
+    before.write_all(b"GET / HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    let _ = before.read_to_string(&mut answer);
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    std::fs::remove_dir_all(&folder).unwrap();
 }
 
 fn tls(config: &mut Config) {
