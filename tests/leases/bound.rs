@@ -65,12 +65,15 @@ impl Window {
         Self { kind, numbers, counts: BTreeMap::new(), end: 0, since: 0, may_outlast, worst: i128::MIN }
     }
 
-    /// What was lent under another policy cannot be denied by this one. But it counts, while its window is open, for all that this one
-    /// lets pass. (What it was in earlier windows, which a sliding or strict one looks back at, this policy does not know.)
+    /// What was lent under another policy cannot be denied by this one. But from the first that this one lets pass in a window on, it
+    /// counts there. (What was spent before that, this policy does not know, as nothing that passed under another.)
     pub(crate) fn pass(&mut self, count: u64, own: bool, at: u64) {
         let [length, amount, more] = self.numbers;
         let number = if self.kind == "f" { if at < self.end { self.end } else { u64::MAX } } else { at / length };
         let entry = self.counts.entry(number).or_default();
+        if !own && entry.0 == 0 {
+            return;
+        }
         *(if own { &mut entry.0 } else { &mut entry.1 }) += count;
         let (passed, spent) = (entry.0, entry.1);
         let counted = |of: u64| {
