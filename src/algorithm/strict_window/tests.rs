@@ -496,3 +496,17 @@ fn any_amount_in_any_period() {
         }
     }
 }
+
+/// What is over makes room in a window whose amount is smaller. An account that fits stays as it is, so time may step back.
+#[test]
+fn an_account_of_just_the_amount_is_carried_as_it_is() {
+    let window = StrictWindow::new(2, SECOND, 64).unwrap();
+    let charged = |word, now| match window.decide(word, now, 1) {
+        Verdict::Allow(word) => word,
+        other => panic!("{other:?}"),
+    };
+    let word = charged(charged(0, 0), SECOND / 2);
+    let now = SECOND + SECOND / 10;
+    assert_eq!((window.debt(word, SECOND / 2), window.debt(word, now)), (2, 1));
+    assert_eq!(window.carry(&window, word, now), word);
+}
