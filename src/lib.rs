@@ -71,6 +71,10 @@
 //! never changes what the rest does. A method that is missing may need its feature: each page says which.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+// First, so that the page of `RateLimiter` begins with how one is made, before what other files add to it. (The empty line keeps
+// it from being sorted with the rest.)
+mod limiter;
+
 mod account;
 mod algorithm;
 #[cfg(feature = "tower")]
@@ -87,7 +91,6 @@ pub mod guide;
 #[cfg(feature = "tower")]
 pub mod http;
 mod key;
-mod limiter;
 mod name;
 mod offenders;
 mod parse;

@@ -17,10 +17,7 @@ use crate::backend::Backend;
 use crate::limiter::RateLimiter;
 
 pin_project! {
-    /// The response of a [`RateLimit`](super::RateLimit).
-    ///
-    /// If it is dropped while its request waits, the request's place and the service's readiness are given back, and nothing
-    /// was charged.
+    /// The response of a [`RateLimit`](super::RateLimit). Programs name it as the future of that service.
     pub struct ResponseFuture<S, B, L = RateLimiter>
     where
         S: Service<Request<B>>,

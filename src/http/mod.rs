@@ -70,7 +70,6 @@ pub use any_body::AnyBody;
 pub use body::{AnswerBody, ResponseBody};
 pub use counters::{Counters, LimiterCounts};
 pub use denials::WhenNoKey;
-pub use future::ResponseFuture;
 pub use headers::Headers;
 pub use layer::{JointLayer, RateLimitLayer};
 pub use rollout::Rollout;

@@ -30,6 +30,9 @@ use crate::backend::Backend;
 /// So a request that waits holds what that instance has reserved, such as a slot of a concurrency limit inside this layer.
 /// Where slots are scarce, put the concurrency limit outside.
 ///
+/// If the response's future is dropped while its request waits, the request's place and the service's readiness are given back,
+/// and nothing was charged.
+///
 /// # Panics
 ///
 /// Where the layer delays, [`call`](Service::call) panics if a request has to wait outside a tokio runtime whose timers are

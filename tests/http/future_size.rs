@@ -9,8 +9,12 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
-use tollgate::http::ResponseFuture;
+use tollgate::http::AnswerBody;
+use tollgate::{ClientIp, RateLimit, RateLimitLayer, RateLimiter};
 use tower::Service;
+
+/// The future of the layer's service.
+type ResponseFuture<S, B, L = RateLimiter> = <RateLimit<S, RateLimitLayer<ClientIp, L>> as Service<Request<B>>>::Future;
 
 /// A service with this future, that takes so many bytes itself.
 struct Inner<F, const BYTES: usize>(PhantomData<F>, [u8; BYTES]);
@@ -45,6 +49,7 @@ type Boxed<B> = Pin<Box<dyn Future<Output = Output<B>>>>;
 fn sizes<F, B>() -> [usize; 2]
 where
     F: Future<Output = Output<B>>,
+    B: AnswerBody,
 {
     [size_of::<ResponseFuture<Inner<F, 0>, ()>>(), size_of::<ResponseFuture<Inner<F, 4096>, [u8; 4096]>>()]
 }
@@ -72,6 +77,7 @@ fn it_holds_an_answer_or_the_inner_future_and_nothing_that_waits() {
 fn assert_at_most<F, B>(most: usize)
 where
     F: Future<Output = Output<B>>,
+    B: AnswerBody,
 {
     let [small, large] = sizes::<F, B>();
     assert!(small <= most, "{small} bytes, and no more than {most} before");

@@ -15,13 +15,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
-use tollgate::http::{AnyBody, GlobalKey, HeaderKey, Headers, ResponseBody, ResponseFuture};
+use tollgate::http::{AnyBody, GlobalKey, HeaderKey, Headers, ResponseBody};
 use tollgate::{Clock, Denied, ManualClock, Quota, RateLimit, RateLimitLayer, RateLimiter};
 use tower::buffer::Buffer;
 use tower::limit::ConcurrencyLimit;
 use tower::load_shed::LoadShed;
 use tower::load_shed::error::Overloaded;
 use tower::{BoxError, Layer, Service, ServiceExt};
+
+/// The future of the layer's service.
+type ResponseFuture<S, B> = <RateLimit<S> as Service<Request<B>>>::Future;
 
 /// A layer that lets `amount` requests a minute pass, whoever asks, and the clock that it reads.
 fn limit(amount: u64) -> (RateLimitLayer<GlobalKey>, ManualClock) {

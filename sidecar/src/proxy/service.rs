@@ -12,7 +12,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use tollgate::Denied;
-use tollgate::http::{AnyBody, JointLayer, PeerAddr, ResponseFuture};
+use tollgate::http::{AnyBody, JointLayer, PeerAddr};
 use tollgate::{RateLimit, RateLimitLayer};
 use tower_layer::Layer as _;
 use tower_service::Service as _;
@@ -219,7 +219,7 @@ pub(super) struct Handling {
     is_http2: bool,
 }
 
-type Decided = ResponseFuture<AnyBody<Forward>, Incoming>;
+type Decided = <RateLimit<AnyBody<Forward>, JointLayer> as tower_service::Service<Request<Incoming>>>::Future;
 
 enum Work {
     Refused(Refusal),
