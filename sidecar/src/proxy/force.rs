@@ -85,6 +85,16 @@ impl Force {
         Ok(changes)
     }
 
+    /// Lets go of the limits: nobody asks any more. A limiter that goes says in the log what it denied and had not said yet.
+    pub(super) fn end(&self) {
+        let _last = self.last.lock().expect("nothing panics under it");
+        let old = self.now();
+        let config = Config { limits: Vec::new(), ..old.config.clone() };
+        if let Ok(enforcer) = Enforcer::new(&config, &Counters::new()) {
+            self.now.send_replace(Arc::new(InForce { config, enforcer, tls: None }));
+        }
+    }
+
     /// A new configuration is not taken up, for these reasons.
     pub(super) fn refuse(&self, why: Vec<String>) {
         self.last.lock().expect("nothing panics under it").refused = Some((SystemTime::now(), why));

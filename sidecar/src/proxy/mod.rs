@@ -175,11 +175,13 @@ impl Proxy {
         self.drain.send_replace(true);
     }
 
-    /// Until all connections have ended, or were cut off at the deadline.
+    /// Until all connections have ended, or were cut off at the deadline. Then the limits are let go, and say in the log what they
+    /// denied and had not said yet.
     pub async fn ended(&self) {
         while !self.has_ended() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+        self.force.end();
     }
 
     /// Whether that is so.

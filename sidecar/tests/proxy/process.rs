@@ -232,6 +232,23 @@ fn a_second_signal_ends_it_at_once() {
     assert_eq!(program.ended().code(), Some(0));
 }
 
+/// A line tells of the first denial of a burst. The others are told when it is over, and the end is the last time.
+#[test]
+fn what_was_denied_is_told_before_it_ends() {
+    let text = file(Echo::start().address, "[limits.all]\nlimit = \"1/day\"\nkey = \"global\"\n");
+    // The page looks at the limits, too.
+    let on_disk = File::new("told", &text.replace("\"off\"", "\"127.0.0.1:0\""));
+    let mut program = Program::start(&on_disk, &[]);
+    let mut client = Peer::connect(program.address);
+    assert_eq!([0; 5].map(|_| client.ask(GET).status()), [200, 429, 429, 429, 429]);
+    program.until("count=1");
+    program.signal("TERM");
+    program.until("draining");
+    let told = program.until("over the limit");
+    assert!(told.contains("limiter=\"all\"") && told.contains("count=3"), "{told}");
+    assert_eq!(program.ended().code(), Some(0));
+}
+
 /// Whoever reads the log may go away: the proxy goes on.
 #[test]
 fn a_log_that_nobody_reads_ends_nothing() {
