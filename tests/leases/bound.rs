@@ -125,9 +125,10 @@ impl Window {
         self.since = at;
     }
 
-    /// What was before does not count.
-    pub(crate) fn forget(&mut self) {
+    /// A server has lost all. Windows count that begin from now on; those that look back at others, once what was lent before is over.
+    pub(crate) fn forget(&mut self, at: u64, over: u64) {
         self.counts.clear();
+        self.since = if matches!(self.kind, "s" | "w") { over } else { at };
         self.end = 0;
         self.may_outlast = true;
     }

@@ -257,7 +257,8 @@ impl<'a> World<'a> {
                 Event::Restart => {
                     self.server.restart(self.now - self.behind);
                     self.bounds.iter_mut().for_each(Interval::forget);
-                    self.windows.iter_mut().for_each(|(_, window)| window.forget());
+                    let over = self.now + 2 * self.policies[0].slot;
+                    self.windows.iter_mut().for_each(|(_, window)| window.forget(self.now, over));
                 }
                 Event::Change => self.change(),
                 Event::StepBack { by } => self.behind += by,
