@@ -11,4 +11,6 @@ mod dropped;
 #[cfg(feature = "tower")]
 mod hostile;
 mod random;
+#[cfg(feature = "tower")]
+mod readiness;
 mod until_ready;
