@@ -123,6 +123,10 @@ impl File {
                     continue;
                 }
                 "mod" if tokens.get(at + 2) == Some(&";") => at += 2,
+                // `pub(in crate::a)` names nothing.
+                "in" if at > 1 && tokens[at - 2..at] == ["pub", "("] => {
+                    at += tokens[at..].iter().position(|token| *token == ")").expect("a parenthesis ends");
+                }
                 "use" => {
                     let end = at + tokens[at..].iter().position(|token| *token == ";").expect("`use` ends");
                     let public = at > 0 && (tokens[at - 1] == "pub" || tokens[at - 1] == ")");
@@ -147,7 +151,7 @@ impl File {
                         at += 2;
                     }
                     words.insert(first);
-                    // `pub(super)` and `pub(in super::super)` name nothing.
+                    // `pub(super)` names nothing.
                     if path.len() > 1 && path.iter().any(|name| !["crate", "self", "super"].contains(name)) {
                         begun.insert((here.clone(), path));
                     }
@@ -328,7 +332,7 @@ mod tests {
             "// use super::a::A;\n/* super::a::A */",
             "const B: &str = \"super::a::A\"; const C: char = '\"'; const D: &'static str = r#\"\"super::a::A\"#;",
             "#[cfg(test)] mod tests { use super::super::a::A; }",
-            "use other::a::A; fn b() { ::a::A; other::a::A } pub(super) struct B; pub(in super::super) struct C;",
+            "use other::a::A; fn b() { ::a::A; other::a::A } pub(super) struct B; pub(in super::super) struct C; pub(in super::a) struct D;",
         ] {
             check(&[("lib.rs", ""), ("a.rs", "use crate::b::B;"), ("b.rs", code)], none);
         }

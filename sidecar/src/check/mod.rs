@@ -7,6 +7,7 @@ mod notes;
 mod overview;
 mod pace;
 mod request;
+mod rows;
 mod told;
 
 use std::fmt::Write as _;
@@ -43,32 +44,5 @@ fn count(number: usize, what: &str) -> String {
     match number {
         1 => format!("1 {what}"),
         number => format!("{number} {what}s"),
-    }
-}
-
-/// Names and lines of exemptions and limits in columns, and beside each what is said of it.
-struct Rows {
-    rows: Vec<(String, Option<usize>, String)>,
-}
-
-impl Rows {
-    fn new() -> Self {
-        Self { rows: Vec::new() }
-    }
-
-    fn add(&mut self, name: &str, line: Option<usize>, text: String) {
-        self.rows.push((name.to_owned(), line, text));
-    }
-}
-
-impl std::fmt::Display for Rows {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let place = |line: &Option<usize>| line.map_or("flag".to_owned(), |line| format!("line {line}"));
-        let names = self.rows.iter().map(|(name, ..)| name.chars().count()).max().unwrap_or_default();
-        let places = self.rows.iter().map(|(_, line, _)| place(line).len()).max().unwrap_or_default().max(7);
-        for (name, line, text) in &self.rows {
-            writeln!(f, "  {name:names$}  {:places$}  {text}", place(line))?;
-        }
-        Ok(())
     }
 }

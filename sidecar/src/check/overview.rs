@@ -1,6 +1,6 @@
 //! What happens to all requests.
 
-use super::Rows;
+use super::rows::Rows;
 use crate::config::{Config, Cost, Headers, Limit, Missing, Percent, Upstreams};
 
 pub(super) fn overview(config: &Config) -> String {

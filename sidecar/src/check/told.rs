@@ -4,9 +4,9 @@ use http::Method;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 
-use super::Rows;
 use super::pace::{Acting, Pace};
 use super::request::{Asked, AskedError};
+use super::rows::Rows;
 use crate::config::{Config, Cost, Exemption, Headers, Limit, Missing, Percent, Scope};
 use crate::rules::{Counted, Draw, Judged, Matcher, Unlike, host_of};
 

@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::process::ExitCode;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -16,12 +15,13 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use super::args::DemoArgs;
 use crate::config::{Admin, Config, Limit};
 
-/// Runs until a signal ends it.
-pub(super) fn run(args: &DemoArgs) -> ExitCode {
-    let upstream = match upstream() {
-        Ok(address) => address,
-        Err(error) => return super::fail(&format!("cannot start an upstream: {error}")),
-    };
+/// Starts the upstream. Returns the proxy's configuration, and what to try.
+///
+/// # Errors
+///
+/// If the upstream cannot be started.
+pub(super) fn set_up(args: &DemoArgs) -> io::Result<(Config, String)> {
+    let upstream = upstream()?;
     let url = format!("http://{upstream}").parse().expect("an address");
     let mut config = Config::new(args.listen, url);
     config.limits.push(Limit::new("client", args.limit.clone()));
@@ -32,7 +32,7 @@ pub(super) fn run(args: &DemoArgs) -> ExitCode {
         Some(other) => format!("What it does is shown on {other} meanwhile.\n"),
         None => String::new(),
     };
-    super::print(&format!(
+    let text = format!(
         "An upstream that says hello is on {upstream}, and tollgate in front of it on {listen}.\n\
          Each client address has {limit}. Try:\n\n  \
          for i in 1 2 3 4 5 6 7; do curl -si http://{listen}/ | head -1; done\n\n\
@@ -40,8 +40,8 @@ pub(super) fn run(args: &DemoArgs) -> ExitCode {
          tollgate serve --listen 0.0.0.0:5002 --upstream http://localhost:5000 --limit \"{limit}\"\n\n",
         listen = args.listen,
         limit = args.limit,
-    ));
-    super::start(config, None)
+    );
+    Ok((config, text))
 }
 
 /// Starts a server that says hello, on a free port of this machine, until the program ends.

@@ -40,7 +40,13 @@ fn run_in(words: impl IntoIterator<Item = OsString>, env: impl Fn(&str) -> Optio
         Action::Check(args) => check(args),
         Action::FromEnvoy { file } => from_envoy(&file),
         Action::Schema => print(SCHEMA),
-        Action::Demo(args) => demo::run(&args),
+        Action::Demo(args) => match demo::set_up(&args) {
+            Ok((config, text)) => {
+                print(&text);
+                start(config, None)
+            }
+            Err(error) => fail(&format!("cannot start an upstream: {error}")),
+        },
         Action::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "tollgate", &mut script);

@@ -11,10 +11,9 @@ use tollgate::{RedisLimiter, RedisStore};
 use toml::de::DeTable;
 
 pub(crate) use self::limits::limit_error;
-use self::wires::nowhere;
 use super::problem::{FileError, Problem};
 use super::reader::{Section, Sink, Value};
-use super::{Config, DeniedBody, Exemption, OnFailure, Overrides, Percent, Ranges, Scope, Store, words};
+use super::{Config, DeniedBody, Exemption, OnFailure, Overrides, Percent, Ranges, Scope, Store, Upstream, words};
 
 /// The longest file that is read: as long as a ConfigMap can be.
 const TEXT_MAX: usize = 1 << 20;
@@ -305,4 +304,9 @@ impl File<'_> {
     pub(super) fn line(&self, at: usize) -> usize {
         self.text[..at].matches('\n').count() + 1
     }
+}
+
+/// Stands where an upstream could not be read; such a configuration is never given out.
+fn nowhere() -> Upstream {
+    "http://localhost:1".parse().expect("an upstream")
 }

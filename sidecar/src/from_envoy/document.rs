@@ -3,7 +3,7 @@
 use saphyr::{LoadableYamlNode as _, MarkedYaml};
 use saphyr_parser::{Event, Parser};
 
-use super::FromEnvoyError;
+use super::error::FromEnvoyError;
 use super::fields::{Report, entries, text_of};
 
 /// How deep tables and lists may stand in each other. Envoy's own are some twenty deep.

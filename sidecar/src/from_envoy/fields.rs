@@ -1,10 +1,20 @@
 //! [`Fields`]: a YAML table while it is read. What nobody took is [reported](Report).
 
+use std::fmt;
 use std::time::Duration;
 
 use saphyr::{MarkedYaml, Scalar, YamlData};
 
-use super::Unhonoured;
+/// A field that cannot be honoured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unhonoured {
+    /// Where it stands in the file.
+    pub line: usize,
+    /// Its path: `static_resources.listeners[0].name`.
+    pub field: String,
+    /// What is not done, and what to do instead.
+    pub why: String,
+}
 
 /// What cannot be honoured.
 #[derive(Debug, Default)]
@@ -45,6 +55,12 @@ pub(super) struct Entry<'y, 'i> {
 pub(super) struct Item<'y, 'i> {
     pub(super) at: Place,
     pub(super) node: &'y MarkedYaml<'i>,
+}
+
+impl fmt::Display for Unhonoured {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}: {}", self.line, self.field, self.why)
+    }
 }
 
 impl Report {

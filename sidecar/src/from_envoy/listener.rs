@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::FromEnvoyError;
 use super::cluster::socket;
+use super::error::FromEnvoyError;
 use super::fields::{Entry, Fields, Item, Report, duration, entries, text_of};
 use super::limit::{self, Filter};
 use crate::config::{Denied, Headers, Limit, Pattern, words};

@@ -5,11 +5,13 @@
 
 mod cluster;
 mod document;
+mod error;
 mod fields;
 mod limit;
 mod listener;
 
-use std::fmt;
+pub use self::error::FromEnvoyError;
+pub use self::fields::Unhonoured;
 
 use self::fields::{Fields, Report};
 use crate::config::{Config, Limit, Upstream};
@@ -22,21 +24,6 @@ pub struct Translated {
     /// What does not.
     pub unhonoured: Vec<Unhonoured>,
 }
-
-/// A field that cannot be honoured.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unhonoured {
-    /// Where it stands in the file.
-    pub line: usize,
-    /// Its path: `static_resources.listeners[0].name`.
-    pub field: String,
-    /// What is not done, and what to do instead.
-    pub why: String,
-}
-
-/// A file that no Envoy configuration can be found in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FromEnvoyError(String);
 
 /// Translates a file: an Envoy configuration in YAML or JSON, bare or inside a Kubernetes ConfigMap.
 ///
@@ -130,17 +117,3 @@ fn limits(found: &listener::Found) -> Vec<Limit> {
     }
     limits
 }
-
-impl fmt::Display for Unhonoured {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}: {}", self.line, self.field, self.why)
-    }
-}
-
-impl fmt::Display for FromEnvoyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for FromEnvoyError {}

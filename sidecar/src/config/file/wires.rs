@@ -166,8 +166,3 @@ fn is_itself(upstream: &Upstream, listen: SocketAddr) -> bool {
     };
     same && upstream.authority.port_u16() == Some(listen.port()) && listen.port() != 0
 }
-
-/// Stands where an upstream could not be read; such a configuration is never given out.
-pub(super) fn nowhere() -> Upstream {
-    "http://localhost:1".parse().expect("an upstream")
-}

@@ -19,18 +19,19 @@ use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::body::{Body, Broken, Outgoing};
-use super::{Client, Connection, Upstream};
+use super::body::{Body, Broken, Coming};
+use super::client::Client;
+use super::connections::{Connection, Upstream};
+use super::outgoing::Outgoing;
 use crate::proxy::chunked::{Chunks, Part, may_trail};
 use crate::proxy::fields::{has_option, named_in};
 use crate::proxy::head::trim;
-use crate::proxy::metrics::Connected;
 use crate::proxy::refusal::Refusal;
 use crate::proxy::tunnel::Tunnel;
 
 /// A request under way.
 #[derive(Debug)]
-pub(in crate::proxy) struct Exchange {
+pub(super) struct Exchange {
     upstream: Rc<Upstream>,
     connection: Option<Connection>,
     client: Client,
@@ -144,19 +145,6 @@ fn is_closed(io: &TcpStream) -> bool {
     !matches!(socket2::SockRef::from(io).peek(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
 }
 
-impl Connection {
-    fn new((io, counted): (TcpStream, Connected)) -> Self {
-        Self {
-            io,
-            read: BytesMut::new(),
-            out: Vec::with_capacity(1024),
-            idle_since: Instant::now(),
-            timer: None,
-            counted,
-        }
-    }
-}
-
 /// The head of a response, read and checked.
 struct Head {
     response: Response<()>,
@@ -249,7 +237,7 @@ impl Exchange {
             Some(body) => body,
             None => {
                 self.deadline = Instant::now() + self.upstream.deadlines.get().idle;
-                Body::Http1(Box::new(self))
+                Body::Coming(Box::new(self))
             }
         };
         Ok(response.map(|()| body))
@@ -293,87 +281,6 @@ impl Exchange {
             && connection.read.is_empty()
         {
             self.upstream.give_back(connection);
-        }
-    }
-
-    pub(super) fn is_end(&self) -> bool {
-        matches!(self.receiving, Receiving::Done)
-    }
-
-    pub(super) fn size_hint(&self) -> SizeHint {
-        match self.receiving {
-            Receiving::Done => SizeHint::with_exact(0),
-            Receiving::Length(length) => SizeHint::with_exact(length),
-            Receiving::Chunked(_) | Receiving::UntilClosed => SizeHint::default(),
-        }
-    }
-
-    pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        // A client that is slow to send does not hold up what it is sent.
-        if self.poll_send(cx).is_ready_err() {
-            self.connection = None;
-            return Poll::Ready(Some(Err(Broken)));
-        }
-        loop {
-            let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
-            let read = &mut connection.read;
-            match &mut self.receiving {
-                Receiving::Done => {
-                    self.finish();
-                    return Poll::Ready(None);
-                }
-                Receiving::Length(0) => {
-                    self.finish();
-                    return Poll::Ready(None);
-                }
-                _ if read.is_empty() => {}
-                Receiving::Length(left) => {
-                    let len = usize::try_from(*left).unwrap_or(usize::MAX).min(read.len());
-                    *left -= len as u64;
-                    let (data, last) = (read.split_to(len).freeze(), *left == 0);
-                    if last {
-                        self.finish();
-                    }
-                    return Poll::Ready(Some(Ok(Frame::data(data))));
-                }
-                Receiving::UntilClosed => {
-                    return Poll::Ready(Some(Ok(Frame::data(read.split().freeze()))));
-                }
-                Receiving::Chunked(chunks) => match chunks.next(read) {
-                    Ok(Part::Framing(len)) => {
-                        read.advance(len);
-                        continue;
-                    }
-                    Ok(Part::Data(len)) => return Poll::Ready(Some(Ok(Frame::data(read.split_to(len).freeze())))),
-                    Ok(Part::End(len)) => {
-                        read.advance(len);
-                        let trailers = std::mem::take(&mut **chunks).into_trailers();
-                        self.finish();
-                        return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
-                    }
-                    Err(refusal) => {
-                        self.connection = None;
-                        return Poll::Ready(Some(Err(refusal.into())));
-                    }
-                },
-            }
-            match self.poll_read(cx) {
-                Poll::Ready(Ok(0)) if matches!(self.receiving, Receiving::UntilClosed) => {
-                    self.connection = None;
-                    self.receiving = Receiving::Done;
-                    return Poll::Ready(None);
-                }
-                Poll::Ready(Ok(0) | Err(_)) => {
-                    self.connection = None;
-                    return Poll::Ready(Some(Err(Broken)));
-                }
-                Poll::Ready(Ok(_)) => self.deadline = Instant::now() + self.upstream.deadlines.get().idle,
-                Poll::Pending => {
-                    ready!(self.poll_deadline(cx));
-                    self.connection = None;
-                    return Poll::Ready(Some(Err(Refusal::RESPONSE_SLOW.into())));
-                }
-            }
         }
     }
 
@@ -507,6 +414,89 @@ impl Exchange {
                 connection.out.clear();
                 self.written = 0;
                 connection.out.extend_from_slice(b"\r\n");
+            }
+        }
+    }
+}
+
+impl Coming for Exchange {
+    fn is_end(&self) -> bool {
+        matches!(self.receiving, Receiving::Done)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self.receiving {
+            Receiving::Done => SizeHint::with_exact(0),
+            Receiving::Length(length) => SizeHint::with_exact(length),
+            Receiving::Chunked(_) | Receiving::UntilClosed => SizeHint::default(),
+        }
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        // A client that is slow to send does not hold up what it is sent.
+        if self.poll_send(cx).is_ready_err() {
+            self.connection = None;
+            return Poll::Ready(Some(Err(Broken)));
+        }
+        loop {
+            let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
+            let read = &mut connection.read;
+            match &mut self.receiving {
+                Receiving::Done => {
+                    self.finish();
+                    return Poll::Ready(None);
+                }
+                Receiving::Length(0) => {
+                    self.finish();
+                    return Poll::Ready(None);
+                }
+                _ if read.is_empty() => {}
+                Receiving::Length(left) => {
+                    let len = usize::try_from(*left).unwrap_or(usize::MAX).min(read.len());
+                    *left -= len as u64;
+                    let (data, last) = (read.split_to(len).freeze(), *left == 0);
+                    if last {
+                        self.finish();
+                    }
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
+                Receiving::UntilClosed => {
+                    return Poll::Ready(Some(Ok(Frame::data(read.split().freeze()))));
+                }
+                Receiving::Chunked(chunks) => match chunks.next(read) {
+                    Ok(Part::Framing(len)) => {
+                        read.advance(len);
+                        continue;
+                    }
+                    Ok(Part::Data(len)) => return Poll::Ready(Some(Ok(Frame::data(read.split_to(len).freeze())))),
+                    Ok(Part::End(len)) => {
+                        read.advance(len);
+                        let trailers = std::mem::take(&mut **chunks).into_trailers();
+                        self.finish();
+                        return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
+                    }
+                    Err(refusal) => {
+                        self.connection = None;
+                        return Poll::Ready(Some(Err(refusal.into())));
+                    }
+                },
+            }
+            match self.poll_read(cx) {
+                Poll::Ready(Ok(0)) if matches!(self.receiving, Receiving::UntilClosed) => {
+                    self.connection = None;
+                    self.receiving = Receiving::Done;
+                    return Poll::Ready(None);
+                }
+                Poll::Ready(Ok(0) | Err(_)) => {
+                    self.connection = None;
+                    return Poll::Ready(Some(Err(Broken)));
+                }
+                Poll::Ready(Ok(_)) => self.deadline = Instant::now() + self.upstream.deadlines.get().idle,
+                Poll::Pending => {
+                    ready!(self.poll_deadline(cx));
+                    self.connection = None;
+                    return Poll::Ready(Some(Err(Refusal::RESPONSE_SLOW.into())));
+                }
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Requests to an upstream that speaks HTTP/2 without TLS, all over one connection of the thread.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -14,33 +14,14 @@ use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, Sleep, timeout};
 
-use super::body::{Body, Broken, Outgoing};
+use super::body::{Body, Broken, Coming};
+use super::client::Client;
+use super::connections::Upstream;
 use super::exchange::host;
-use super::{Client, Upstream};
-use crate::proxy::chunked::may_trail;
+use super::outgoing::{Outgoing, RequestBody, Watched, filtered};
 use crate::proxy::fields::strip_response;
 use crate::proxy::refusal::Refusal;
 use crate::proxy::runtime::{Here, Timer};
-
-/// The connection that all requests of a thread share, while it lives.
-#[derive(Debug, Default)]
-pub(super) struct Shared {
-    sender: RefCell<Option<SendRequest<RequestBody>>>,
-}
-
-/// The client's body on its way to the upstream.
-#[derive(Debug)]
-pub(super) struct RequestBody {
-    body: Outgoing,
-    watched: Rc<Watched>,
-}
-
-/// What the one who waits for the response must know of the body.
-#[derive(Debug)]
-struct Watched {
-    last_frame: Cell<Instant>,
-    broken: Cell<Option<Refusal>>,
-}
 
 pub(super) async fn send(
     upstream: Rc<Upstream>,
@@ -98,7 +79,7 @@ pub(super) async fn send(
             Err(mut error) => match error.take_message() {
                 // The connection was at its end, and nothing was sent.
                 Some(unsent) if tries < 3 => {
-                    upstream.http2.sender.borrow_mut().take();
+                    upstream.http2.borrow_mut().take();
                     request = unsent;
                 }
                 _ => return Err(watched.broken.get().unwrap_or(Refusal::NO_RESPONSE)),
@@ -115,14 +96,14 @@ pub(super) async fn send(
     let body = if none || body.is_end_stream() {
         Body::Empty
     } else {
-        Body::Http2(Box::new(Stream { body, upstream, waits: None }))
+        Body::Coming(Box::new(Stream { body, upstream, waits: None }))
     };
     Ok(Response::from_parts(parts, body))
 }
 
 /// A handle of the connection, which is made if there is none.
 async fn sender(upstream: &Rc<Upstream>) -> Result<SendRequest<RequestBody>, Refusal> {
-    if let Some(sender) = &*upstream.http2.sender.borrow()
+    if let Some(sender) = &*upstream.http2.borrow()
         && !sender.is_closed()
     {
         return Ok(sender.clone());
@@ -144,87 +125,31 @@ async fn sender(upstream: &Rc<Upstream>) -> Result<SendRequest<RequestBody>, Ref
             tracing::debug!(%error, "the connection to the upstream ended");
         }
     });
-    *upstream.http2.sender.borrow_mut() = Some(sender.clone());
+    *upstream.http2.borrow_mut() = Some(sender.clone());
     Ok(sender)
-}
-
-impl hyper::body::Body for RequestBody {
-    type Data = Bytes;
-    type Error = Broken;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        let this = self.get_mut();
-        let frame = ready!(this.body.poll_frame(cx));
-        this.watched.last_frame.set(Instant::now());
-        Poll::Ready(match frame {
-            Some(Ok(frame)) => Some(Ok(frame.map_trailers(only_trailers))),
-            Some(Err(refusal)) => {
-                this.watched.broken.set(Some(refusal));
-                Some(Err(Broken))
-            }
-            None => None,
-        })
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-trait MapTrailers {
-    fn map_trailers(self, change: impl FnOnce(HeaderMap) -> HeaderMap) -> Self;
-}
-
-impl MapTrailers for Frame<Bytes> {
-    fn map_trailers(self, change: impl FnOnce(HeaderMap) -> HeaderMap) -> Self {
-        match self.into_trailers() {
-            Ok(trailers) => Frame::trailers(change(trailers)),
-            Err(frame) => frame,
-        }
-    }
-}
-
-/// Those that may be there.
-fn only_trailers(trailers: HeaderMap) -> HeaderMap {
-    if trailers.keys().all(|name| may_trail(name.as_str().as_bytes())) {
-        return trailers;
-    }
-    let mut good = HeaderMap::new();
-    for (name, value) in &trailers {
-        if may_trail(name.as_str().as_bytes()) {
-            good.append(name, value.clone());
-        }
-    }
-    good
 }
 
 /// The body of a response that comes over HTTP/2.
 #[derive(Debug)]
-pub(in crate::proxy) struct Stream {
+struct Stream {
     body: Incoming,
     upstream: Rc<Upstream>,
     waits: Option<Pin<Box<Sleep>>>,
 }
 
-impl Stream {
-    pub(super) fn is_end(&self) -> bool {
+impl Coming for Stream {
+    fn is_end(&self) -> bool {
         self.body.is_end_stream()
     }
 
-    pub(super) fn size_hint(&self) -> SizeHint {
+    fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
     }
 
-    pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
             self.waits = None;
-            return Poll::Ready(
-                frame.map(|frame| frame.map_err(|_| Broken).map(|frame| frame.map_trailers(only_trailers))),
-            );
+            return Poll::Ready(frame.map(|frame| frame.map(filtered).map_err(|_| Broken)));
         }
         let idle = self.upstream.deadlines.get().idle;
         let waits = self.waits.get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
