@@ -163,14 +163,16 @@ mod tests {
 
     #[test]
     fn no_more_is_remembered_than_there_is_room_for() {
-        let remembered = Remembered::new(SECOND);
-        for key in 1..1_000_000 {
-            remembered.keep(check(key * 1_000_003, 1), denied(60 * SECOND + key), 0, 0);
+        let (remembered, denied) = (Remembered::new(SECOND), denied(60 * SECOND));
+        // Twenty times as many as there is room for.
+        for key in 1..82_000 {
+            let retry_after_nanos = Some(60 * SECOND + key);
+            remembered.keep(check(key * 1_000_003, 1), Denied { retry_after_nanos, ..denied }, 0, 0);
         }
         let len: usize = remembered.buckets.iter().map(|bucket| bucket.lock().len()).sum();
         assert_eq!(len, BUCKETS * KEYS_PER_BUCKET);
         let nothing = Remembered::new(0);
-        nothing.keep(check(7, 1), denied(SECOND), 0, 0);
+        nothing.keep(check(7, 1), denied, 0, 0);
         assert_eq!(told(&nothing, &check(7, 1), 0), None);
     }
 }
