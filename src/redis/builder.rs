@@ -146,10 +146,15 @@ impl RedisLimiterBuilder {
     /// - A lease goes on when a policy is replaced or a key is reset: it was charged. Nothing new of the key is leased until all
     ///   leases under the other policy are over, 20 s at most. Windows of the new policy count them while they open.
     /// - A server that is restarted empty has forgotten who leased what. So for the first 20 s at most a key that it does not know
-    ///   starts with the half of its burst.
+    ///   starts with the half of its burst. Of windows, those keep their amount that began after the restart; of sliding and strict
+    ///   ones, those that began when all earlier leases were over, 20 s later at most.
     /// - Where keys are deleted by hand, evicted or lost in a fail-over, what was leased of them may be spent once more.
     ///
-    /// All programs that use the limiter's name should lease, or none. The server must allow `INFO`.
+    /// All programs that use the limiter's name should lease, or none: one that does not starts a key that a restarted server does not
+    /// know with its whole burst, though others may still spend what they had leased of it. And plans that take turns on one key mostly
+    /// stop its leases, as a policy that is replaced does for a while.
+    ///
+    /// The server must allow `INFO`, by `+info` if its users have [rights of their own](crate::redis#what-the-server-must-allow).
     ///
     /// # Errors
     ///

@@ -7,8 +7,8 @@ use super::lease::Terms;
 use crate::policy::Policy;
 use crate::quota::{Algorithm, Quota};
 
-/// The width of a slot, in thousandths of the time in which a bucket fills. What is stranded is about one and a half times that part
-/// of the burst: the more, the fewer round trips. This is what `tests/leases/price.rs` found best for 500 of burst a program.
+/// The width of a slot, in thousandths of the time in which a bucket fills. In the simulation, what is stranded is about one and a half
+/// times that part of the burst: the more, the fewer round trips. This is what `tests/leases/price.rs` found best for 500 of burst a program.
 const SLOT_PER_MILLE: u128 = 65;
 
 /// A longer slot would save hardly anything more.
