@@ -79,7 +79,8 @@ impl<K, L: Backend> RateLimitLayer<K, L> {
     }
 
     /// Builds denials by a closure. The status becomes 429 and the limiter's headers are set after it, so the closure
-    /// cannot lose them. Headers by which a cache would store the answer are removed. It is called for plain HTTP only, since gRPC clients would not see its response.
+    /// cannot lose them. Headers by which a cache would store the answer are removed. It is called for plain HTTP only, since
+    /// gRPC clients would not see its response.
     ///
     /// ```
     /// use bytes::Bytes;

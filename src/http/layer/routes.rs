@@ -16,7 +16,7 @@ use crate::http::key::KeyExtractor;
 /// The layer must be on the router or on a router inside it (`Router::layer`, `Router::route_layer`). Around the router,
 /// no route is known yet, and none matches.
 impl<K, L: Backend> RateLimitLayer<K, L> {
-    /// Exempts a route. See [`exempt`](Self::exempt).
+    /// Exempts a route. See [`exempt`](Self::exempt). (Needs the feature `axum`.)
     ///
     /// ```
     /// use axum::{Router, routing::get};
@@ -33,7 +33,7 @@ impl<K, L: Backend> RateLimitLayer<K, L> {
         self.exempt(is_route(route.into()))
     }
 
-    /// Gives a route another limit *instead* of this layer's. See [`when`](Self::when).
+    /// Gives a route another limit *instead* of this layer's. See [`when`](Self::when). (Needs the feature `axum`.)
     ///
     /// ```
     /// use axum::{Router, routing::{get, post}};
