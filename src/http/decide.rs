@@ -30,13 +30,13 @@ pub(super) trait Decide<L: Backend>: Send + Sync {
 
 /// What there is to ask about a request.
 pub(super) enum Asked<L: Backend> {
-    Question(Asking<L>),
+    Question(Unasked<L>),
     /// Nothing: this becomes of it, as far as this layer is concerned.
     Decided(Decision<L>),
 }
 
 /// A question that was not asked yet.
-pub(super) struct Asking<L> {
+pub(super) struct Unasked<L> {
     pub(super) settings: Arc<Settings<L>>,
     /// The key's text, if the limiter wants to know it in case of a denial.
     pub(super) text: Option<String>,
@@ -63,7 +63,7 @@ pub(super) struct Pending<L> {
     pub(super) instead_of_denial: bool,
 }
 
-impl<L: Backend> Asking<L> {
+impl<L: Backend> Unasked<L> {
     /// Tells the limiter that it denied this.
     pub(super) fn denied(&self) {
         if let Some(text) = &self.text {
@@ -148,10 +148,10 @@ impl<L: Backend> Settings<L> {
     }
 
     /// What there is to ask about a request.
-    pub(super) fn asking<K: Key + ?Sized>(self: &Arc<Self>, key: &K, cost: u64, head: &Parts) -> Asking<L> {
+    pub(super) fn asking<K: Key + ?Sized>(self: &Arc<Self>, key: &K, cost: u64, head: &Parts) -> Unasked<L> {
         let limiter = self.limiter.limiter();
         let terms = limiter.terms(self.plan_of(head), key, cost);
-        Asking { settings: self.clone(), text: limiter.offender_text(key), terms }
+        Unasked { settings: self.clone(), text: limiter.offender_text(key), terms }
     }
 
     /// Whether a request may wait instead of being denied, and says so to whoever asks later.

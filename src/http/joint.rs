@@ -10,7 +10,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::body::AnswerBody;
-use super::decide::{Asked, Asking, Decide, Decision};
+use super::decide::{Asked, Decide, Decision, Unasked};
 use super::future::ResponseFuture;
 use super::layer::JointLayer;
 use super::outcome::After;
@@ -65,7 +65,7 @@ fn decide(members: &[Arc<dyn Decide<RateLimiter>>], head: &mut Parts) -> Decisio
         Err(denied) => {
             let asking = &acting[denied.index()];
             asking.denied();
-            let Asking { settings, terms, .. } = asking;
+            let Unasked { settings, terms, .. } = asking;
             return settings.refuse(*denied.denied(), terms.plan, head);
         }
     };
@@ -88,13 +88,13 @@ fn decide(members: &[Arc<dyn Decide<RateLimiter>>], head: &mut Parts) -> Decisio
     Decision::Pass(after)
 }
 
-fn demand(asking: &Asking<RateLimiter>) -> Demand<'_> {
+fn demand(asking: &Unasked<RateLimiter>) -> Demand<'_> {
     asking.settings.limiter.demand_on(asking.terms)
 }
 
 /// Lets a request pass, as far as one limit is concerned.
-fn pass(asking: &Asking<RateLimiter>, reservation: Reservation, head: &mut Parts) -> After<Reservation> {
-    let Asking { settings, terms, .. } = asking;
+fn pass(asking: &Unasked<RateLimiter>, reservation: Reservation, head: &mut Parts) -> After<Reservation> {
+    let Unasked { settings, terms, .. } = asking;
     let permit = *reservation.permit();
     let standing = settings.tells_handler.then(|| reservation.standing());
     let receipt = settings.outcome.is_some().then(|| Box::new(reservation));

@@ -5,8 +5,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use super::asking::Asking;
+use super::inquiry::{Granted, Wanted};
 use super::limiter::RedisLimiter;
-use super::question::{Granted, Wanted};
 use super::reservation::RedisReservation;
 use crate::backend::{Answer, Backend, Grant, Receipt, seal};
 use crate::decision::{Denied, Status};
@@ -38,14 +38,14 @@ impl Backend for RedisLimiter {
         asked: &Question<'_, K>,
         _: impl FnOnce() -> bool,
     ) -> Answer<RedisReservation, Self::Wait> {
-        let question = self.question(asked.plan, asked.key, asked.cost);
+        let inquiry = self.inquiry(asked.plan, asked.key, asked.cost);
         let wanted = Wanted { to_settle: asked.wanted.receipt, standing: asked.wanted.standing };
-        match question.known(wanted) {
-            Some(Ok(granted)) => Answer::Granted(grant(question, granted, wanted)),
+        match inquiry.known(wanted) {
+            Some(Ok(granted)) => Answer::Granted(grant(inquiry, granted, wanted)),
             Some(Err(denied)) => Answer::Denied(denied),
             None => Answer::Later(Asking::new(async move {
-                let granted = question.ask(wanted).await?;
-                Ok(grant(question, granted, wanted))
+                let granted = inquiry.ask(wanted).await?;
+                Ok(grant(inquiry, granted, wanted))
             })),
         }
     }
@@ -55,9 +55,9 @@ impl Backend for RedisLimiter {
     }
 }
 
-pub(super) fn grant(question: super::question::Question, granted: Granted, wanted: Wanted) -> Grant<RedisReservation> {
+pub(super) fn grant(inquiry: super::inquiry::Inquiry, granted: Granted, wanted: Wanted) -> Grant<RedisReservation> {
     let Granted { permit, standing, charge } = granted;
-    let receipt = || Box::new(RedisReservation::new(question, Granted { permit, standing: None, charge }));
+    let receipt = || Box::new(RedisReservation::new(inquiry, Granted { permit, standing: None, charge }));
     Grant { permit, receipt: wanted.to_settle.then(receipt), standing: standing.filter(|_| wanted.standing) }
 }
 

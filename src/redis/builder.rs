@@ -7,10 +7,10 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 
 use super::error::{SetupError, SetupErrorKind};
+use super::inquiry::Shared;
 use super::limiter::RedisLimiter;
 use super::lots::Lots;
 use super::outage::WhenUnreachable;
-use super::question::Shared;
 use super::remembered::Remembered;
 use super::stats::Counts;
 use super::store::RedisStore;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::asking::Asking;
 use super::backend::{Waiting, grant};
+use super::inquiry::Wanted;
 use super::limiter::RedisLimiter;
-use super::question::Wanted;
 use super::reservation::RedisReservation;
 use super::turn::wait_for_turn_unless_free;
 use crate::backend::{Answer, Backend, Delay, Question, seal};
@@ -62,12 +62,12 @@ impl Backend for RedisDelayed {
         if !may_wait() {
             return self.limiter.ask(asked, || false);
         }
-        let question = self.limiter.question(asked.plan, asked.key, asked.cost);
+        let inquiry = self.limiter.inquiry(asked.plan, asked.key, asked.cost);
         let wanted = Wanted { to_settle: asked.wanted.receipt, standing: asked.wanted.standing };
         let bound = self.bound;
         Answer::Later(Asking::new(async move {
-            match wait_for_turn_unless_free(&question, bound, wanted).await {
-                Ok(granted) => Ok(grant(question, granted, wanted)),
+            match wait_for_turn_unless_free(&inquiry, bound, wanted).await {
+                Ok(granted) => Ok(grant(inquiry, granted, wanted)),
                 Err(not_ready) => Err(*not_ready.denied()),
             }
         }))

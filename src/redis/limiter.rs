@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::asking::Asking;
 use super::error::{SetupError, Unanswered};
-use super::question::{Question, Shared, Wanted};
+use super::inquiry::{Inquiry, Shared, Wanted};
 use super::reservation::RedisReservation;
 use super::stats::RedisStats;
 use super::store::RedisStore;
@@ -95,10 +95,10 @@ impl RedisLimiter {
     ///
     /// As [`check`](Self::check).
     pub fn check_n<K: Key + ?Sized>(&self, key: &K, cost: u64) -> Asking<Result<Permit, Denied>> {
-        let question = self.question(self.plan, key, cost);
-        match question.known(Wanted::default()) {
+        let inquiry = self.inquiry(self.plan, key, cost);
+        match inquiry.known(Wanted::default()) {
             Some(known) => Asking::known(known.map(|granted| granted.permit)),
-            None => Asking::new(async move { question.ask(Wanted::default()).await.map(|granted| granted.permit) }),
+            None => Asking::new(async move { inquiry.ask(Wanted::default()).await.map(|granted| granted.permit) }),
         }
     }
 
@@ -113,13 +113,13 @@ impl RedisLimiter {
     ///
     /// As [`check`](Self::check).
     pub fn reserve<K: Key + ?Sized>(&self, key: &K, cost: u64) -> Asking<Result<RedisReservation, Denied>> {
-        let question = self.question(self.plan, key, cost);
+        let inquiry = self.inquiry(self.plan, key, cost);
         let wanted = Wanted { to_settle: true, ..Wanted::default() };
-        match question.known(wanted) {
-            Some(known) => Asking::known(known.map(|granted| RedisReservation::new(question, granted))),
+        match inquiry.known(wanted) {
+            Some(known) => Asking::known(known.map(|granted| RedisReservation::new(inquiry, granted))),
             None => Asking::new(async move {
-                let granted = question.ask(wanted).await?;
-                Ok(RedisReservation::new(question, granted))
+                let granted = inquiry.ask(wanted).await?;
+                Ok(RedisReservation::new(inquiry, granted))
             }),
         }
     }
@@ -135,11 +135,11 @@ impl RedisLimiter {
     ///
     /// As [`check`](Self::check).
     pub fn refund<K: Key + ?Sized>(&self, key: &K, cost: u64) -> Asking<Result<(), Unanswered>> {
-        let question = self.question(self.plan, key, cost);
+        let inquiry = self.inquiry(self.plan, key, cost);
         if self.plan.index().is_none() || cost == 0 {
             return Asking::known(Ok(()));
         }
-        Asking::new(async move { question.refund().await })
+        Asking::new(async move { inquiry.refund().await })
     }
 
     /// Where a key stands with the quota that has least left, without charging it. [`standing`](Self::standing) has all quotas.
@@ -169,8 +169,8 @@ impl RedisLimiter {
         if self.plan.index().is_none() {
             return Asking::known(Ok(Standing::UNLIMITED));
         }
-        let question = self.question(self.plan, key, 0);
-        Asking::new(async move { question.standing().await })
+        let inquiry = self.inquiry(self.plan, key, 0);
+        Asking::new(async move { inquiry.standing().await })
     }
 
     /// Forgets what a key has spent, in every quota and on every plan. A check at the same moment may be forgotten or not.
@@ -186,8 +186,8 @@ impl RedisLimiter {
     ///
     /// As [`check`](Self::check).
     pub fn reset<K: Key + ?Sized>(&self, key: &K) -> Asking<Result<(), Unanswered>> {
-        let question = self.question(Plan::DEFAULT, key, 0);
-        Asking::new(async move { question.reset().await })
+        let inquiry = self.inquiry(Plan::DEFAULT, key, 0);
+        Asking::new(async move { inquiry.reset().await })
     }
 
     /// Waits until one passes, and charges it then. Those who wait for a key in this program pass in the order in which they
@@ -213,7 +213,7 @@ impl RedisLimiter {
 
     /// Waits until `cost` passes at once, and charges all of it then. A cost of 0 passes at once, even if others wait.
     pub fn until_ready_n<K: Key + ?Sized>(&self, key: &K, cost: u64) -> RedisTurn {
-        RedisTurn::new(self.question(self.plan, key, cost))
+        RedisTurn::new(self.inquiry(self.plan, key, cost))
     }
 
     /// What a key is called on the server, to look at it with `redis-cli`: see [`redis`](crate::redis#looking-at-keys).
@@ -288,8 +288,8 @@ impl RedisLimiter {
         &self.shared.rules
     }
 
-    pub(super) fn question<K: Key + ?Sized>(&self, plan: Plan, key: &K, cost: u64) -> Question {
-        Question::new(&self.shared, plan, key, cost)
+    pub(super) fn inquiry<K: Key + ?Sized>(&self, plan: Plan, key: &K, cost: u64) -> Inquiry {
+        Inquiry::new(&self.shared, plan, key, cost)
     }
 }
 

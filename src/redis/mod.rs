@@ -110,12 +110,12 @@ mod builder;
 #[cfg(feature = "tower")]
 mod delayed;
 mod error;
+mod inquiry;
 mod lease;
 mod limiter;
 mod lots;
 mod node;
 mod outage;
-mod question;
 mod remembered;
 mod reservation;
 mod script;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::asking::Asking;
-use super::question::{Charge, Granted, Question};
+use super::inquiry::{Charge, Granted, Inquiry};
 use crate::decision::Permit;
 #[cfg(feature = "tower")]
 use crate::decision::Status;
@@ -19,19 +19,19 @@ use crate::reservation::SettleError;
 /// window has passed. So what a program had reserved when it crashed does not stay for ever.
 #[must_use = "a reservation that is dropped stays charged; settle it with the actual cost"]
 pub struct RedisReservation {
-    question: Question,
+    inquiry: Inquiry,
     permit: Permit,
     charge: Charge,
 }
 
 impl RedisReservation {
-    pub(super) fn new(question: Question, granted: Granted) -> Self {
-        Self { question, permit: granted.permit, charge: granted.charge }
+    pub(super) fn new(inquiry: Inquiry, granted: Granted) -> Self {
+        Self { inquiry, permit: granted.permit, charge: granted.charge }
     }
 
     /// What was charged.
     pub fn cost(&self) -> u64 {
-        self.question.cost
+        self.inquiry.cost
     }
 
     /// Where the key stood after the charge.
@@ -52,19 +52,19 @@ impl RedisReservation {
     ///
     /// The answer panics when it is awaited outside a tokio runtime that has its timers enabled.
     pub fn settle(self, actual: u64) -> Asking<Result<(), SettleError>> {
-        let Self { question, charge, .. } = self;
-        let unused = match question.cost.checked_sub(actual) {
+        let Self { inquiry, charge, .. } = self;
+        let unused = match inquiry.cost.checked_sub(actual) {
             Some(unused) => unused,
-            None => return Asking::known(Err(SettleError::new(question.cost, actual))),
+            None => return Asking::known(Err(SettleError::new(inquiry.cost, actual))),
         };
         match charge {
             Charge::Here(reservation) => Asking::known(reservation.settle(actual)),
             Charge::Leased(lot) => {
-                question.give_back(lot, unused);
+                inquiry.give_back(lot, unused);
                 Asking::known(Ok(()))
             }
             Charge::There(charge) if unused > 0 => Asking::new(async move {
-                question.settle(&charge, unused).await;
+                inquiry.settle(&charge, unused).await;
                 Ok(())
             }),
             _ => Asking::known(Ok(())),
@@ -74,22 +74,22 @@ impl RedisReservation {
     /// Settles, with no more than was reserved, without waiting. Says where the key stands then, as far as is known here.
     #[cfg(feature = "tower")]
     pub(super) fn settled(self, actual: u64) -> Status {
-        let Self { question, permit, charge } = self;
+        let Self { inquiry, permit, charge } = self;
         let mut status = *permit.status();
-        let actual = actual.min(question.cost);
-        let unused = question.cost - actual;
+        let actual = actual.min(inquiry.cost);
+        let unused = inquiry.cost - actual;
         match charge {
             Charge::Here(reservation) => {
                 let settled = reservation.settled(actual);
                 Status { remaining: settled.remaining, reset_after_nanos: settled.reset_after_nanos, ..status }
             }
             Charge::Leased(lot) => {
-                question.give_back(lot, unused);
+                inquiry.give_back(lot, unused);
                 status.remaining = status.remaining.saturating_add(unused).min(status.limit);
                 status
             }
             Charge::There(charge) if unused > 0 => {
-                question.settle_blindly(&charge, unused);
+                inquiry.settle_blindly(&charge, unused);
                 status.remaining = status.remaining.saturating_add(unused).min(status.limit);
                 status
             }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 use super::asking::Asking;
-use super::question::{Granted, Question, Wanted};
+use super::inquiry::{Granted, Inquiry, Wanted};
 use crate::decision::Permit;
 use crate::limiter::RateLimiter;
 use crate::queue::{Joined, Ticket, Turn};
@@ -24,13 +24,13 @@ const SLEEP_MIN: Duration = Duration::from_millis(1);
 /// [`NotReady`] when it could never pass, when too many wait already, or when its time is over.
 #[must_use = "a wait does nothing unless it is awaited"]
 pub struct RedisTurn {
-    question: Question,
+    inquiry: Inquiry,
     bound: Option<Duration>,
 }
 
 impl RedisTurn {
-    pub(super) fn new(question: Question) -> Self {
-        Self { question, bound: None }
+    pub(super) fn new(inquiry: Inquiry) -> Self {
+        Self { inquiry, bound: None }
     }
 
     /// Waits no longer than this. It fails as soon as it is known that the wait would be longer.
@@ -46,40 +46,40 @@ impl IntoFuture for RedisTurn {
 
     fn into_future(self) -> Self::IntoFuture {
         Asking::new(async move {
-            wait_for_turn(&self.question, self.bound, Wanted::default()).await.map(|granted| granted.permit)
+            wait_for_turn(&self.inquiry, self.bound, Wanted::default()).await.map(|granted| granted.permit)
         })
     }
 }
 
 /// Waits for a key's turn, in the order of arrival, no longer than this.
 pub(super) async fn wait_for_turn(
-    question: &Question,
+    inquiry: &Inquiry,
     bound: Option<Duration>,
     wanted: Wanted,
 ) -> Result<Granted, NotReady> {
-    if question.is_unlimited() || question.cost == 0 {
-        return question.ask(wanted).await.map_err(NotReady::Never);
+    if inquiry.is_unlimited() || inquiry.cost == 0 {
+        return inquiry.ask(wanted).await.map_err(NotReady::Never);
     }
-    wait_in_line(question, bound, wanted).await
+    wait_in_line(inquiry, bound, wanted).await
 }
 
 /// The same, but while nobody waits for the key, whoever comes asks at once. So those who ask at the same time need not wait for
 /// each other's answers, and are in line in the order in which they were denied.
 #[cfg(feature = "tower")]
 pub(super) async fn wait_for_turn_unless_free(
-    question: &Question,
+    inquiry: &Inquiry,
     bound: Duration,
     wanted: Wanted,
 ) -> Result<Granted, NotReady> {
-    let queues = question.waiting().queues();
+    let queues = inquiry.waiting().queues();
     let somebody_waits = queues.waiters() > 0 && {
         let looks = |ahead| if ahead == 0 { ControlFlow::Break(false) } else { ControlFlow::Break::<_, ()>(true) };
-        matches!(queues.join(question.key, question.cost, queues.bounds(), looks), Joined::Out(true))
+        matches!(queues.join(inquiry.key, inquiry.cost, queues.bounds(), looks), Joined::Out(true))
     };
-    if !somebody_waits || question.is_unlimited() || question.cost == 0 {
-        let answer = match question.known(wanted) {
+    if !somebody_waits || inquiry.is_unlimited() || inquiry.cost == 0 {
+        let answer = match inquiry.known(wanted) {
             Some(known) => known,
-            None => question.ask(wanted).await,
+            None => inquiry.ask(wanted).await,
         };
         let denied = match answer {
             Ok(granted) => return Ok(granted),
@@ -91,26 +91,26 @@ pub(super) async fn wait_for_turn_unless_free(
             Some(_) => {}
         }
     }
-    wait_in_line(question, Some(bound), wanted).await
+    wait_in_line(inquiry, Some(bound), wanted).await
 }
 
-async fn wait_in_line(question: &Question, bound: Option<Duration>, wanted: Wanted) -> Result<Granted, NotReady> {
-    let queues = question.waiting().queues();
+async fn wait_in_line(inquiry: &Inquiry, bound: Option<Duration>, wanted: Wanted) -> Result<Granted, NotReady> {
+    let queues = inquiry.waiting().queues();
     // All join, since those who ask are on their way for a while: otherwise those who come meanwhile would overtake them.
-    let joined = queues.join(question.key, question.cost, queues.bounds(), |_| ControlFlow::<(), ()>::Continue(()));
+    let joined = queues.join(inquiry.key, inquiry.cost, queues.bounds(), |_| ControlFlow::<(), ()>::Continue(()));
     let place = match joined {
-        Joined::In(ticket, ()) => Place { limiter: question.waiting(), ticket },
+        Joined::In(ticket, ()) => Place { limiter: inquiry.waiting(), ticket },
         Joined::Full(()) | Joined::Out(()) => {
-            return Err(NotReady::TooManyWaiters(question.denied_blindly()));
+            return Err(NotReady::TooManyWaiters(inquiry.denied_blindly()));
         }
     };
-    let Some(bound) = bound else { return place.pass(question, None, wanted).await };
+    let Some(bound) = bound else { return place.pass(inquiry, None, wanted).await };
     // Its end, for waits that turn out longer while others come first.
     let end = sleep(bound).deadline();
-    match timeout(bound.saturating_add(SLEEP_MIN), place.pass(question, Some(end), wanted)).await {
+    match timeout(bound.saturating_add(SLEEP_MIN), place.pass(inquiry, Some(end), wanted)).await {
         Ok(passed) => passed,
         Err(_) => {
-            let denied = question.foresee().await.unwrap_or_else(|| question.denied_blindly());
+            let denied = inquiry.foresee().await.unwrap_or_else(|| inquiry.denied_blindly());
             Err(NotReady::TooLong(denied))
         }
     }
@@ -126,15 +126,15 @@ impl Place<'_> {
     /// Waits to be the first, and then until the server lets it pass.
     async fn pass(
         &self,
-        question: &Question,
+        inquiry: &Inquiry,
         end: Option<tokio::time::Instant>,
         wanted: Wanted,
     ) -> Result<Granted, NotReady> {
         poll_fn(|cx| if self.look(cx).is_first { Poll::Ready(()) } else { Poll::Pending }).await;
         loop {
-            let answer = match question.known(wanted) {
+            let answer = match inquiry.known(wanted) {
                 Some(known) => known,
-                None => question.ask(wanted).await,
+                None => inquiry.ask(wanted).await,
             };
             let denied = match answer {
                 Ok(granted) => return Ok(granted),

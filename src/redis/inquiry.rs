@@ -1,4 +1,4 @@
-//! [`Question`]: what is asked about a key, and how it comes to be answered: by the server, or here.
+//! [`Inquiry`]: what is asked about a key, and how it comes to be answered: by the server, or here.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -64,7 +64,7 @@ impl Shared {
 }
 
 /// What is asked about a key, whole: it owns all that it needs.
-pub(super) struct Question {
+pub(super) struct Inquiry {
     shared: Arc<Shared>,
     plan: Plan,
     pub(super) cost: u64,
@@ -107,7 +107,7 @@ pub(super) enum Charge {
     There(Vec<u64>),
 }
 
-impl Question {
+impl Inquiry {
     pub(super) fn new<K: Key + ?Sized>(shared: &Arc<Shared>, plan: Plan, key: &K, cost: u64) -> Self {
         let wire = plan.index().map(|plan| shared.wires.read()[plan].clone());
         // What is one key on the server is one here, whatever its type.
