@@ -14,7 +14,7 @@ use crate::policy::IntoPolicy;
 use crate::quota::Quota;
 
 impl RateLimitLayer {
-    /// `amount` per second for each client address.
+    /// `amount` per second for each client address. It reserves as much as [`new`](Self::new).
     ///
     /// ```
     /// use tollgate::RateLimitLayer;
@@ -31,7 +31,7 @@ impl RateLimitLayer {
         Self::new(Quota::per_second(amount))
     }
 
-    /// `amount` per minute for each client address.
+    /// `amount` per minute for each client address. It reserves as much as [`new`](Self::new).
     ///
     /// # Panics
     ///
@@ -41,7 +41,7 @@ impl RateLimitLayer {
         Self::new(Quota::per_minute(amount))
     }
 
-    /// `amount` per hour for each client address.
+    /// `amount` per hour for each client address. It reserves as much as [`new`](Self::new).
     ///
     /// # Panics
     ///
@@ -51,7 +51,7 @@ impl RateLimitLayer {
         Self::new(Quota::per_hour(amount))
     }
 
-    /// `amount` per day for each client address.
+    /// `amount` per day for each client address. It reserves as much as [`new`](Self::new).
     ///
     /// # Panics
     ///
