@@ -224,16 +224,20 @@ impl RateLimiter {
     /// # Which quota goes on as which
     ///
     /// The new policy can have more quotas or fewer, up to as many as the limiter has [room](RateLimiterBuilder::quotas) for.
-    /// A quota goes on with what was spent under the one of the same name; or else under one of the same period; the rest
-    /// follow in order, each as one that is no longer there, as long as there are such. (A quota without a given name is called by
-    /// its amount and period.) Then they begin in places that nobody has used, and if there are no more, they take over what was
-    /// owed under a quota that had gone before.
+    /// Each quota of the new policy goes on with what was spent under a quota of the old one. That is the first of these that there is:
     ///
-    /// What was spent under a quota that is no longer there is not forgotten. It goes on to decay, and when a policy comes that has the
-    /// quota again, it is still owed: so to change a policy and back gives nobody anything.
+    /// 1. the one of the same name (a quota without a given name is called by its amount and period),
+    /// 2. one of the same period,
+    /// 3. one that the new policy no longer has, in order.
     ///
-    /// So it is between [plans](Self::on) with different quotas. The quotas of a plan belong to those of the plans before it in the same
-    /// way: by name, then by period, then in order.
+    /// If there is none, the quota begins whole, in room that no quota has used. If all room has been used, it takes over what is
+    /// owed under a quota that went before.
+    ///
+    /// What was spent under a quota that is gone is not forgotten. It goes on to decay, and is still owed when a policy has that quota
+    /// again. So nobody gains by a change that is undone.
+    ///
+    /// Plans with different quotas go by the same rules: the quotas of a [plan](Self::on) belong to those of the plans before it by
+    /// name, then by period, then in order.
     ///
     /// # Errors
     ///
