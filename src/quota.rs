@@ -129,12 +129,10 @@ pub struct Quota {
 ///
 /// # For how long
 ///
-/// A limiter can tell time for decades, whatever other quotas, plans or policies stand beside a quota: token buckets, aligned and
-/// strict windows for 36 years. The words of other windows have less room, the faster they are: a fixed window tells time for at
-/// least 29 years up to 10⁸ per second, a sliding one for at least 17 up to 10⁸. Above that, at 10⁹ per second, it is at least 5 years
-/// for a fixed window and 4 for a sliding one.
-/// Then time stands still for the quota: it lets no more pass, and its denials say why.
-///
+/// A limiter can tell time for decades, whatever other quotas, plans or policies stand beside a quota. Token buckets, aligned and
+/// strict windows can for 36 years. The words of other windows have less room, the faster they are. Up to 10⁸ per second, a fixed
+/// window tells time for at least 29 years, and a sliding one for at least 17. At 10⁹ per second it is at least 5 years for a
+/// fixed window, and 4 for a sliding one. Then time stands still for the quota: it lets no more pass, and its denials say why.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Algorithm {
