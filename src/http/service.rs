@@ -33,35 +33,11 @@ use crate::backend::Backend;
 /// Its future has no name of its own. A service of yours that holds it names it by this one:
 ///
 /// ```
-/// use std::task::{Context, Poll};
-///
-/// use http::{Request, Response};
+/// use http::Request;
 /// use tollgate::RateLimit;
-/// use tollgate::http::AnswerBody;
 /// use tower::Service;
 ///
-/// struct Outer<S>(RateLimit<S>);
-///
-/// impl<S, B, B2> Service<Request<B>> for Outer<S>
-/// where
-///     S: Service<Request<B>, Response = Response<B2>> + Clone,
-///     B2: AnswerBody,
-/// {
-///     type Response = Response<B2>;
-///     type Error = S::Error;
-///     type Future = <RateLimit<S> as Service<Request<B>>>::Future;
-///
-///     fn poll_ready(
-///         &mut self,
-///         cx: &mut Context<'_>,
-///     ) -> Poll<Result<(), S::Error>> {
-///         self.0.poll_ready(cx)
-///     }
-///
-///     fn call(&mut self, request: Request<B>) -> Self::Future {
-///         self.0.call(request)
-///     }
-/// }
+/// type Limited<S, B> = <RateLimit<S> as Service<Request<B>>>::Future;
 /// ```
 ///
 /// If the response's future is dropped while its request waits, the request's place and the service's readiness are given back,
