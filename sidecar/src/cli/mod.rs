@@ -137,7 +137,6 @@ fn from_envoy(file: &Path) -> ExitCode {
 /// Runs a proxy until a signal ends it.
 fn start(config: Config, watch: Option<Watch>) -> ExitCode {
     let log = log::start(config.log);
-    files::raise_limit(&config.caps);
     let result = run::run(config, watch);
     log.flush(log::FLUSH);
     match result {

@@ -4,7 +4,7 @@ use std::io;
 
 use tokio::runtime::Builder;
 
-use super::log;
+use super::{files, log};
 use crate::config::{Config, OriginError, Watch};
 use crate::proxy::Proxy;
 
@@ -20,7 +20,10 @@ pub(super) fn run(config: Config, watch: Option<Watch>) -> io::Result<()> {
         // Before anybody can know that it runs.
         let mut signals = Signals::new(watch.is_some())?;
         let hangup = signals.hangup.take();
+        let caps = config.caps.clone();
         let proxy = Proxy::start(config)?;
+        // Not before: what cannot start says one thing alone.
+        files::raise_limit(&caps);
         tracing::info!("listening on {}", proxy.address());
         if let Some(admin) = proxy.admin() {
             tracing::info!("the admin page is on {admin}");
