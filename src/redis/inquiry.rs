@@ -143,6 +143,14 @@ impl Inquiry {
         self.remembered(wire).map(Err)
     }
 
+    /// The answer, for which the server is asked if it is not known.
+    pub(super) async fn answer(&self, wanted: Wanted) -> Result<Granted, Denied> {
+        match self.known(wanted) {
+            Some(known) => known,
+            None => self.ask(wanted).await,
+        }
+    }
+
     /// The denial that is known already.
     fn remembered(&self, wire: &Wire) -> Option<Denied> {
         let now = self.shared.rules.clock().now();

@@ -77,11 +77,7 @@ pub(super) async fn wait_for_turn_unless_free(
         matches!(queues.join(inquiry.key, inquiry.cost, queues.bounds(), looks), Joined::Out(true))
     };
     if !somebody_waits || inquiry.is_unlimited() || inquiry.cost == 0 {
-        let answer = match inquiry.known(wanted) {
-            Some(known) => known,
-            None => inquiry.ask(wanted).await,
-        };
-        let denied = match answer {
+        let denied = match inquiry.answer(wanted).await {
             Ok(granted) => return Ok(granted),
             Err(denied) => denied,
         };
@@ -132,11 +128,7 @@ impl Place<'_> {
     ) -> Result<Granted, NotReady> {
         poll_fn(|cx| if self.look(cx).is_first { Poll::Ready(()) } else { Poll::Pending }).await;
         loop {
-            let answer = match inquiry.known(wanted) {
-                Some(known) => known,
-                None => inquiry.ask(wanted).await,
-            };
-            let denied = match answer {
+            let denied = match inquiry.answer(wanted).await {
                 Ok(granted) => return Ok(granted),
                 Err(denied) => denied,
             };
