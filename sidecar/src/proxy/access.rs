@@ -3,10 +3,11 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use http::request::Parts;
 use http::{Method, StatusCode, Version};
+use humantime::{Rfc3339Timestamp, format_rfc3339_millis};
 
 use super::metrics::Outcome;
 use super::thread::Current;
@@ -107,7 +108,7 @@ impl Record {
     }
 
     fn write_text(&self, line: &mut String) -> std::fmt::Result {
-        write!(line, "{} {} ", Utc(self.time), self.client)?;
+        write!(line, "{} {} ", utc(self.time), self.client)?;
         match &self.asked {
             Some(Asked { method, path, version, .. }) => {
                 write!(line, "\"{} {} {version:?}\" ", Escaped(method.as_str()), Escaped(path))?;
@@ -132,7 +133,7 @@ impl Record {
     }
 
     fn write_json(&self, line: &mut String) -> std::fmt::Result {
-        write!(line, "{{\"timestamp\":\"{}\",\"target\":\"access\",\"client\":\"{}\"", Utc(self.time), self.client)?;
+        write!(line, "{{\"timestamp\":\"{}\",\"target\":\"access\",\"client\":\"{}\"", utc(self.time), self.client)?;
         if let Some(Asked { method, path, host, version }) = &self.asked {
             write!(line, ",\"method\":\"{}\",\"path\":\"{}\"", Escaped(method.as_str()), Escaped(path))?;
             if let Some(host) = host {
@@ -183,29 +184,15 @@ impl std::fmt::Display for Escaped<'_> {
     }
 }
 
-/// A time, as RFC 3339 writes it: `2026-11-30T20:10:27.123Z`.
-struct Utc(SystemTime);
-
-impl std::fmt::Display for Utc {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let since = self.0.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
-        // Days since 1 March of year 0; 400 years have 146,097 of them. So the day that leap years add is the last of its year.
-        let day = days + 719_468;
-        let (era, day) = (day / 146_097, day % 146_097);
-        let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-        let day = day - (365 * year + year / 4 - year / 100);
-        let month = (5 * day + 2) / 153;
-        let day = day - (153 * month + 2) / 5 + 1;
-        let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-        let year = era * 400 + year + next;
-        let (hour, minute, second, millis) = (second / 3600, second / 60 % 60, second % 60, since.subsec_millis());
-        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
-    }
+/// A time, as RFC 3339 writes it: `2026-11-30T20:10:27.123Z`. A clock that stands before 1970 is taken for 1970.
+fn utc(time: SystemTime) -> Rfc3339Timestamp {
+    format_rfc3339_millis(time.max(UNIX_EPOCH))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -219,7 +206,7 @@ mod tests {
             (4_107_542_400, "2100-03-01T00:00:00.000Z"),
             (4_107_542_399, "2100-02-28T23:59:59.000Z"),
         ] {
-            assert_eq!(Utc(UNIX_EPOCH + Duration::from_secs(second)).to_string(), date);
+            assert_eq!(utc(UNIX_EPOCH + Duration::from_secs(second)).to_string(), date);
         }
     }
 
