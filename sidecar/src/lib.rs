@@ -7,6 +7,7 @@ mod admin;
 pub mod check;
 pub mod cli;
 pub mod config;
+mod durations;
 pub mod from_envoy;
 pub mod lines;
 pub mod proxy;

@@ -66,7 +66,11 @@ struct Store {
     sha: String,
     cluster: RwLock<Cluster>,
     counts: Counts,
+    on_call: Option<OnCall>,
 }
+
+/// Is told how long a call took.
+type OnCall = Arc<dyn Fn(Duration) + Send + Sync>;
 
 /// What a cluster's nodes have said about which has what. Empty for a single server.
 #[derive(Default)]
@@ -102,11 +106,12 @@ pub struct RedisStoreStats {
 }
 
 /// Sets up a [`RedisStore`].
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use]
 pub struct RedisStoreBuilder {
     url: Result<ConnectionInfo, SetupErrorKind>,
     deadline: Duration,
+    on_call: Option<OnCall>,
     #[cfg(feature = "redis-tls")]
     root_certificates: Option<Vec<u8>>,
 }
@@ -142,6 +147,7 @@ impl RedisStore {
         RedisStoreBuilder {
             url: parse(url),
             deadline: DEADLINE,
+            on_call: None,
             #[cfg(feature = "redis-tls")]
             root_certificates: None,
         }
@@ -232,6 +238,7 @@ impl Store {
             self.counts.not_sent.fetch_add(1, Relaxed);
             return Err(Unanswered::new(UnansweredKind::Open, ""));
         };
+        let begun = self.clock.now();
         let answer = match timeout(rest, self.send_on(&mut node, subject, command)).await {
             Ok(answer) => answer,
             Err(_) => {
@@ -265,6 +272,9 @@ impl Store {
                     tracing::warn!(target: "tollgate", server, %unanswered, "the Redis server is not asked any more, but for a try each 200 ms");
                 }
             }
+        }
+        if let Some(on_call) = &self.on_call {
+            on_call(Duration::from_nanos(self.clock.now().saturating_sub(begun)));
         }
         answer
     }
@@ -349,6 +359,14 @@ impl RedisStoreBuilder {
         self
     }
 
+    /// Calls this with the time that each call took: until its answer, its failure, or its deadline. For a histogram, say. Calls that were
+    /// [not sent](RedisStoreStats::not_sent), and those for whose answer nobody waits, are not told. It is called in the task
+    /// that waits, so it should be quick, and not block.
+    pub fn on_call(mut self, told: impl Fn(Duration) + Send + Sync + 'static) -> Self {
+        self.on_call = Some(Arc::new(told));
+        self
+    }
+
     /// Which authorities to trust, as certificates in PEM, instead of those that the system trusts. For a URL that begins with
     /// `rediss`. (Needs the feature `redis-tls`.)
     #[cfg(feature = "redis-tls")]
@@ -385,8 +403,9 @@ impl RedisStoreBuilder {
         let information = client.get_connection_info().clone();
         let seed = Arc::new(Node::new(client, self.deadline, clock.clone()));
         let (deadline, sha) = (self.deadline, sha1(SCRIPT));
-        let (cluster, counts) = (RwLock::default(), Counts::default());
-        Ok(RedisStore { store: Arc::new(Store { seed, information, deadline, clock, sha, cluster, counts }) })
+        let (cluster, counts, on_call) = (RwLock::default(), Counts::default(), self.on_call);
+        let store = Store { seed, information, deadline, clock, sha, cluster, counts, on_call };
+        Ok(RedisStore { store: Arc::new(store) })
     }
 }
 
@@ -453,6 +472,13 @@ fn slot(subject: &str) -> u16 {
         (0..8).fold(crc ^ u16::from(byte) << 8, |crc, _| if crc & 0x8000 == 0 { crc << 1 } else { crc << 1 ^ 0x1021 })
     });
     crc % 16384
+}
+
+impl fmt::Debug for RedisStoreBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The URL may have a password.
+        f.debug_struct("RedisStoreBuilder").field("deadline", &self.deadline).finish_non_exhaustive()
+    }
 }
 
 impl fmt::Debug for RedisStore {

@@ -21,6 +21,7 @@ use tollgate::http::LimiterCounts;
 
 use super::force::Force;
 use super::runtime::Timer;
+use crate::durations::{BUCKETS, Durations};
 use crate::lines::Lines;
 use crate::rules::Enforcer;
 
@@ -37,23 +38,6 @@ struct Counts {
     upstreams: AtomicI64,
     /// By the upstream's name; those that are gone too, since a counter does not go back.
     upstreams_answered: Mutex<BTreeMap<String, Arc<Durations>>>,
-    store_answered: Arc<Durations>,
-}
-
-/// How long something took, by bucket and in all.
-#[derive(Debug, Default)]
-pub(super) struct Durations {
-    within: [AtomicU64; BUCKETS.len() + 1],
-    micros: AtomicU64,
-}
-
-impl Durations {
-    pub(super) fn count(&self, duration: Duration) {
-        let seconds = duration.as_secs_f64();
-        let bucket = BUCKETS.iter().position(|(bound, _)| seconds <= *bound).unwrap_or(BUCKETS.len());
-        self.within[bucket].fetch_add(1, Relaxed);
-        self.micros.fetch_add(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX), Relaxed);
-    }
 }
 
 /// What became of a request.
@@ -85,21 +69,6 @@ impl Outcome {
     }
 }
 
-/// The upper bounds of the histogram's buckets, in seconds: those that Prometheus' clients take.
-const BUCKETS: [(f64, &str); 11] = [
-    (0.005, "0.005"),
-    (0.01, "0.01"),
-    (0.025, "0.025"),
-    (0.05, "0.05"),
-    (0.1, "0.1"),
-    (0.25, "0.25"),
-    (0.5, "0.5"),
-    (1.0, "1"),
-    (2.5, "2.5"),
-    (5.0, "5"),
-    (10.0, "10"),
-];
-
 impl Metrics {
     pub(super) fn count(&self, outcome: Outcome) {
         self.counts.outcomes[outcome as usize].fetch_add(1, Relaxed);
@@ -113,11 +82,6 @@ impl Metrics {
     pub(super) fn answers_of(&self, upstream: String) -> Arc<Durations> {
         let mut all = self.counts.upstreams_answered.lock().expect("nothing panics under it");
         all.entry(upstream).or_default().clone()
-    }
-
-    /// How long the store takes until it answers.
-    pub(super) fn store(&self) -> Arc<Durations> {
-        self.counts.store_answered.clone()
     }
 
     /// A client is connected, until this is dropped.
@@ -330,8 +294,7 @@ impl Told {
         }
         const NAME: &str = "store_request_duration_seconds";
         text.about(NAME, "histogram", "Until the store has answered, or its time was over.");
-        let durations: Vec<_> = self.threads.iter().map(Metrics::store).collect();
-        text.histogram(NAME, &[], &durations);
+        text.histogram(NAME, &[], &[store.durations().clone()]);
     }
 
     fn upstreams(&self, text: &mut Text) {

@@ -66,7 +66,7 @@ impl Way {
             Limits::None => Limited::Free,
             Limits::One(layer) => Limited::One(layer.clone().any_body().layer(forward.clone())),
             Limits::Several(layer) => Limited::Several(layer.clone().any_body().layer(forward.clone())),
-            Limits::InTurn(layers) => Limited::InTurn(Chain::new(layers, forward.clone(), &thread.metrics.store())),
+            Limits::InTurn(layers) => Limited::InTurn(Chain::new(layers, forward.clone())),
         };
         Self { current, limited, forward }
     }

@@ -7,6 +7,7 @@ use tollgate::redis::{SetupError, WhenUnreachable};
 use tollgate::{RedisLimiter, RedisStore};
 
 use crate::config::{Limit, OnFailure, Percent, Store};
+use crate::durations::Durations;
 
 /// The store that proxies count in together. Clones share its connection.
 #[derive(Clone, Debug)]
@@ -15,6 +16,8 @@ pub struct Shared {
     store: RedisStore,
     /// How often limiters that are gone had to answer by themselves, by the answer.
     before: Arc<[AtomicU64; 3]>,
+    /// How long it takes until it answers.
+    durations: Arc<Durations>,
 }
 
 /// What can answer while the store does not.
@@ -23,16 +26,22 @@ const ANSWERS: [&str; 3] = ["local", "open", "closed"];
 impl Shared {
     /// Nothing is sent yet.
     pub(super) fn new(config: &Store) -> Result<Self, SetupError> {
-        let store = RedisStore::builder(&config.redis).deadline(config.deadline).build()?;
-        Ok(Self { config: config.clone(), store, before: Arc::default() })
+        Self::counting_on(config, Arc::default(), Arc::default())
     }
 
-    /// The same store as it is configured now, over the same connection if that is possible.
+    /// The same store as it is configured now, over the same connection if that is possible. Counters do not go back.
     pub(super) fn reloaded(&self, config: &Store) -> Result<Self, SetupError> {
         if self.config.redis == config.redis && self.config.deadline == config.deadline {
             return Ok(Self { config: config.clone(), ..self.clone() });
         }
-        Ok(Self { before: self.before.clone(), ..Self::new(config)? })
+        Self::counting_on(config, self.before.clone(), self.durations.clone())
+    }
+
+    fn counting_on(config: &Store, before: Arc<[AtomicU64; 3]>, durations: Arc<Durations>) -> Result<Self, SetupError> {
+        let told = durations.clone();
+        let builder = RedisStore::builder(&config.redis).deadline(config.deadline);
+        let store = builder.on_call(move |lasted| told.count(lasted)).build()?;
+        Ok(Self { config: config.clone(), store, before, durations })
     }
 
     /// A limiter whose counts are in the store, under the limit's name.
@@ -68,6 +77,11 @@ impl Shared {
             let now = if at == self.answer() { now } else { 0 };
             (ANSWERS[at], self.before[at].load(Relaxed) + now)
         })
+    }
+
+    /// How long its answers took, or what was waited for none.
+    pub(crate) fn durations(&self) -> &Arc<Durations> {
+        &self.durations
     }
 
     /// Whether it answers, as far as is known.

@@ -16,7 +16,8 @@ use tokio::time::{Instant, Sleep, timeout};
 
 use super::outgoing::RequestBody;
 use crate::config::{self, Deadlines};
-use crate::proxy::metrics::{Connected, Durations, Metrics};
+use crate::durations::Durations;
+use crate::proxy::metrics::{Connected, Metrics};
 use crate::proxy::refusal::Refusal;
 
 /// The connections of one thread to the upstream.
