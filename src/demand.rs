@@ -139,9 +139,9 @@ pub fn reserve_all(demands: &[Demand<'_>]) -> Result<Vec<Reservation>, DeniedDem
 }
 
 /// Charges all or none.
-fn charge_all(demands: &[Demand<'_>]) -> Result<Charged, DeniedDemand> {
+fn charge_all(demands: &[Demand<'_>]) -> Result<Reservations, DeniedDemand> {
     look_at_all(demands)?;
-    let mut charged = Charged::default();
+    let mut charged = Reservations::default();
     for (index, demand) in demands.iter().enumerate() {
         match demand.reserve() {
             Ok(reservation) => charged.push(reservation),
@@ -162,13 +162,13 @@ const FEW: usize = 8;
 
 /// What was charged, in order.
 #[derive(Default)]
-struct Charged {
+struct Reservations {
     few: [Option<Reservation>; FEW],
     /// Those that did not fit.
     more: Vec<Reservation>,
 }
 
-impl Charged {
+impl Reservations {
     fn push(&mut self, reservation: Reservation) {
         match self.few.iter_mut().find(|place| place.is_none()) {
             Some(place) => *place = Some(reservation),

@@ -70,11 +70,11 @@ impl fmt::Debug for Offender {
 /// The keys that are denied most.
 pub(crate) struct Sketch {
     places: usize,
-    counts: Mutex<Counts>,
+    counts: Mutex<DenialCounts>,
 }
 
 #[derive(Default)]
-struct Counts {
+struct DenialCounts {
     /// When a denial weighs 1, in nanoseconds of the limiter's clock.
     since: u64,
     each: Vec<Count>,
@@ -92,7 +92,7 @@ struct Count {
 impl Sketch {
     /// Of so many keys.
     pub(crate) fn new(places: usize) -> Self {
-        let counts = Counts { since: 0, each: Vec::with_capacity(places) };
+        let counts = DenialCounts { since: 0, each: Vec::with_capacity(places) };
         Self { places, counts: Mutex::new(counts) }
     }
 
@@ -134,7 +134,7 @@ impl Sketch {
     }
 }
 
-impl Counts {
+impl DenialCounts {
     /// Counts a denial of a key that is kept. Says whether it is.
     fn again(&mut self, key: Fingerprint, now: u64) -> bool {
         let weight = self.weight_at(now);

@@ -155,12 +155,12 @@ struct StripeState {
     /// The words that newcomers share when the table is full ([`WhenFull::Share`]), under the tag by which they are to be
     /// read. Their owner is no key.
     shared: (Owner, Words),
-    counts: Counts,
+    counts: TableCounts,
 }
 
 /// Counts of a table's life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Counts {
+pub(crate) struct TableCounts {
     /// Slots that have ever been taken.
     pub(crate) occupied: u64,
     /// Live entries taken by others.
@@ -207,7 +207,7 @@ impl Table {
         let cells = zeroed((buckets * (1 + width) + 2) * WAYS);
         // Two lines: processors fetch the neighbour along, which of a bucket of one quota is its words.
         let first = cells.as_ptr().align_offset(128).min(2 * WAYS);
-        let stripe = || StripeState { shared: (Owner::NOBODY, [0; WORDS_MAX]), counts: Counts::default() };
+        let stripe = || StripeState { shared: (Owner::NOBODY, [0; WORDS_MAX]), counts: TableCounts::default() };
         let stripes = (0..STRIPES).map(|_| Stripe(Mutex::new(stripe()))).collect();
         let buckets = u32::try_from(buckets).expect("at most 9/64 of the greatest capacity");
         Self { cells, first, buckets, width, tag_mask, when_full, stripes }
@@ -218,10 +218,10 @@ impl Table {
         self.buckets as usize * WAYS
     }
 
-    pub(crate) fn counts(&self) -> Counts {
-        self.stripes.iter().fold(Counts::default(), |sum, stripe| {
+    pub(crate) fn counts(&self) -> TableCounts {
+        self.stripes.iter().fold(TableCounts::default(), |sum, stripe| {
             let counts = stripe.0.lock().counts;
-            Counts {
+            TableCounts {
                 occupied: sum.occupied + counts.occupied,
                 evicted: sum.evicted + counts.evicted,
                 shared: sum.shared + counts.shared,

@@ -86,7 +86,7 @@ pub(crate) struct StrictWindow {
 
 /// What a word counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Account {
+struct Unpacked {
     /// The number of the newest sub-window that counts.
     newest: u64,
     held: Held,
@@ -163,7 +163,7 @@ impl StrictWindow {
         (number - u64::from(self.lookback)) * self.sub_nanos - 1
     }
 
-    fn unpack(&self, word: u64) -> Account {
+    fn unpack(&self, word: u64) -> Unpacked {
         let body_bits = self.row_bits() + self.rest_bits;
         let body = word & ones(body_bits);
         let held = if body >> self.lump_bits() == ones(self.batches + 1) {
@@ -171,10 +171,10 @@ impl StrictWindow {
         } else {
             Held::Row { strokes: body >> self.rest_bits, rest: body & ones(self.rest_bits) }
         };
-        Account { newest: word >> body_bits, held }
+        Unpacked { newest: word >> body_bits, held }
     }
 
-    fn pack(&self, account: Account) -> u64 {
+    fn pack(&self, account: Unpacked) -> u64 {
         let body = match account.held {
             Held::Row { strokes, rest } => strokes << self.rest_bits | rest,
             Held::Lump(debt) => ones(self.batches + 1) << self.lump_bits() | float_code(debt, self.lump_bits()),
@@ -184,28 +184,28 @@ impl StrictWindow {
 
     /// What counts at a time. A newest sub-window in the future stays: time has stepped back, and stands at its start.
     #[inline]
-    fn at(&self, word: u64, now: u64) -> Account {
+    fn at(&self, word: u64, now: u64) -> Unpacked {
         self.brought(self.unpack(word), self.number(now))
     }
 
     /// The account when its newest sub-window is this one, or a later one that it already has.
     #[inline]
-    fn brought(&self, account: Account, number: u64) -> Account {
+    fn brought(&self, account: Unpacked, number: u64) -> Unpacked {
         let passed = number.saturating_sub(account.newest);
         match account.held {
-            held if passed == 0 => Account { held, ..account },
-            _ if passed > u64::from(self.lookback) => Account { newest: number, held: NOTHING },
+            held if passed == 0 => Unpacked { held, ..account },
+            _ if passed > u64::from(self.lookback) => Unpacked { newest: number, held: NOTHING },
             Held::Row { strokes, rest } => {
                 let passed = passed as u32; // at most `lookback`
                 let strokes = kept(strokes, self.lookback - passed) << passed;
-                Account { newest: number, held: Held::Row { strokes, rest } }
+                Unpacked { newest: number, held: Held::Row { strokes, rest } }
             }
             // What is owed beyond the amount is not charged to, and so stays where it is.
             Held::Lump(_) => account,
         }
     }
 
-    fn count(&self, account: &Account) -> u64 {
+    fn count(&self, account: &Unpacked) -> u64 {
         match account.held {
             Held::Row { strokes, rest } => u64::from(strokes.count_ones()) * self.batch + rest,
             Held::Lump(debt) => debt,
@@ -214,7 +214,7 @@ impl StrictWindow {
 
     /// The account with this much more in its newest sub-window.
     #[inline]
-    fn charged(&self, account: Account, cost: u64) -> Account {
+    fn charged(&self, account: Unpacked, cost: u64) -> Unpacked {
         let held = match account.held {
             Held::Row { strokes, rest } => {
                 let rest = rest + cost;
@@ -227,7 +227,7 @@ impl StrictWindow {
             }
             Held::Lump(debt) => Held::Lump(debt.saturating_add(cost)),
         };
-        Account { held, ..account }
+        Unpacked { held, ..account }
     }
 
     #[inline]
@@ -315,7 +315,7 @@ impl StrictWindow {
                 let full = strokes.trailing_ones();
                 let here = u64::from(full) * self.batch + rest;
                 let older = Held::Row { strokes: strokes >> full, rest: 0 };
-                let mut account = Account { held: older, ..account };
+                let mut account = Unpacked { held: older, ..account };
                 if let Some(left) = here.checked_sub(cost) {
                     account = self.charged(account, left);
                 } else if charged == word {
@@ -336,11 +336,11 @@ impl StrictWindow {
                 Held::Row { strokes, rest: if whole == 0 { rest.saturating_sub(cost) } else { rest } }
             }
         };
-        self.pack(Account { held, ..account })
+        self.pack(Unpacked { held, ..account })
     }
 
     /// Takes away from an account without a rest, the newest first; what is left of a batch is moved to the newest sub-window.
-    fn without_newest(&self, account: Account, cost: u64) -> Account {
+    fn without_newest(&self, account: Unpacked, cost: u64) -> Unpacked {
         let Held::Row { mut strokes, .. } = account.held else { return account };
         let mut left = cost;
         while left > 0 && strokes != 0 {
@@ -349,17 +349,17 @@ impl StrictWindow {
                 Some(more) => left = more,
                 None => {
                     let rest = self.batch - left;
-                    return Account { held: Held::Row { strokes, rest }, ..account };
+                    return Unpacked { held: Held::Row { strokes, rest }, ..account };
                 }
             }
         }
-        Account { held: Held::Row { strokes, rest: 0 }, ..account }
+        Unpacked { held: Held::Row { strokes, rest: 0 }, ..account }
     }
 
     /// An account with all in one sub-window.
-    fn with(&self, newest: u64, spent: u64) -> Account {
-        let nothing = Account { newest, held: NOTHING };
-        if spent <= self.amount { self.charged(nothing, spent) } else { Account { held: Held::Lump(spent), ..nothing } }
+    fn with(&self, newest: u64, spent: u64) -> Unpacked {
+        let nothing = Unpacked { newest, held: NOTHING };
+        if spent <= self.amount { self.charged(nothing, spent) } else { Unpacked { held: Held::Lump(spent), ..nothing } }
     }
 
     /// The word of a key that owes `spent`.
@@ -391,7 +391,7 @@ impl StrictWindow {
             Held::Row { strokes, rest } if count <= self.amount => (strokes, rest),
             _ => return self.pack(self.with(newest, count)),
         };
-        let mut new = Account { newest: 0, held: NOTHING };
+        let mut new = Unpacked { newest: 0, held: NOTHING };
         for one in (0..strokes.count_ones()).rev() {
             let back = place(strokes, one) - one;
             new = self.charged(self.brought(new, number(account.newest - u64::from(back))), old.batch);

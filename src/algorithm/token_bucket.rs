@@ -90,7 +90,7 @@ impl TokenBucket {
     /// The bucket as it is asked most often, in as few steps as there can be. `None` where it takes more: at the horizon, for a
     /// cost above the burst, and for none.
     #[inline(always)]
-    pub(crate) fn asked(&self, now: u64, cost: u64) -> Option<Asked<'_>> {
+    pub(crate) fn asked(&self, now: u64, cost: u64) -> Option<OneCheck<'_>> {
         if now >= HORIZON_NANOS || cost > self.burst || cost == 0 {
             return None;
         }
@@ -100,7 +100,7 @@ impl TokenBucket {
         let units = (product >> 64) as u64 + u64::from(product as u64 != 0) + ORIGIN;
         let charge = cost << self.shift;
         let tolerance = self.size - charge;
-        Some(Asked { bucket: self, now, units, charge, tolerance, latest: units + tolerance, least: units + charge })
+        Some(OneCheck { bucket: self, now, units, charge, tolerance, latest: units + tolerance, least: units + charge })
     }
 
     #[inline]
@@ -187,7 +187,7 @@ impl TokenBucket {
 
 /// A token bucket, asked for one cost at one moment. It says what the bucket itself would say.
 #[derive(Clone, Copy)]
-pub(crate) struct Asked<'a> {
+pub(crate) struct OneCheck<'a> {
     bucket: &'a TokenBucket,
     now: u64,
     /// The same in units.
@@ -202,7 +202,7 @@ pub(crate) struct Asked<'a> {
     least: u64,
 }
 
-impl Asked<'_> {
+impl OneCheck<'_> {
     /// The word after the charge; `None` if it does not pass.
     #[inline(always)]
     pub(crate) fn charged(&self, word: u64) -> Option<u64> {

@@ -25,11 +25,11 @@ pub(super) trait Decide<L: Backend>: Send + Sync {
     fn decide(&self, head: &mut Parts) -> Decision<L>;
 
     /// What there is to ask about a request, where it is to be asked together with others.
-    fn question(&self, head: &mut Parts) -> Asked<L>;
+    fn question(&self, head: &mut Parts) -> ToAsk<L>;
 }
 
 /// What there is to ask about a request.
-pub(super) enum Asked<L: Backend> {
+pub(super) enum ToAsk<L: Backend> {
     Question(Unasked<L>),
     /// Nothing: this becomes of it, as far as this layer is concerned.
     Decided(Decision<L>),

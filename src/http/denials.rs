@@ -9,7 +9,7 @@ use http::request::Parts;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 
 use super::grpc;
-use super::headers::{Headers, Told, number, replace};
+use super::headers::{Headers, AnswerHeaders, number, replace};
 use super::key::NoKey;
 use crate::decision::Denied;
 #[cfg(feature = "axum")]
@@ -107,7 +107,7 @@ impl Denials {
 
     /// The answer to a request over the limit, with what is told beside it. The head gives its extensions to the answer, since
     /// nobody else needs them any more.
-    pub(super) fn answer(&self, denied: &Denied, head: &mut Parts, told: Option<Told>) -> Response<Bytes> {
+    pub(super) fn answer(&self, denied: &Denied, head: &mut Parts, told: Option<AnswerHeaders>) -> Response<Bytes> {
         if let Some(protocol) = self.grpc_protocol(head) {
             let mut response = grpc::denial(protocol, *denied);
             self.insert_extra(response.headers_mut());

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::Request;
 use http::request::Parts;
 
-use super::decide::{Asked, Decide, Decision, Said};
+use super::decide::{ToAsk, Decide, Decision, Said};
 use super::key::{Glance, KeyExtractor, NoKey};
 use super::outcome::After;
 use super::scope::{DecidedBy, Scope};
@@ -150,18 +150,18 @@ impl<K: KeyExtractor + Send + Sync, L: Backend> Decide<L> for Gate<K, L> {
         Gate::decide(self, head)
     }
 
-    fn question(&self, head: &mut Parts) -> Asked<L> {
+    fn question(&self, head: &mut Parts) -> ToAsk<L> {
         let cost = match self.asker(head) {
             Asker::This(cost) => cost,
             Asker::Other(other) => return other.question(head),
-            Asker::Nobody => return Asked::Decided(Decision::PASS),
+            Asker::Nobody => return ToAsk::Decided(Decision::PASS),
         };
         let settings = &self.settings;
         match self.key.extract(head).map(|key| settings.asking(&key, cost, head)) {
-            Ok(asking) => Asked::Question(asking),
+            Ok(asking) => ToAsk::Question(asking),
             Err(no_key) => match settings.refuse_without_key(&no_key, head) {
-                Some(decision) => Asked::Decided(decision),
-                None => Asked::Question(settings.asking(&SharedKey, cost, head)),
+                Some(decision) => ToAsk::Decided(decision),
+                None => ToAsk::Question(settings.asking(&SharedKey, cost, head)),
             },
         }
     }

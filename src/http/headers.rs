@@ -86,7 +86,7 @@ impl Headers {
         }
     }
 
-    /// Holds the places of those that a denial will have, so that they are only [replaced](Told::replace_in) in it.
+    /// Holds the places of those that a denial will have, so that they are only [replaced](AnswerHeaders::replace_in) in it.
     pub(super) fn hold_places(self, headers: &mut HeaderMap) {
         for index in 0..self.told_max() {
             headers.insert(self.told(index), HeaderValue::from_static(""));
@@ -104,12 +104,12 @@ pub(super) struct Telling {
 
 /// Headers to add to a response: at most three values, of the names of one dialect.
 #[derive(Debug)]
-pub(super) struct Told {
+pub(super) struct AnswerHeaders {
     headers: Headers,
     values: [Option<HeaderValue>; 3],
 }
 
-impl Told {
+impl AnswerHeaders {
     /// In place of those of the same name.
     pub(super) fn insert_into(self, to: &mut HeaderMap) {
         for (index, value) in self.values.into_iter().enumerate() {
@@ -147,7 +147,7 @@ pub(super) struct ToldLater {
 }
 
 impl ToldLater {
-    pub(super) fn tell(self, status: &Status) -> Option<Told> {
+    pub(super) fn tell(self, status: &Status) -> Option<AnswerHeaders> {
         self.telling.when_passed(status, &self.limiter, self.plan)
     }
 }
@@ -161,7 +161,7 @@ impl Telling {
     }
 
     /// The headers that a response gets whose request was let pass, if any.
-    pub(super) fn when_passed(&self, status: &Status, limiter: &RateLimiter, plan: Plan) -> Option<Told> {
+    pub(super) fn when_passed(&self, status: &Status, limiter: &RateLimiter, plan: Plan) -> Option<AnswerHeaders> {
         if !self.on_every_response || self.headers == Headers::None || plan == Plan::UNLIMITED {
             return None;
         }
@@ -170,17 +170,17 @@ impl Telling {
 
     /// The headers of a denial, if there are any beside `Retry-After`.
     #[inline]
-    pub(super) fn when_denied(&self, denied: &Denied, limiter: &RateLimiter, plan: Plan) -> Option<Told> {
+    pub(super) fn when_denied(&self, denied: &Denied, limiter: &RateLimiter, plan: Plan) -> Option<AnswerHeaders> {
         (self.headers != Headers::None).then(|| self.tell_of(denied, limiter, plan))
     }
 
     #[inline(never)]
-    fn tell_of(&self, denied: &Denied, limiter: &RateLimiter, plan: Plan) -> Told {
+    fn tell_of(&self, denied: &Denied, limiter: &RateLimiter, plan: Plan) -> AnswerHeaders {
         self.tell(&denied.status, denied.retry_after_secs(), limiter, plan)
     }
 
     /// What is told of a status. `wait` is `t` in seconds; there is none for what no wait helps.
-    fn tell(&self, status: &Status, wait: Option<u64>, limiter: &RateLimiter, plan: Plan) -> Told {
+    fn tell(&self, status: &Status, wait: Option<u64>, limiter: &RateLimiter, plan: Plan) -> AnswerHeaders {
         let values = match self.headers {
             Headers::None => [None, None, None],
             Headers::Draft => [Some(self.policies.of(limiter, plan)), Some(draft_state(status, wait)), None],
@@ -190,7 +190,7 @@ impl Telling {
                 x_rate_limit(status, wait.map(|_| reset_at()))
             }
         };
-        Told { headers: self.headers, values }
+        AnswerHeaders { headers: self.headers, values }
     }
 }
 
@@ -200,7 +200,7 @@ fn x_rate_limit(status: &Status, reset_nanos: Option<u64>) -> [Option<HeaderValu
 }
 
 fn draft_state(status: &Status, wait: Option<u64>) -> HeaderValue {
-    let mut state = Line::default();
+    let mut state = HeaderText::default();
     state.push(b"\"");
     state.push(status.quota.as_bytes());
     state.push(b"\";r=");
@@ -217,7 +217,7 @@ pub(super) fn number(number: u64) -> HeaderValue {
     if let Some(digits) = small(number) {
         return HeaderValue::from_static(digits);
     }
-    let mut line = Line::default();
+    let mut line = HeaderText::default();
     line.push_number(number);
     line.value()
 }
@@ -261,21 +261,21 @@ const fn all_small() -> [u8; 10 + 90 * 2 + 900 * 3 + (SMALL_END - 1000) * 4] {
 }
 
 /// A line that is written where it needs no allocation, since its value takes one of just the right length.
-struct Line {
-    bytes: [u8; LINE_MAX],
+struct HeaderText {
+    bytes: [u8; TEXT_MAX],
     len: usize,
 }
 
 /// The longest line: a name, two numbers, and what stands between them.
-const LINE_MAX: usize = 31 + 2 * 20 + 8;
+const TEXT_MAX: usize = 31 + 2 * 20 + 8;
 
-impl Default for Line {
+impl Default for HeaderText {
     fn default() -> Self {
-        Self { bytes: [0; LINE_MAX], len: 0 }
+        Self { bytes: [0; TEXT_MAX], len: 0 }
     }
 }
 
-impl Line {
+impl HeaderText {
     fn push(&mut self, bytes: &[u8]) {
         self.bytes[self.len..][..bytes.len()].copy_from_slice(bytes);
         self.len += bytes.len();

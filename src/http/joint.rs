@@ -10,7 +10,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::body::AnswerBody;
-use super::decide::{Asked, Decide, Decision, Unasked};
+use super::decide::{ToAsk, Decide, Decision, Unasked};
 use super::future::ResponseFuture;
 use super::layer::JointLayer;
 use super::outcome::After;
@@ -53,10 +53,10 @@ fn decide(members: &[Arc<dyn Decide<RateLimiter>>], head: &mut Parts) -> Decisio
     let (mut acting, mut watching) = (Vec::with_capacity(members.len()), Vec::new());
     for member in members {
         match member.question(head) {
-            Asked::Question(asking) if asking.settings.acts() => acting.push(asking),
-            Asked::Question(asking) => watching.push(asking),
-            Asked::Decided(Decision::Pass(_)) => {}
-            Asked::Decided(decision) => return decision,
+            ToAsk::Question(asking) if asking.settings.acts() => acting.push(asking),
+            ToAsk::Question(asking) => watching.push(asking),
+            ToAsk::Decided(Decision::Pass(_)) => {}
+            ToAsk::Decided(decision) => return decision,
         }
     }
     let demands: Vec<_> = acting.iter().map(demand).collect();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::{Response, response};
 
 use super::body::AnswerBody;
-use super::headers::{Told, ToldLater};
+use super::headers::{AnswerHeaders, ToldLater};
 use super::meter::Meter;
 use crate::backend::Receipt;
 use crate::decision::Denied;
@@ -25,7 +25,7 @@ pub(super) struct Outcome {
 #[derive(Debug)]
 pub(super) enum After<R> {
     Nothing,
-    Tell(Box<Told>),
+    Tell(Box<AnswerHeaders>),
     Settle(Box<Settlement<R>>),
     /// First the one, then the other.
     Both(Box<[After<R>; 2]>),
@@ -67,7 +67,7 @@ impl<R: Receipt> After<R> {
 
 impl<R: Receipt> Settlement<R> {
     /// Settles by the response's head, or leaves it to the body's end; with the headers that the response shall have.
-    pub(super) fn settle<B: AnswerBody>(self, response: Response<B>) -> (Response<B>, Option<Told>) {
+    pub(super) fn settle<B: AnswerBody>(self, response: Response<B>) -> (Response<B>, Option<AnswerHeaders>) {
         let Self { receipt, outcome, tell } = self;
         let (head, mut body) = response.into_parts();
         let actual = outcome.by_head.as_ref().and_then(|by_head| by_head(&head));

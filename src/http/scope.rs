@@ -8,7 +8,7 @@ use http::request::Parts;
 
 use super::decide::Decide;
 #[cfg(feature = "tokio")]
-use super::decide::{Asked, Decision};
+use super::decide::{ToAsk, Decision};
 use crate::backend::Backend;
 #[cfg(feature = "tokio")]
 use crate::backend::Delay;
@@ -86,8 +86,8 @@ impl<L: Delay> Decide<L::Delayed> for Undelayed<L> {
     }
 
     /// It was decided by itself: a layer that may wait is not joined with others.
-    fn question(&self, head: &mut Parts) -> Asked<L::Delayed> {
-        Asked::Decided(self.decide(head))
+    fn question(&self, head: &mut Parts) -> ToAsk<L::Delayed> {
+        ToAsk::Decided(self.decide(head))
     }
 }
 

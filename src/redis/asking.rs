@@ -11,10 +11,10 @@ use std::task::{Context, Poll};
 /// before its answer has come, what was asked may have been charged.
 #[must_use = "a future does nothing unless it is polled"]
 pub struct Asking<T> {
-    state: State<T>,
+    state: Answering<T>,
 }
 
-enum State<T> {
+enum Answering<T> {
     Known(Option<T>),
     Asked(Pin<Box<dyn Future<Output = T> + Send>>),
 }
@@ -22,11 +22,11 @@ enum State<T> {
 impl<T> Asking<T> {
     /// An answer that is known already.
     pub(super) fn known(answer: T) -> Self {
-        Self { state: State::Known(Some(answer)) }
+        Self { state: Answering::Known(Some(answer)) }
     }
 
     pub(super) fn new(answer: impl Future<Output = T> + Send + 'static) -> Self {
-        Self { state: State::Asked(Box::pin(answer)) }
+        Self { state: Answering::Asked(Box::pin(answer)) }
     }
 }
 
@@ -35,14 +35,14 @@ impl<T: Unpin> Future for Asking<T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
         match &mut self.state {
-            State::Known(answer) => Poll::Ready(answer.take().expect("a future is not polled after it is ready")),
-            State::Asked(asked) => asked.as_mut().poll(cx),
+            Answering::Known(answer) => Poll::Ready(answer.take().expect("a future is not polled after it is ready")),
+            Answering::Asked(asked) => asked.as_mut().poll(cx),
         }
     }
 }
 
 impl<T> fmt::Debug for Asking<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Asking").field("is_known", &matches!(self.state, State::Known(_))).finish_non_exhaustive()
+        f.debug_struct("Asking").field("is_known", &matches!(self.state, Answering::Known(_))).finish_non_exhaustive()
     }
 }

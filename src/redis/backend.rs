@@ -5,19 +5,17 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use super::asking::Asking;
-use super::inquiry::{Granted, Wanted};
+use super::inquiry::{RedisGrant, Extras};
 use super::limiter::RedisLimiter;
 use super::reservation::RedisReservation;
-use crate::backend::{Answer, Backend, Grant, Receipt, seal};
+use crate::backend::{Answer, Backend, Grant, Question, Receipt, seal};
 use crate::decision::{Denied, Status};
 use crate::key::Key;
 use crate::limiter::RateLimiter;
 
-type Question<'a, K> = crate::backend::Question<'a, K>;
-
 /// What waits for the server's answer.
 #[derive(Debug)]
-pub struct Waiting<H> {
+pub struct RedisWaiting<H> {
     asking: Asking<Result<Grant<RedisReservation>, Denied>>,
     held: Option<H>,
 }
@@ -27,7 +25,7 @@ impl seal::Sealed for RedisLimiter {}
 impl Backend for RedisLimiter {
     type Receipt = RedisReservation;
     type Wait = Asking<Result<Grant<RedisReservation>, Denied>>;
-    type Waiting<H> = Waiting<H>;
+    type Waiting<H> = RedisWaiting<H>;
 
     fn limiter(&self) -> &RateLimiter {
         self.rules()
@@ -39,7 +37,7 @@ impl Backend for RedisLimiter {
         _: impl FnOnce() -> bool,
     ) -> Answer<RedisReservation, Self::Wait> {
         let inquiry = self.inquiry(asked.plan, asked.key, asked.cost);
-        let wanted = Wanted { to_settle: asked.wanted.receipt, standing: asked.wanted.standing };
+        let wanted = Extras { to_settle: asked.wanted.receipt, standing: asked.wanted.standing };
         match inquiry.known(wanted) {
             Some(Ok(granted)) => Answer::Granted(grant(inquiry, granted, wanted)),
             Some(Err(denied)) => Answer::Denied(denied),
@@ -50,14 +48,14 @@ impl Backend for RedisLimiter {
         }
     }
 
-    fn hold<H>(asking: Self::Wait, held: H) -> Waiting<H> {
-        Waiting { asking, held: Some(held) }
+    fn hold<H>(asking: Self::Wait, held: H) -> RedisWaiting<H> {
+        RedisWaiting { asking, held: Some(held) }
     }
 }
 
-pub(super) fn grant(inquiry: super::inquiry::Inquiry, granted: Granted, wanted: Wanted) -> Grant<RedisReservation> {
-    let Granted { permit, standing, charge } = granted;
-    let receipt = || Box::new(RedisReservation::new(inquiry, Granted { permit, standing: None, charge }));
+pub(super) fn grant(inquiry: super::inquiry::Inquiry, granted: RedisGrant, wanted: Extras) -> Grant<RedisReservation> {
+    let RedisGrant { permit, standing, charge } = granted;
+    let receipt = || Box::new(RedisReservation::new(inquiry, RedisGrant { permit, standing: None, charge }));
     Grant { permit, receipt: wanted.to_settle.then(receipt), standing: standing.filter(|_| wanted.standing) }
 }
 
@@ -71,7 +69,7 @@ impl Receipt for RedisReservation {
     }
 }
 
-impl<H> Future for Waiting<H> {
+impl<H> Future for RedisWaiting<H> {
     type Output = (Result<Grant<RedisReservation>, Denied>, H);
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -83,4 +81,4 @@ impl<H> Future for Waiting<H> {
     }
 }
 
-impl<H> Unpin for Waiting<H> {}
+impl<H> Unpin for RedisWaiting<H> {}

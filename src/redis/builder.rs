@@ -12,7 +12,7 @@ use super::limiter::RedisLimiter;
 use super::lots::Lots;
 use super::outage::WhenUnreachable;
 use super::remembered::Remembered;
-use super::stats::Counts;
+use super::stats::RedisCounts;
 use super::store::RedisStore;
 use super::subject::{NAME_MAX, Subjects};
 use super::wire::{Wire, share};
@@ -247,7 +247,7 @@ impl RedisLimiterBuilder {
             when_unreachable: self.when_unreachable,
             remembered: Remembered::new(remember_nanos),
             leases: self.leases.map(|programs| (Lots::new(Clock::through_suspends()), programs)),
-            counts: Counts::default(),
+            counts: RedisCounts::default(),
             reports: Throttle::default(),
         };
         Ok(RedisLimiter::sharing(shared))

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::asking::Asking;
-use super::backend::{Waiting, grant};
-use super::inquiry::Wanted;
+use super::backend::{RedisWaiting, grant};
+use super::inquiry::Extras;
 use super::limiter::RedisLimiter;
 use super::reservation::RedisReservation;
 use super::turn::wait_for_turn_unless_free;
@@ -47,7 +47,7 @@ impl seal::Sealed for RedisDelayed {}
 impl Backend for RedisDelayed {
     type Receipt = RedisReservation;
     type Wait = <RedisLimiter as Backend>::Wait;
-    type Waiting<H> = Waiting<H>;
+    type Waiting<H> = RedisWaiting<H>;
 
     fn limiter(&self) -> &RateLimiter {
         self.limiter.rules()
@@ -63,7 +63,7 @@ impl Backend for RedisDelayed {
             return self.limiter.ask(asked, || false);
         }
         let inquiry = self.limiter.inquiry(asked.plan, asked.key, asked.cost);
-        let wanted = Wanted { to_settle: asked.wanted.receipt, standing: asked.wanted.standing };
+        let wanted = Extras { to_settle: asked.wanted.receipt, standing: asked.wanted.standing };
         let bound = self.bound;
         Answer::Later(Asking::new(async move {
             match wait_for_turn_unless_free(&inquiry, bound, wanted).await {
@@ -73,7 +73,7 @@ impl Backend for RedisDelayed {
         }))
     }
 
-    fn hold<H>(asking: Self::Wait, held: H) -> Waiting<H> {
+    fn hold<H>(asking: Self::Wait, held: H) -> RedisWaiting<H> {
         RedisLimiter::hold(asking, held)
     }
 }

@@ -9,12 +9,12 @@ use parking_lot::{Mutex, RwLock};
 use tokio::time::timeout;
 
 use super::error::{Unanswered, UnansweredKind};
-use super::lease::{LotId, Terms};
+use super::lease::{LotId, LeaseTerms};
 use super::lots::{Lots, Next, Spent};
 use super::outage::WhenUnreachable;
 use super::remembered::{Check, Remembered};
 use super::script::{Op, Reply};
-use super::stats::Counts;
+use super::stats::RedisCounts;
 use super::store::{Call, RedisStore};
 use super::subject::Subjects;
 use super::wire::Wire;
@@ -48,7 +48,7 @@ pub(super) struct Shared {
     pub(super) remembered: Remembered,
     /// If keys are leased: what is held of them, and how many programs do so.
     pub(super) leases: Option<(Lots, NonZeroU32)>,
-    pub(super) counts: Counts,
+    pub(super) counts: RedisCounts,
     /// Of checks that the server did not answer.
     pub(super) reports: Throttle,
 }
@@ -80,7 +80,7 @@ pub(super) struct Inquiry {
 
 /// What is wanted beside the permit.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Wanted {
+pub(super) struct Extras {
     /// By what to settle.
     pub(super) to_settle: bool,
     /// Where the key stands with every quota.
@@ -88,17 +88,17 @@ pub(super) struct Wanted {
 }
 
 /// Leave to go on.
-pub(super) struct Granted {
+pub(super) struct RedisGrant {
     pub(super) permit: Permit,
     /// If it was wanted.
     #[cfg_attr(not(feature = "tower"), allow(dead_code, reason = "only the layer wants it"))]
     pub(super) standing: Option<Standing>,
-    pub(super) charge: Charge,
+    pub(super) charge: WhereCharged,
 }
 
 /// What was charged, and where.
 #[derive(Debug)]
-pub(super) enum Charge {
+pub(super) enum WhereCharged {
     Nowhere,
     Here(Box<Reservation>),
     /// From what was leased.
@@ -133,18 +133,18 @@ impl Inquiry {
     }
 
     /// The answer, if nobody has to be asked for it.
-    pub(super) fn known(&self, wanted: Wanted) -> Option<Result<Granted, Denied>> {
-        let Some(wire) = &self.wire else { return Some(Ok(Granted::unlimited())) };
+    pub(super) fn known(&self, wanted: Extras) -> Option<Result<RedisGrant, Denied>> {
+        let Some(wire) = &self.wire else { return Some(Ok(RedisGrant::unlimited())) };
         if let Some((lots, terms)) = self.leased(wire) {
             if let Some(spent) = lots.spend(&self.check(wire), terms, wanted.standing, &self.shared.counts) {
-                return Some(Ok(Granted::leased(spent)));
+                return Some(Ok(RedisGrant::leased(spent)));
             }
         }
         self.remembered(wire).map(Err)
     }
 
     /// The answer, for which the server is asked if it is not known.
-    pub(super) async fn answer(&self, wanted: Wanted) -> Result<Granted, Denied> {
+    pub(super) async fn answer(&self, wanted: Extras) -> Result<RedisGrant, Denied> {
         match self.known(wanted) {
             Some(known) => known,
             None => self.ask(wanted).await,
@@ -160,14 +160,14 @@ impl Inquiry {
     }
 
     /// What is held of keys, and under which terms, if it may be spent.
-    fn leased<'a>(&'a self, wire: &'a Wire) -> Option<(&'a Lots, &'a Terms)> {
+    fn leased<'a>(&'a self, wire: &'a Wire) -> Option<(&'a Lots, &'a LeaseTerms)> {
         let (lots, _) = self.shared.leases.as_ref()?;
         wire.terms().filter(|_| self.cost > 0).map(|terms| (lots, terms))
     }
 
     /// Asks the server, or decides here if it does not answer.
-    pub(super) async fn ask(&self, wanted: Wanted) -> Result<Granted, Denied> {
-        let Some(wire) = &self.wire else { return Ok(Granted::unlimited()) };
+    pub(super) async fn ask(&self, wanted: Extras) -> Result<RedisGrant, Denied> {
+        let Some(wire) = &self.wire else { return Ok(RedisGrant::unlimited()) };
         if let Some((lots, terms)) = self.leased(wire) {
             return self.lease(wire, lots, terms, wanted).await;
         }
@@ -181,8 +181,8 @@ impl Inquiry {
         self.shared.counts.round_trips.fetch_add(1, Relaxed);
         if reply.passed {
             let (permit, standing) = (wire.permit(&reply), wanted.standing.then(|| wire.standing(&reply)));
-            let charge = if wanted.to_settle && self.cost > 0 { there(reply) } else { Charge::Nowhere };
-            return Ok(Granted { permit, standing, charge });
+            let charge = if wanted.to_settle && self.cost > 0 { there(reply) } else { WhereCharged::Nowhere };
+            return Ok(RedisGrant { permit, standing, charge });
         }
         let denied = wire.denied(&reply);
         self.shared.remembered.keep(self.check(wire), denied, asked, clock.now());
@@ -191,7 +191,7 @@ impl Inquiry {
 
     /// Asks the server for the cost and, if the key is asked for often, for more that is spent here then. One such call is under way for a
     /// key, and others wait for what it brings.
-    async fn lease(&self, wire: &Wire, lots: &Lots, terms: &Terms, wanted: Wanted) -> Result<Granted, Denied> {
+    async fn lease(&self, wire: &Wire, lots: &Lots, terms: &LeaseTerms, wanted: Extras) -> Result<RedisGrant, Denied> {
         let (check, counts, clock) = (self.check(wire), &self.shared.counts, self.shared.rules.clock());
         let deadline_nanos = u64::try_from(self.shared.store.deadline().as_nanos()).unwrap_or(u64::MAX);
         let asked = clock.now();
@@ -199,7 +199,7 @@ impl Inquiry {
         let mut waited = 0;
         let draw = loop {
             match lots.next(&check, terms, wanted.standing, waited < WAITS_MAX, counts) {
-                Next::Spent(spent) => return Ok(Granted::leased(spent)),
+                Next::Spent(spent) => return Ok(RedisGrant::leased(spent)),
                 Next::Call(draw) => break draw,
                 Next::Wait(mut call) => {
                     // It changes when that call has come back, whatever it has brought.
@@ -226,8 +226,8 @@ impl Inquiry {
                 draw.receive(reply.lent, wire.standing(&reply), counts);
             }
             let (permit, standing) = (wire.permit(&reply), wanted.standing.then(|| wire.standing(&reply)));
-            let charge = if wanted.to_settle { there(reply) } else { Charge::Nowhere };
-            return Ok(Granted { permit, standing, charge });
+            let charge = if wanted.to_settle { there(reply) } else { WhereCharged::Nowhere };
+            return Ok(RedisGrant { permit, standing, charge });
         }
         let mut denied = wire.denied(&reply);
         if draw.want > 0 && wire.ran_dry(&denied) {
@@ -331,14 +331,14 @@ impl Inquiry {
     }
 
     /// The answer when the server gives none.
-    fn decide_here(&self, wire: &Wire, wanted: Wanted, why: &Unanswered) -> Result<Granted, Denied> {
+    fn decide_here(&self, wire: &Wire, wanted: Extras, why: &Unanswered) -> Result<RedisGrant, Denied> {
         self.shared.counts.unanswered.fetch_add(1, Relaxed);
         self.report(why);
         match self.shared.when_unreachable {
             WhenUnreachable::Open => {
                 let full = wire.full();
                 let permit = Permit { status: *full.tightest() };
-                Ok(Granted { permit, standing: wanted.standing.then_some(full), charge: Charge::Nowhere })
+                Ok(RedisGrant { permit, standing: wanted.standing.then_some(full), charge: WhereCharged::Nowhere })
             }
             WhenUnreachable::Closed => Err(self.denied_blindly()),
             WhenUnreachable::Local { .. } => match self.shared.local.reserve_on(self.plan, self.local_key, self.cost) {
@@ -346,8 +346,8 @@ impl Inquiry {
                     let permit = Permit { status: wire.renamed(*reservation.permit().status()) };
                     let all = || reservation.standing().iter().map(|status| wire.renamed(*status)).collect();
                     let standing = wanted.standing.then(all);
-                    let charge = if wanted.to_settle { Charge::Here(Box::new(reservation)) } else { Charge::Nowhere };
-                    Ok(Granted { permit, standing, charge })
+                    let charge = if wanted.to_settle { WhereCharged::Here(Box::new(reservation)) } else { WhereCharged::Nowhere };
+                    Ok(RedisGrant { permit, standing, charge })
                 }
                 Err(denied) => {
                     // What is too much for a share may pass when the server is back.
@@ -377,18 +377,18 @@ impl Inquiry {
     }
 }
 
-impl Granted {
+impl RedisGrant {
     fn unlimited() -> Self {
-        Self { permit: Permit::UNLIMITED, standing: Some(Standing::UNLIMITED), charge: Charge::Nowhere }
+        Self { permit: Permit::UNLIMITED, standing: Some(Standing::UNLIMITED), charge: WhereCharged::Nowhere }
     }
 
     fn leased(spent: Spent) -> Self {
         let Spent { status, standing, lot } = spent;
-        Self { permit: Permit { status }, standing, charge: Charge::Leased(lot) }
+        Self { permit: Permit { status }, standing, charge: WhereCharged::Leased(lot) }
     }
 }
 
 /// A charge on the server: its time, and the marks of the quotas.
-fn there(reply: Reply) -> Charge {
-    Charge::There(std::iter::once(reply.time).chain(reply.marks).collect())
+fn there(reply: Reply) -> WhereCharged {
+    WhereCharged::There(std::iter::once(reply.time).chain(reply.marks).collect())
 }

@@ -15,7 +15,7 @@ const LOT_MIN: u64 = 4;
 
 /// Under which terms a policy's keys are leased.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Terms {
+pub(super) struct LeaseTerms {
     /// The width of a slot.
     pub(super) slot_nanos: u64,
     /// The most that all programs together may hold of a key.
@@ -28,7 +28,7 @@ pub(super) struct Terms {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Holding {
     lots: [Lot; 2],
-    demand: Demand,
+    demand: RecentDemand,
     /// What was lent and could not be spent, since somebody last asked.
     stranded: u64,
 }
@@ -47,7 +47,7 @@ pub(super) struct LotId(u64);
 
 impl Holding {
     /// Counts what is asked for, and spends it from here, if there is enough.
-    pub(super) fn spend(&mut self, cost: u64, terms: &Terms, now: u64) -> Option<LotId> {
+    pub(super) fn spend(&mut self, cost: u64, terms: &LeaseTerms, now: u64) -> Option<LotId> {
         self.demand.add(cost, terms.slot_nanos, now);
         self.take(cost, now)
     }
@@ -83,7 +83,7 @@ impl Holding {
 
     /// How much to ask for beside what has to be asked for anyway: nearly what will be needed in a slot, as the last one tells,
     /// so that seldom anything is left of it.
-    pub(super) fn want(&mut self, terms: &Terms, now: u64) -> u64 {
+    pub(super) fn want(&mut self, terms: &LeaseTerms, now: u64) -> u64 {
         let needed = self.demand.in_last(terms.slot_nanos, now).min(terms.pass);
         let want = (needed - needed.isqrt()).saturating_sub(self.left(now));
         if want < LOT_MIN { 0 } else { want }
@@ -117,7 +117,7 @@ impl Holding {
     }
 
     /// How much was asked for in the last slot.
-    pub(super) fn demand(&self, terms: &Terms, now: u64) -> u64 {
+    pub(super) fn demand(&self, terms: &LeaseTerms, now: u64) -> u64 {
         self.demand.in_last(terms.slot_nanos, now)
     }
 
@@ -133,7 +133,7 @@ impl Holding {
     }
 }
 
-impl Terms {
+impl LeaseTerms {
     /// For how long to deny a key whose bucket was empty, so that there is something to lease again: three quarters to five
     /// quarters of a slot, lest all programs come at once.
     pub(super) fn pause_nanos(&self, random: u64) -> u64 {
@@ -150,14 +150,14 @@ fn deadline(sent: u64, life_micros: u64) -> u64 {
 
 /// How much was asked for lately.
 #[derive(Clone, Debug, Default)]
-struct Demand {
+struct RecentDemand {
     /// When this slot began.
     since: u64,
     now: u64,
     before: u64,
 }
 
-impl Demand {
+impl RecentDemand {
     fn add(&mut self, cost: u64, slot: u64, now: u64) {
         match now.saturating_sub(self.since) / slot {
             0 => {}
@@ -185,7 +185,7 @@ mod tests {
     use super::*;
 
     const MS: u64 = 1_000_000;
-    const TERMS: Terms = Terms { slot_nanos: 100 * MS, most: 500, pass: 100 };
+    const TERMS: LeaseTerms = LeaseTerms { slot_nanos: 100 * MS, most: 500, pass: 100 };
 
     #[test]
     fn a_lot_is_spent_until_its_deadline_and_not_a_nanosecond_longer() {

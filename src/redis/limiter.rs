@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::asking::Asking;
 use super::error::{SetupError, Unanswered};
-use super::inquiry::{Inquiry, Shared, Wanted};
+use super::inquiry::{Inquiry, Shared, Extras};
 use super::reservation::RedisReservation;
 use super::stats::RedisStats;
 use super::store::RedisStore;
@@ -96,9 +96,9 @@ impl RedisLimiter {
     /// As [`check`](Self::check).
     pub fn check_n<K: Key + ?Sized>(&self, key: &K, cost: u64) -> Asking<Result<Permit, Denied>> {
         let inquiry = self.inquiry(self.plan, key, cost);
-        match inquiry.known(Wanted::default()) {
+        match inquiry.known(Extras::default()) {
             Some(known) => Asking::known(known.map(|granted| granted.permit)),
-            None => Asking::new(async move { inquiry.ask(Wanted::default()).await.map(|granted| granted.permit) }),
+            None => Asking::new(async move { inquiry.ask(Extras::default()).await.map(|granted| granted.permit) }),
         }
     }
 
@@ -114,7 +114,7 @@ impl RedisLimiter {
     /// As [`check`](Self::check).
     pub fn reserve<K: Key + ?Sized>(&self, key: &K, cost: u64) -> Asking<Result<RedisReservation, Denied>> {
         let inquiry = self.inquiry(self.plan, key, cost);
-        let wanted = Wanted { to_settle: true, ..Wanted::default() };
+        let wanted = Extras { to_settle: true, ..Extras::default() };
         match inquiry.known(wanted) {
             Some(known) => Asking::known(known.map(|granted| RedisReservation::new(inquiry, granted))),
             None => Asking::new(async move {

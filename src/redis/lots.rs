@@ -5,9 +5,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::lease::{Holding, LotId, Terms};
+use super::lease::{Holding, LotId, LeaseTerms};
 use super::remembered::Check;
-use super::stats::Counts;
+use super::stats::RedisCounts;
 use crate::clock::Clock;
 use crate::decision::{Standing, Status};
 use crate::fingerprint::Fingerprint;
@@ -23,10 +23,10 @@ const KEYS_PER_BUCKET: usize = 8;
 pub(super) struct Lots {
     /// Counts a suspend, since the server's does.
     clock: Clock,
-    buckets: Box<[Mutex<Vec<Entry>>]>,
+    buckets: Box<[Mutex<Vec<KeyHolding>>]>,
 }
 
-struct Entry {
+struct KeyHolding {
     key: Fingerprint,
     plan: usize,
     version: u64,
@@ -70,7 +70,7 @@ impl Lots {
     }
 
     /// Spends from what is held. Whether it is enough or not, it counts what was asked for.
-    pub(super) fn spend(&self, check: &Check, terms: &Terms, standing: bool, counts: &Counts) -> Option<Spent> {
+    pub(super) fn spend(&self, check: &Check, terms: &LeaseTerms, standing: bool, counts: &RedisCounts) -> Option<Spent> {
         self.with_entry(check, terms, counts, |entry, now| {
             let lot = entry.holding.spend(check.cost, terms, now)?;
             Some(entry.spent(check.cost, lot, standing, now, counts))
@@ -81,10 +81,10 @@ impl Lots {
     pub(super) fn next(
         &self,
         check: &Check,
-        terms: &Terms,
+        terms: &LeaseTerms,
         standing: bool,
         may_wait: bool,
-        counts: &Counts,
+        counts: &RedisCounts,
     ) -> Next<'_> {
         self.with_entry(check, terms, counts, |entry, now| {
             if let Some(lot) = entry.holding.take(check.cost, now) {
@@ -106,7 +106,7 @@ impl Lots {
     }
 
     /// Gives back to the lot that it was spent from, if it lives, or to any.
-    pub(super) fn give_back(&self, check: &Check, lot: Option<LotId>, counts: &Counts) {
+    pub(super) fn give_back(&self, check: &Check, lot: Option<LotId>, counts: &RedisCounts) {
         let now = self.clock.now();
         let mut bucket = self.bucket(check.key).lock();
         if let Some(entry) = bucket.iter_mut().find(|entry| entry.is_of(check)) {
@@ -120,9 +120,9 @@ impl Lots {
     fn with_entry<T>(
         &self,
         check: &Check,
-        terms: &Terms,
-        counts: &Counts,
-        run: impl FnOnce(&mut Entry, u64) -> T,
+        terms: &LeaseTerms,
+        counts: &RedisCounts,
+        run: impl FnOnce(&mut KeyHolding, u64) -> T,
     ) -> T {
         let now = self.clock.now();
         let mut bucket = self.bucket(check.key).lock();
@@ -131,7 +131,7 @@ impl Lots {
         let index = match index.filter(|&index| bucket[index].version == check.version) {
             Some(index) => index,
             None => {
-                let least = |bucket: &[Entry]| {
+                let least = |bucket: &[KeyHolding]| {
                     (0..bucket.len()).min_by_key(|&index| bucket[index].holding.demand(terms, now)).expect("it is full")
                 };
                 let goes = index.or_else(|| (bucket.len() == KEYS_PER_BUCKET).then(|| least(&bucket)));
@@ -139,7 +139,7 @@ impl Lots {
                     let mut gone = bucket.swap_remove(index);
                     counts.leased_stranded.fetch_add(gone.holding.drop_all(), Relaxed);
                 }
-                bucket.push(Entry::new(check));
+                bucket.push(KeyHolding::new(check));
                 bucket.len() - 1
             }
         };
@@ -149,12 +149,12 @@ impl Lots {
         done
     }
 
-    fn bucket(&self, key: Fingerprint) -> &Mutex<Vec<Entry>> {
+    fn bucket(&self, key: Fingerprint) -> &Mutex<Vec<KeyHolding>> {
         &self.buckets[(key.bits() >> 40) as usize % BUCKETS]
     }
 }
 
-impl Entry {
+impl KeyHolding {
     fn new(check: &Check) -> Self {
         let Check { key, plan, version, .. } = *check;
         Self { key, plan, version, holding: Holding::default(), standing: Standing::UNLIMITED, since: 0, asks: None }
@@ -165,7 +165,7 @@ impl Entry {
     }
 
     /// What the server said was left, what is held, and what time has passed since.
-    fn spent(&mut self, cost: u64, lot: LotId, standing: bool, now: u64, counts: &Counts) -> Spent {
+    fn spent(&mut self, cost: u64, lot: LotId, standing: bool, now: u64, counts: &RedisCounts) -> Spent {
         counts.leased.fetch_add(1, Relaxed);
         counts.leased_spent.fetch_add(cost, Relaxed);
         let (left, passed) = (self.holding.left(now), now.saturating_sub(self.since));
@@ -178,7 +178,7 @@ impl Entry {
         Spent { status: known(self.standing.tightest()), standing: standing.then(all), lot }
     }
 
-    fn count_stranded(&mut self, counts: &Counts) {
+    fn count_stranded(&mut self, counts: &RedisCounts) {
         let stranded = self.holding.take_stranded();
         if stranded > 0 {
             counts.leased_stranded.fetch_add(stranded, Relaxed);
@@ -188,7 +188,7 @@ impl Entry {
 
 impl Draw<'_> {
     /// Takes what was lent, and where the key stood then.
-    pub(super) fn receive(&self, (lent, life_micros): (u64, u64), standing: Standing, counts: &Counts) {
+    pub(super) fn receive(&self, (lent, life_micros): (u64, u64), standing: Standing, counts: &RedisCounts) {
         if lent == 0 {
             return;
         }

@@ -141,7 +141,7 @@ impl Node {
                 *link = Link::Connecting;
                 drop(link);
                 // A task of its own: a check's deadline may be over before a connection is made, and the next one needs it.
-                let attempt = Attempt(self.clone());
+                let attempt = Connecting(self.clone());
                 tokio::spawn(async move {
                     let made = attempt.0.client.get_multiplexed_async_connection_with_config(&attempt.0.settings).await;
                     attempt.end(made);
@@ -164,9 +164,9 @@ impl Node {
 }
 
 /// An attempt to connect. It ends, however its task does: also when the runtime is shut down.
-struct Attempt(Arc<Node>);
+struct Connecting(Arc<Node>);
 
-impl Attempt {
+impl Connecting {
     fn end(self, made: Result<MultiplexedConnection, RedisError>) {
         let next = match made {
             Ok(connection) => Link::Up(connection, self.0.clock.now().max(1)),
@@ -180,7 +180,7 @@ impl Attempt {
     }
 }
 
-impl Drop for Attempt {
+impl Drop for Connecting {
     fn drop(&mut self) {
         {
             let mut link = self.0.link.lock();

@@ -17,7 +17,7 @@ const KEYS_PER_BUCKET: usize = 8;
 /// Where too many keys are over their limit at once, those are forgotten whose wait is over first. They are asked for again.
 #[derive(Debug)]
 pub(super) struct Remembered {
-    buckets: Box<[Mutex<Vec<Entry>>]>,
+    buckets: Box<[Mutex<Vec<RememberedDenial>>]>,
     /// The longest time for which nobody asks.
     longest_nanos: u64,
 }
@@ -32,7 +32,7 @@ pub(super) struct Check {
 }
 
 #[derive(Debug)]
-struct Entry {
+struct RememberedDenial {
     check: Check,
     denied: Denied,
     /// When the answer came.
@@ -83,7 +83,7 @@ impl Remembered {
         if until <= answered {
             return;
         }
-        let entry = Entry { check, denied, since: answered, until, again_at };
+        let entry = RememberedDenial { check, denied, since: answered, until, again_at };
         let mut bucket = bucket.lock();
         bucket.retain(|entry| entry.check.key != check.key && entry.until > answered);
         if bucket.len() == KEYS_PER_BUCKET {
@@ -100,7 +100,7 @@ impl Remembered {
         }
     }
 
-    fn bucket(&self, key: Fingerprint) -> Option<&Mutex<Vec<Entry>>> {
+    fn bucket(&self, key: Fingerprint) -> Option<&Mutex<Vec<RememberedDenial>>> {
         self.buckets.get((key.bits() >> 40) as usize % BUCKETS)
     }
 }

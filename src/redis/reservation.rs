@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::asking::Asking;
-use super::inquiry::{Charge, Granted, Inquiry};
+use super::inquiry::{WhereCharged, RedisGrant, Inquiry};
 use crate::decision::Permit;
 #[cfg(feature = "tower")]
 use crate::decision::Status;
@@ -21,11 +21,11 @@ use crate::reservation::SettleError;
 pub struct RedisReservation {
     inquiry: Inquiry,
     permit: Permit,
-    charge: Charge,
+    charge: WhereCharged,
 }
 
 impl RedisReservation {
-    pub(super) fn new(inquiry: Inquiry, granted: Granted) -> Self {
+    pub(super) fn new(inquiry: Inquiry, granted: RedisGrant) -> Self {
         Self { inquiry, permit: granted.permit, charge: granted.charge }
     }
 
@@ -58,12 +58,12 @@ impl RedisReservation {
             None => return Asking::known(Err(SettleError::new(inquiry.cost, actual))),
         };
         match charge {
-            Charge::Here(reservation) => Asking::known(reservation.settle(actual)),
-            Charge::Leased(lot) => {
+            WhereCharged::Here(reservation) => Asking::known(reservation.settle(actual)),
+            WhereCharged::Leased(lot) => {
                 inquiry.give_back(lot, unused);
                 Asking::known(Ok(()))
             }
-            Charge::There(charge) if unused > 0 => Asking::new(async move {
+            WhereCharged::There(charge) if unused > 0 => Asking::new(async move {
                 inquiry.settle(&charge, unused).await;
                 Ok(())
             }),
@@ -79,16 +79,16 @@ impl RedisReservation {
         let actual = actual.min(inquiry.cost);
         let unused = inquiry.cost - actual;
         match charge {
-            Charge::Here(reservation) => {
+            WhereCharged::Here(reservation) => {
                 let settled = reservation.settled(actual);
                 Status { remaining: settled.remaining, reset_after_nanos: settled.reset_after_nanos, ..status }
             }
-            Charge::Leased(lot) => {
+            WhereCharged::Leased(lot) => {
                 inquiry.give_back(lot, unused);
                 status.remaining = status.remaining.saturating_add(unused).min(status.limit);
                 status
             }
-            Charge::There(charge) if unused > 0 => {
+            WhereCharged::There(charge) if unused > 0 => {
                 inquiry.settle_blindly(&charge, unused);
                 status.remaining = status.remaining.saturating_add(unused).min(status.limit);
                 status

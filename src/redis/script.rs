@@ -42,7 +42,7 @@ impl Op {
 
 /// A quota as the script is told of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Told {
+pub(super) struct ScriptQuota {
     kind: &'static str,
     numbers: [u64; 3],
 }
@@ -56,7 +56,7 @@ pub(super) enum Unkept {
     TooShort,
 }
 
-impl Told {
+impl ScriptQuota {
     pub(super) fn new(quota: &Quota) -> Result<Self, Unkept> {
         match quota.algorithm() {
             Algorithm::TokenBucket => Self::bucket(quota),

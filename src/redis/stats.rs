@@ -27,7 +27,7 @@ pub struct RedisStats {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Counts {
+pub(super) struct RedisCounts {
     pub(super) round_trips: AtomicU64,
     pub(super) remembered: AtomicU64,
     pub(super) unanswered: AtomicU64,
@@ -39,7 +39,7 @@ pub(super) struct Counts {
     pub(super) leased_stranded: AtomicU64,
 }
 
-impl Counts {
+impl RedisCounts {
     pub(super) fn stats(&self) -> RedisStats {
         RedisStats {
             round_trips: self.round_trips.load(Relaxed),

@@ -65,7 +65,7 @@ struct Store {
     clock: Clock,
     sha: String,
     cluster: RwLock<Cluster>,
-    counts: Counts,
+    counts: StoreCounts,
     on_call: Option<OnCall>,
 }
 
@@ -80,7 +80,7 @@ struct Cluster {
 }
 
 #[derive(Debug, Default)]
-struct Counts {
+struct StoreCounts {
     round_trips: AtomicU64,
     failures: AtomicU64,
     not_sent: AtomicU64,
@@ -403,7 +403,7 @@ impl RedisStoreBuilder {
         let information = client.get_connection_info().clone();
         let seed = Arc::new(Node::new(client, self.deadline, clock.clone()));
         let (deadline, sha) = (self.deadline, sha1(SCRIPT));
-        let (cluster, counts, on_call) = (RwLock::default(), Counts::default(), self.on_call);
+        let (cluster, counts, on_call) = (RwLock::default(), StoreCounts::default(), self.on_call);
         let store = Store { seed, information, deadline, clock, sha, cluster, counts, on_call };
         Ok(RedisStore { store: Arc::new(store) })
     }

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 
 use super::error::Unleasable;
-use super::lease::Terms;
+use super::lease::LeaseTerms;
 use crate::policy::Policy;
 use crate::quota::{Algorithm, Quota};
 
@@ -30,7 +30,7 @@ const SLOTS_PER_WINDOW: u64 = 4;
 const PARTS: u64 = 32;
 
 /// The terms of a policy whose keys so many programs ask for.
-pub(super) fn terms(policy: &Policy, programs: NonZeroU32) -> Result<Terms, Unleasable> {
+pub(super) fn terms(policy: &Policy, programs: NonZeroU32) -> Result<LeaseTerms, Unleasable> {
     let least = BURST_MIN.saturating_mul(u64::from(programs.get()));
     let (mut slot, mut most) = (SLOT_NANOS_MAX, u64::MAX);
     for (name, quota) in policy.quotas() {
@@ -63,7 +63,7 @@ pub(super) fn terms(policy: &Policy, programs: NonZeroU32) -> Result<Terms, Unle
             }
         }
     }
-    if buckets == 0 { Err(Unleasable::NoBucket) } else { Ok(Terms { slot_nanos, most, pass }) }
+    if buckets == 0 { Err(Unleasable::NoBucket) } else { Ok(LeaseTerms { slot_nanos, most, pass }) }
 }
 
 /// Whether the server keeps it as a bucket.
@@ -79,14 +79,14 @@ pub(super) fn is_bucket(quota: &Quota) -> bool {
 mod tests {
     use super::*;
 
-    fn of(text: &str, programs: u32) -> Result<Terms, String> {
+    fn of(text: &str, programs: u32) -> Result<LeaseTerms, String> {
         let policy = text.parse().expect("a policy");
         terms(&policy, NonZeroU32::new(programs).expect("one or more")).map_err(|why| why.to_string())
     }
 
     #[test]
     fn a_slot_is_a_part_of_the_time_in_which_the_bucket_fills() {
-        let terms = |slot_ms: u64, most, pass| Ok(Terms { slot_nanos: slot_ms * 1_000_000, most, pass });
+        let terms = |slot_ms: u64, most, pass| Ok(LeaseTerms { slot_nanos: slot_ms * 1_000_000, most, pass });
         assert_eq!(of("2000/second", 4), terms(65, 1000, 130));
         assert_eq!(of("100/second burst 1000; 2000/second", 4), terms(65, 500, 6));
         assert_eq!(of("2000/second; 10000/minute sliding", 4), terms(65, 1000, 130));

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 use super::asking::Asking;
-use super::inquiry::{Granted, Inquiry, Wanted};
+use super::inquiry::{RedisGrant, Inquiry, Extras};
 use crate::decision::Permit;
 use crate::limiter::RateLimiter;
 use crate::queue::{Joined, Ticket, Turn};
@@ -46,7 +46,7 @@ impl IntoFuture for RedisTurn {
 
     fn into_future(self) -> Self::IntoFuture {
         Asking::new(async move {
-            wait_for_turn(&self.inquiry, self.bound, Wanted::default()).await.map(|granted| granted.permit)
+            wait_for_turn(&self.inquiry, self.bound, Extras::default()).await.map(|granted| granted.permit)
         })
     }
 }
@@ -55,8 +55,8 @@ impl IntoFuture for RedisTurn {
 pub(super) async fn wait_for_turn(
     inquiry: &Inquiry,
     bound: Option<Duration>,
-    wanted: Wanted,
-) -> Result<Granted, NotReady> {
+    wanted: Extras,
+) -> Result<RedisGrant, NotReady> {
     if inquiry.is_unlimited() || inquiry.cost == 0 {
         return inquiry.ask(wanted).await.map_err(NotReady::Never);
     }
@@ -69,8 +69,8 @@ pub(super) async fn wait_for_turn(
 pub(super) async fn wait_for_turn_unless_free(
     inquiry: &Inquiry,
     bound: Duration,
-    wanted: Wanted,
-) -> Result<Granted, NotReady> {
+    wanted: Extras,
+) -> Result<RedisGrant, NotReady> {
     let queues = inquiry.waiting().queues();
     let somebody_waits = queues.waiters() > 0 && {
         let looks = |ahead| if ahead == 0 { ControlFlow::Break(false) } else { ControlFlow::Break::<_, ()>(true) };
@@ -90,12 +90,12 @@ pub(super) async fn wait_for_turn_unless_free(
     wait_in_line(inquiry, Some(bound), wanted).await
 }
 
-async fn wait_in_line(inquiry: &Inquiry, bound: Option<Duration>, wanted: Wanted) -> Result<Granted, NotReady> {
+async fn wait_in_line(inquiry: &Inquiry, bound: Option<Duration>, wanted: Extras) -> Result<RedisGrant, NotReady> {
     let queues = inquiry.waiting().queues();
     // All join, since those who ask are on their way for a while: otherwise those who come meanwhile would overtake them.
     let joined = queues.join(inquiry.key, inquiry.cost, queues.bounds(), |_| ControlFlow::<(), ()>::Continue(()));
     let place = match joined {
-        Joined::In(ticket, ()) => Place { limiter: inquiry.waiting(), ticket },
+        Joined::In(ticket, ()) => QueuePlace { limiter: inquiry.waiting(), ticket },
         Joined::Full(()) | Joined::Out(()) => {
             return Err(NotReady::TooManyWaiters(inquiry.denied_blindly()));
         }
@@ -113,19 +113,19 @@ async fn wait_in_line(inquiry: &Inquiry, bound: Option<Duration>, wanted: Wanted
 }
 
 /// A place in the queue. Dropped, it is given back.
-struct Place<'a> {
+struct QueuePlace<'a> {
     limiter: &'a RateLimiter,
     ticket: Ticket,
 }
 
-impl Place<'_> {
+impl QueuePlace<'_> {
     /// Waits to be the first, and then until the server lets it pass.
     async fn pass(
         &self,
         inquiry: &Inquiry,
         end: Option<tokio::time::Instant>,
-        wanted: Wanted,
-    ) -> Result<Granted, NotReady> {
+        wanted: Extras,
+    ) -> Result<RedisGrant, NotReady> {
         poll_fn(|cx| if self.look(cx).is_first { Poll::Ready(()) } else { Poll::Pending }).await;
         loop {
             let denied = match inquiry.answer(wanted).await {
@@ -164,7 +164,7 @@ struct Look {
     is_nudged: bool,
 }
 
-impl Drop for Place<'_> {
+impl Drop for QueuePlace<'_> {
     fn drop(&mut self) {
         self.limiter.queues().leave(&self.ticket);
     }

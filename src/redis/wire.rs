@@ -3,8 +3,8 @@
 use std::num::NonZeroU32;
 
 use super::error::SetupError;
-use super::lease::Terms;
-use super::script::{Judged, Reply, Told};
+use super::lease::LeaseTerms;
+use super::script::{Judged, Reply, ScriptQuota};
 use super::terms::{is_bucket, terms};
 use crate::decision::{Denied, Permit, Standing, Status};
 use crate::name::Name;
@@ -18,7 +18,7 @@ pub(super) struct Wire {
     pub(super) words: Vec<String>,
     quotas: Vec<(Name, u64)>,
     /// If its keys are leased: under which terms, and which quotas are buckets.
-    leased: Option<(Terms, Vec<bool>)>,
+    leased: Option<(LeaseTerms, Vec<bool>)>,
     /// How often this plan's policy had been replaced.
     pub(super) version: u64,
 }
@@ -28,7 +28,7 @@ impl Wire {
     pub(super) fn new(policy: &Policy, version: u64, leases: Option<NonZeroU32>) -> Result<Self, SetupError> {
         let mut words = vec![policy.quotas().len().to_string()];
         for (name, quota) in policy.quotas() {
-            let told = Told::new(quota).map_err(|why| SetupError::quota(name, why))?;
+            let told = ScriptQuota::new(quota).map_err(|why| SetupError::quota(name, why))?;
             let (kind, numbers) = told.arguments();
             words.push(kind.to_owned());
             words.extend(numbers.map(|number| number.to_string()));
@@ -39,7 +39,7 @@ impl Wire {
         Ok(Self { words, quotas, leased, version })
     }
 
-    pub(super) fn terms(&self) -> Option<&Terms> {
+    pub(super) fn terms(&self) -> Option<&LeaseTerms> {
         self.leased.as_ref().map(|(terms, _)| terms)
     }
 

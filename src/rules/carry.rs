@@ -11,7 +11,7 @@ use crate::fingerprint::Tag;
 use crate::policy::QUOTAS_MAX;
 
 /// A key's words.
-type Words = [u64; QUOTAS_MAX];
+type KeyWords = [u64; QUOTAS_MAX];
 
 /// The columns of the words of a key, in order; of these, so many have quotas in force.
 #[derive(Clone, Copy)]
@@ -22,7 +22,7 @@ struct Places {
 
 /// A word, and the numbers by which it is to be read. They are not looked at before it is known that they are whole.
 #[derive(Clone, Copy, Default)]
-struct Held {
+struct ColumnWord {
     /// Without its source, if it is parked.
     word: u64,
     /// The plan under which the debt was made.
@@ -31,7 +31,7 @@ struct Held {
     cells: Cells,
 }
 
-impl Held {
+impl ColumnWord {
     /// The counter, and the word as it reads it.
     fn read(&self, parked_bits: u32) -> (Counter, u64) {
         if self.parked {
@@ -44,12 +44,12 @@ impl Held {
 
 impl Rules {
     /// Words under a tag as they are to be read under another. `None` if one of the tags' rules are not known any more.
-    pub(crate) fn carried(&self, from: Tag, to: Tag, words: &Words, now: u64) -> Option<Words> {
+    pub(crate) fn carried(&self, from: Tag, to: Tag, words: &KeyWords, now: u64) -> Option<KeyWords> {
         let (to_plan, width) = (Self::plan(to), self.width);
         let (seal, each) = self.read_known(&[from, to], |[of_from, of_to]| {
             let old = self.held(of_from, Self::plan(from), words);
             let new = self.places(of_to, to_plan);
-            let mut each = [(Held::default(), Held::default()); QUOTAS_MAX];
+            let mut each = [(ColumnWord::default(), ColumnWord::default()); QUOTAS_MAX];
             for (position, each) in each[..width].iter_mut().enumerate() {
                 let column = new.columns[position];
                 let held = old[column];
@@ -59,7 +59,7 @@ impl Rules {
                 } else {
                     self.counter_cells(of_to, to_plan, position)
                 };
-                *each = (held, Held { word: 0, source: held.source, parked, cells });
+                *each = (held, ColumnWord { word: 0, source: held.source, parked, cells });
             }
             (self.seal(of_to, to_plan), each)
         })?;
@@ -79,7 +79,7 @@ impl Rules {
     }
 
     /// The most that words under a tag owe in any column; `None` if nothing, or if the tag's rules are not known any more.
-    pub(crate) fn owed(&self, tag: Tag, words: &Words, now: u64) -> Option<u64> {
+    pub(crate) fn owed(&self, tag: Tag, words: &KeyWords, now: u64) -> Option<u64> {
         let each = self.read_known(&[tag], |[version]| self.held(version, Self::plan(tag), words))?;
         let owed = each[..self.width].iter().filter_map(|held| {
             let (counter, word) = held.read(self.parked_bits());
@@ -122,16 +122,16 @@ impl Rules {
     }
 
     /// Words by column, with what they are read by.
-    fn held(&self, version: u64, plan: usize, words: &Words) -> [Held; QUOTAS_MAX] {
+    fn held(&self, version: u64, plan: usize, words: &KeyWords) -> [ColumnWord; QUOTAS_MAX] {
         let (places, seal) = (self.places(version, plan), self.seal(version, plan));
-        let mut held = [Held::default(); QUOTAS_MAX];
+        let mut held = [ColumnWord::default(); QUOTAS_MAX];
         for (position, (&column, word)) in places.columns[..self.width].iter().zip(words).enumerate() {
             let word = word ^ seal;
             held[column] = if position < places.in_force {
-                Held { word, source: plan, parked: false, cells: self.counter_cells(version, plan, position) }
+                ColumnWord { word, source: plan, parked: false, cells: self.counter_cells(version, plan, position) }
             } else {
                 let (source, word) = self.without_source(word);
-                Held { word, source, parked: true, cells: self.parked_cells(version, source, column) }
+                ColumnWord { word, source, parked: true, cells: self.parked_cells(version, source, column) }
             };
         }
         held

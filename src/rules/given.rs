@@ -19,7 +19,7 @@ const LARGEST_MAX: u64 = 1 << 60;
 /// What rules are made from.
 pub(super) struct Given {
     /// By plan.
-    plans: Vec<Plan>,
+    plans: Vec<GivenPlan>,
     /// By column, the largest limit that any plan has ever had there, and so the most that a key can have spent.
     largest: Vec<u64>,
     /// The wall clock when the limiter's clock stood at zero, for aligned windows.
@@ -28,7 +28,7 @@ pub(super) struct Given {
 
 type Named = (Name, Quota);
 
-struct Plan {
+struct GivenPlan {
     policy: Policy,
     /// By quota.
     columns: Vec<usize>,
@@ -49,7 +49,7 @@ impl Given {
     pub(super) fn new(policies: Vec<Policy>, width: usize, unix_nanos_at_zero: u64) -> Self {
         let mut given = Self { plans: Vec::new(), largest: vec![0; width], unix_nanos_at_zero };
         for (plan, policy) in policies.into_iter().enumerate() {
-            given.plans.push(Plan { policy: Policy::empty(), columns: Vec::new(), latest: vec![None; width] });
+            given.plans.push(GivenPlan { policy: Policy::empty(), columns: Vec::new(), latest: vec![None; width] });
             given.replace(plan, policy);
         }
         given
@@ -77,7 +77,7 @@ impl Given {
     fn columns(&self, plan: usize, policy: &Policy) -> Vec<usize> {
         let width = self.largest.len();
         let known = |column: usize| {
-            let of = |plan: &Plan| plan.latest[column];
+            let of = |plan: &GivenPlan| plan.latest[column];
             of(&self.plans[plan]).or_else(|| self.plans.iter().find_map(of))
         };
         // First those in force, then those that nobody knows, then the others.
@@ -109,7 +109,7 @@ impl Given {
 
     /// A plan's quotas.
     pub(super) fn in_force(&self, plan: usize) -> impl Iterator<Item = InForce> {
-        let Plan { policy, columns, .. } = &self.plans[plan];
+        let GivenPlan { policy, columns, .. } = &self.plans[plan];
         policy.quotas().zip(policy.names()).zip(columns).map(|(((_, quota), name), &column)| InForce {
             counter: quota.counter(self.unix_nanos_at_zero, self.largest[column]),
             column,

@@ -57,7 +57,7 @@ fn carried_words(from: Owner, words: &Words, to: Owner) -> Words {
 }
 
 #[derive(Clone, Copy)]
-struct Asker {
+struct TestJudge {
     owner: Owner,
     now: u64,
     cost: u64,
@@ -65,7 +65,7 @@ struct Asker {
     current: bool,
 }
 
-impl Judge for Asker {
+impl Judge for TestJudge {
     type Refusal = ();
 
     fn is_current(&self) -> bool {
@@ -102,7 +102,7 @@ fn ask(table: &Table, owner: Owner, now: u64, cost: u64) -> bool {
                 None => return false,
             }
         }
-        found = match table.insert(owner, Asker { owner, now, cost, current: true }) {
+        found = match table.insert(owner, TestJudge { owner, now, cost, current: true }) {
             Ok(Insertion::Present(slot)) => Some(slot),
             Ok(Insertion::Done(_)) => return true,
             Ok(Insertion::Stale) => unreachable!("always current"),
@@ -179,7 +179,7 @@ fn loom_two_claimers_of_one_slot() {
                 (None, Some(word)) => assert_eq!(word, 20),
                 owners => panic!("one slot, and these owners: {owners:?}"),
             }
-            let Counts { occupied, evicted, shared } = table.counts();
+            let TableCounts { occupied, evicted, shared } = table.counts();
             assert_eq!((occupied, evicted + shared), (1, 1));
             assert_eq!(shared == 1, when_full == WhenFull::Share);
         });
@@ -328,7 +328,7 @@ fn loom_bringing_against_carrying_over() {
         let looker = {
             let table = table.clone();
             thread::spawn(move || {
-                let asker = Asker { owner: new, now: 0, cost: 0, current: true };
+                let asker = TestJudge { owner: new, now: 0, cost: 0, current: true };
                 let slot =
                     table.find(new).or_else(|| table.bring(new, asker)).expect("it stands under one tag or the other");
                 // Found at a glance, it may be changing tags.

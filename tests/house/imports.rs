@@ -236,7 +236,7 @@ fn expanded<'a>(tokens: &[&'a str]) -> Vec<(Vec<&'a str>, String)> {
 }
 
 /// Where the brace that is opened here is closed.
-fn closing(tokens: &[&str], open: usize) -> usize {
+pub(crate) fn closing(tokens: &[&str], open: usize) -> usize {
     let mut depth = 0;
     for (at, token) in tokens.iter().enumerate().skip(open) {
         match *token {
@@ -256,7 +256,7 @@ fn is_name(token: &str) -> bool {
 }
 
 /// Names, `::` and single characters; without comments, texts and lifetimes.
-fn tokens(text: &str) -> Vec<&str> {
+pub(crate) fn tokens(text: &str) -> Vec<&str> {
     let mut tokens = Vec::new();
     let mut rest = text;
     while let Some(first) = rest.chars().next() {

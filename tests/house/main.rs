@@ -3,6 +3,7 @@
 mod doc_width;
 mod imports;
 mod laws;
+mod names;
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -11,7 +11,7 @@ const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 
 /// One key, its word, and when everything was really admitted.
-struct Key {
+struct Client {
     window: StrictWindow,
     word: u64,
     now: u64,
@@ -21,7 +21,7 @@ struct Key {
     meddled: bool,
 }
 
-impl Key {
+impl Client {
     fn new(window: StrictWindow) -> Self {
         Self { window, word: 0, now: 0, log: Vec::new(), meddled: false }
     }
@@ -155,7 +155,7 @@ enum Pause {
 }
 
 impl Part {
-    fn of(self, key: &Key) -> u64 {
+    fn of(self, key: &Client) -> u64 {
         match self {
             Self::Some(cost) => cost,
             Self::Batch(more) => key.window.batch.saturating_add_signed(more).max(1),
@@ -167,7 +167,7 @@ impl Part {
 }
 
 impl Pause {
-    fn of(self, key: &Key, wait: u64) -> u64 {
+    fn of(self, key: &Client, wait: u64) -> u64 {
         let (nanos, more) = match self {
             Self::Wait(more) => (wait, more),
             Self::Periods(periods, more) => (key.window.period_nanos * periods, more),
@@ -242,7 +242,7 @@ fn start(window: &StrictWindow, part: u64) -> u64 {
 }
 
 fn play(windows: &[StrictWindow], start: u64, history: &[Act]) -> Result<(), TestCaseError> {
-    let mut key = Key::new(windows[0]);
+    let mut key = Client::new(windows[0]);
     key.now = start;
     let (mut wait, mut latest) = (0, start);
     // The latest admissions, and the words that they left.
@@ -339,7 +339,7 @@ proptest! {
     /// Words of expired keys are below those of newcomers, as the table's proof wants.
     #[test]
     fn words_grow(window in any_window(), part in 0..1000_u64, history in any_history(false)) {
-        let mut key = Key::new(window);
+        let mut key = Client::new(window);
         key.now = start(&window, part);
         for act in history {
             let before = key.word;

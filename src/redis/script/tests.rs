@@ -164,7 +164,7 @@ impl Twin {
     }
 
     /// Gives back of a charge that had been made then, and left so much owed.
-    fn settle(&mut self, now: u64, cost: u64, charged: &Charged, index: usize) {
+    fn settle(&mut self, now: u64, cost: u64, charged: &Charging, index: usize) {
         let (mark, owed) = charged.of[index];
         if self.is_bucket() {
             let gained = u128::from(now - charged.at) * u128::from(self.quota.amount()) * 1000;
@@ -180,7 +180,7 @@ impl Twin {
 }
 
 #[derive(Clone, Debug)]
-struct Charged {
+struct Charging {
     at: u64,
     cost: u64,
     of: Vec<(u64, u128)>,
@@ -198,7 +198,7 @@ enum Step {
     Settle(u64),
 }
 
-fn command(script: &str, key: &str, op: Op, cost: u64, told: &[Told], more: &[u64]) -> Vec<String> {
+fn command(script: &str, key: &str, op: Op, cost: u64, told: &[ScriptQuota], more: &[u64]) -> Vec<String> {
     let mut words = vec!["EVAL".to_owned(), script.to_owned(), "1".to_owned(), key.to_owned()];
     words.extend([op.as_str().to_owned(), cost.to_string(), told.len().to_string()]);
     for quota in told {
@@ -210,7 +210,7 @@ fn command(script: &str, key: &str, op: Op, cost: u64, told: &[Told], more: &[u6
     words
 }
 
-fn ask(raw: &mut Raw, script: &str, key: &str, op: Op, cost: u64, told: &[Told], more: &[u64]) -> Reply {
+fn ask(raw: &mut Raw, script: &str, key: &str, op: Op, cost: u64, told: &[ScriptQuota], more: &[u64]) -> Reply {
     let value = raw.ask(&command(script, key, op, cost, told, more));
     match &value {
         Value::Array(_) => Reply::read(&value.ints(), told.len()).expect("an answer of the script"),
@@ -225,9 +225,9 @@ const LATEST: u64 = (1 << 53) - 10 * 366 * 86_400 * 1_000_000;
 
 /// Runs one history, and says how often it passed and was denied.
 fn agree(raw: &mut Raw, script: &str, key: &str, quotas: &[Quota], start: u64, steps: &[Step]) -> (u64, u64) {
-    let told: Vec<Told> = quotas.iter().map(|quota| Told::new(quota).expect("it can be kept")).collect();
+    let told: Vec<ScriptQuota> = quotas.iter().map(|quota| ScriptQuota::new(quota).expect("it can be kept")).collect();
     let mut twins: Vec<Twin> = quotas.iter().map(|quota| Twin::new(*quota)).collect();
-    let (mut now, mut charged, mut retry) = (start, Vec::<Charged>::new(), 0);
+    let (mut now, mut charged, mut retry) = (start, Vec::<Charging>::new(), 0);
     let (mut passed, mut denied) = (0, 0);
     raw.ask(&["DEL", key]);
     for (n, step) in steps.iter().enumerate() {
@@ -308,7 +308,7 @@ fn agree(raw: &mut Raw, script: &str, key: &str, quotas: &[Quota], start: u64, s
         }
         if op == Op::Reserve && reply.passed && cost > 0 {
             let of = twins.iter().map(|twin| (twin.mark(now), twin.spent(now).0)).collect();
-            charged.push(Charged { at: now, cost, of, marks: reply.marks });
+            charged.push(Charging { at: now, cost, of, marks: reply.marks });
         }
     }
     (passed, denied)
@@ -418,14 +418,14 @@ fn quotas_at_the_edge_of_what_is_exact_agree_too() {
 
 #[test]
 fn a_rate_that_is_no_exact_fraction_is_kept_from_below() {
-    let exact = |text: &str| Told::new(&text.parse().unwrap()).map(|told| told.numbers);
+    let exact = |text: &str| ScriptQuota::new(&text.parse().unwrap()).map(|told| told.numbers);
     // 28 a second are 7 in 250,000 microseconds.
     assert_eq!(exact("28/second"), Ok([250_000, 7, 7_000_000]));
     assert_eq!(exact("1000000000/second"), Ok([1, 1000, 1_000_000_000]));
     assert_eq!(exact("0/second"), Ok([1, 0, 0]));
     for text in ["5368709120/day", "1234567/day", "999999999999/30 days", "333333333/second", "98765432109/365 days"] {
         let quota: Quota = text.parse().unwrap();
-        let [parts, gain, size] = Told::new(&quota).unwrap_or_else(|why| panic!("{text}: {why:?}")).numbers;
+        let [parts, gain, size] = ScriptQuota::new(&quota).unwrap_or_else(|why| panic!("{text}: {why:?}")).numbers;
         let (gain, parts) = (u128::from(gain), u128::from(parts));
         let (wanted, period) = (u128::from(quota.amount()) * 1000, u128::from(quota.period_nanos()));
         assert!(gain * period <= wanted * parts, "{text}: never faster");
@@ -452,7 +452,7 @@ fn the_nearest_fraction_below_is_found() {
 
 #[test]
 fn what_cannot_be_kept_exactly_is_refused() {
-    let told = |text: &str| Told::new(&text.parse().unwrap()).map(|_| ());
+    let told = |text: &str| ScriptQuota::new(&text.parse().unwrap()).map(|_| ());
     assert_eq!(told("1000000000/second burst 10000000000000000"), Err(Unkept::TooLarge));
     assert_eq!(told("1/1500 ns fixed"), Err(Unkept::TooShort));
     assert_eq!(told("1/100 ns"), Err(Unkept::TooShort));
@@ -465,7 +465,7 @@ fn time_that_steps_back_stands_still_for_a_subject() {
     let Some(server) = Server::start() else { return };
     let (script, mut raw) = (script_with_time(), server.raw());
     for text in ["10/second", "10/second fixed", "10/second fixed aligned", "10/second sliding", "10/second strict"] {
-        let told = [Told::new(&text.parse().unwrap()).unwrap()];
+        let told = [ScriptQuota::new(&text.parse().unwrap()).unwrap()];
         raw.ask(&["DEL", "back"]);
         let mut check = |cost: u64, at: u64| ask(&mut raw, &script, "back", Op::Check, cost, &told, &[at]);
         assert!(check(10, START).passed);
@@ -494,7 +494,7 @@ fn state_and_expiry_are_written_together_and_outlast_what_is_owed() {
         ("10/second; 100/day", 5),
     ] {
         let policy: Policy = text.parse().unwrap();
-        let told: Vec<Told> = policy.quotas().map(|(_, quota)| Told::new(quota).unwrap()).collect();
+        let told: Vec<ScriptQuota> = policy.quotas().map(|(_, quota)| ScriptQuota::new(quota).unwrap()).collect();
         let key = format!("expires {text}");
         let reply = ask(&mut raw, SCRIPT, &key, Op::Check, cost, &told, &[]);
         let owed = reply.quotas.iter().map(|quota| quota.reset_micros).max().unwrap();
@@ -529,12 +529,12 @@ fn what_was_spent_under_another_policy_stays_spent() {
         "10/hour strict",
     ];
     for (from, to) in policies.iter().flat_map(|from| policies.iter().map(move |to| (from, to))) {
-        let [one, other] = [from, to].map(|text| [Told::new(&text.parse().unwrap()).unwrap()]);
+        let [one, other] = [from, to].map(|text| [ScriptQuota::new(&text.parse().unwrap()).unwrap()]);
         raw.ask(&["DEL", "carried"]);
         // Not at the end of any window, so that what is spent now is spent in a moment.
         let start = START + 61_000_000;
         let mut check =
-            |told: &[Told; 1], cost: u64, at: u64| ask(&mut raw, &script, "carried", Op::Check, cost, told, &[at]);
+            |told: &[ScriptQuota; 1], cost: u64, at: u64| ask(&mut raw, &script, "carried", Op::Check, cost, told, &[at]);
         assert!(check(&one, 7, start).passed);
         let later = start + 1_000_000;
         let judged = check(&other, 4, later);
@@ -558,7 +558,7 @@ fn what_was_spent_under_another_policy_stays_spent() {
 fn what_a_wider_policy_counted_stays() {
     let Some(server) = Server::start() else { return };
     let (script, mut raw) = (script_with_time(), server.raw());
-    let wide = ["10/second", "12/day"].map(|text| Told::new(&text.parse().unwrap()).unwrap());
+    let wide = ["10/second", "12/day"].map(|text| ScriptQuota::new(&text.parse().unwrap()).unwrap());
     let narrow = [wide[0].clone()];
     assert!(ask(&mut raw, &script, "wide", Op::Check, 10, &wide, &[START]).passed);
     let later = START + 1_000_000;
@@ -574,7 +574,7 @@ fn what_a_wider_policy_counted_stays() {
 fn a_value_that_is_no_limits_is_left_alone() {
     let Some(server) = Server::start() else { return };
     let mut raw = server.raw();
-    let told = [Told::new(&"10/second".parse().unwrap()).unwrap()];
+    let told = [ScriptQuota::new(&"10/second".parse().unwrap()).unwrap()];
     for garbage in ["", "hello", "12", "12 b,1", "12 x,1,2,3", "12 b,0,1,1", "12 s,1,2,3", "9 b,1,1,1,1", "\u{0}\u{1}"]
     {
         raw.ask(&["SET", "garbage", garbage]);
