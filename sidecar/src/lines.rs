@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 /// reads it. Where too many wait, the next ones are dropped and counted.
 #[derive(Clone, Debug)]
 pub struct Lines {
-    shared: Arc<Shared>,
+    shared: Arc<SharedLines>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct SharedLines {
     to: Output,
     waiting: Mutex<Waiting>,
     changed: Condvar,
@@ -44,7 +44,7 @@ impl Lines {
 
     /// Lines to this output. The thread is started with the first one.
     pub fn to(to: Output) -> Self {
-        let shared = Shared {
+        let shared = SharedLines {
             to,
             waiting: Mutex::default(),
             changed: Condvar::new(),
@@ -95,7 +95,7 @@ impl Lines {
     }
 }
 
-impl Shared {
+impl SharedLines {
     /// Writes what waits, as long as the program runs.
     fn write(&self) {
         let mut batch = Vec::new();

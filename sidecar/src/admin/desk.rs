@@ -15,11 +15,11 @@ use tollgate::{Plan, Quota, RateLimiter, Standing};
 use super::Source;
 use super::detail::{self, Stands};
 use super::form::Form;
-use super::guard::{Always, Refusal, Token, check_host, check_origin};
+use super::guard::{Always, AdminRefusal, Token, check_host, check_origin};
 use super::history::{History, limits};
 use super::html::{Query, spelt};
-use super::keys::{Found, Keys};
-use super::store::Store;
+use super::keys::{KnownKey, Keys};
+use super::store::AdminStore;
 use super::view::{Free, Reset, StoreState, View, free, free_there};
 use super::{page, stats, view};
 use crate::config::{Limit, OnFailure};
@@ -46,7 +46,7 @@ pub(super) struct Desk {
     history: RefCell<History>,
     keys: RefCell<Keys>,
     resets: RefCell<VecDeque<Reset>>,
-    store: RefCell<Option<Store>>,
+    store: RefCell<Option<AdminStore>>,
     store_down_since: Cell<Option<SystemTime>>,
 }
 
@@ -94,7 +94,7 @@ impl Desk {
         answer
     }
 
-    async fn checked<B>(&self, head: &Parts, body: B) -> Result<Answer, Refusal>
+    async fn checked<B>(&self, head: &Parts, body: B) -> Result<Answer, AdminRefusal>
     where
         B: http_body::Body<Data = Bytes>,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -216,12 +216,12 @@ impl Desk {
         answer
     }
 
-    fn find(&self, enforcer: &Enforcer, at: usize, form: &Form) -> Option<Found> {
+    fn find(&self, enforcer: &Enforcer, at: usize, form: &Form) -> Option<KnownKey> {
         self.keys.borrow().find(enforcer, at, form.get("key").unwrap_or_default())
     }
 
     /// Where a key stands by each plan of its limit.
-    async fn standings(&self, enforcer: &Enforcer, at: usize, found: &Found) -> Result<Vec<Stand>, Unanswered> {
+    async fn standings(&self, enforcer: &Enforcer, at: usize, found: &KnownKey) -> Result<Vec<Stand>, Unanswered> {
         let limit = &enforcer.config().limits[at];
         if let Some(limiter) = enforcer.limiter_here(at) {
             return Ok(standings(enforcer, at, limiter, found));
@@ -231,7 +231,7 @@ impl Desk {
         Ok(standings.into_iter().map(|(plan, standing)| (plan, standing.clone(), free_there(&standing))).collect())
     }
 
-    async fn reset(&self, enforcer: &Enforcer, at: usize, found: &Found) -> Result<(), Unanswered> {
+    async fn reset(&self, enforcer: &Enforcer, at: usize, found: &KnownKey) -> Result<(), Unanswered> {
         if let Some(limiter) = enforcer.limiter_here(at) {
             if let Some(account) = found.account(enforcer, at, limiter) {
                 account.reset();
@@ -245,11 +245,11 @@ impl Desk {
     }
 
     /// The store of the configuration that is in force.
-    fn store(&self, enforcer: &Enforcer) -> Option<Store> {
+    fn store(&self, enforcer: &Enforcer) -> Option<AdminStore> {
         let config = enforcer.config().store.as_ref()?;
         let mut store = self.store.borrow_mut();
         if !store.as_ref().is_some_and(|store| store.is(config)) {
-            *store = Store::new(config);
+            *store = AdminStore::new(config);
         }
         store.clone()
     }
@@ -294,7 +294,7 @@ fn limit<'a>(enforcer: &'a Enforcer, name: Option<&str>) -> Option<(usize, &'a L
 }
 
 /// Where a key stands in this process by each plan of its limit.
-fn standings(enforcer: &Enforcer, at: usize, limiter: &RateLimiter, found: &Found) -> Vec<Stand> {
+fn standings(enforcer: &Enforcer, at: usize, limiter: &RateLimiter, found: &KnownKey) -> Vec<Stand> {
     let limit = &enforcer.config().limits[at];
     let named = limit.plans.iter().flat_map(|plans| &plans.policies).map(|(name, _)| (&**name, limiter.plan(name)));
     let plans = [("default", Some(Plan::DEFAULT))].into_iter().chain(named);
@@ -307,13 +307,13 @@ fn standings(enforcer: &Enforcer, at: usize, limiter: &RateLimiter, found: &Foun
 }
 
 /// Reads a form that is not too long.
-async fn read<B>(body: B) -> Result<Form, Refusal>
+async fn read<B>(body: B) -> Result<Form, AdminRefusal>
 where
     B: http_body::Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    const TOO_LONG: Refusal = (StatusCode::PAYLOAD_TOO_LARGE, "A form has at most 8 KiB.\n");
-    const BAD: Refusal = (StatusCode::BAD_REQUEST, "That is not a form.\n");
+    const TOO_LONG: AdminRefusal = (StatusCode::PAYLOAD_TOO_LARGE, "A form has at most 8 KiB.\n");
+    const BAD: AdminRefusal = (StatusCode::BAD_REQUEST, "That is not a form.\n");
     let bytes = Limited::new(Box::pin(body), FORM_MAX).collect().await.map_err(|_| TOO_LONG)?.to_bytes();
     std::str::from_utf8(&bytes).ok().and_then(Form::read).ok_or(BAD)
 }

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use tollgate::Standing;
 
 use super::html::{Query, Text, thousands, time};
-use super::keys::{Found, fields};
+use super::keys::{KnownKey, fields};
 use super::page::{ago, frame, reach, reset_form};
 use super::table::{self, Number, Words};
 use super::view::{Free, Reset};
@@ -47,7 +47,7 @@ pub(super) fn limit(host: Option<&str>, limit: &Limit, token: &str, wrong: Optio
 #[derive(Debug)]
 pub(super) struct Stands<'a> {
     pub(super) limit: &'a str,
-    pub(super) found: &'a Found,
+    pub(super) found: &'a KnownKey,
     pub(super) plans: &'a [(String, Standing, Free)],
     pub(super) is_in_store: bool,
     pub(super) reset: Option<&'a Reset>,

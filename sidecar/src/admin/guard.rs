@@ -20,28 +20,28 @@ use ring::hmac;
 use ring::rand::SystemRandom;
 
 /// An answer instead of what was asked for.
-pub(super) type Refusal = (StatusCode, &'static str);
+pub(super) type AdminRefusal = (StatusCode, &'static str);
 
-const BAD_HOST: Refusal = (
+const BAD_HOST: AdminRefusal = (
     StatusCode::FORBIDDEN,
     "The Host of this request is not a loopback address, so it may come from a page of somebody else's. \
      Open it as http://127.0.0.1:PORT/ or http://localhost:PORT/.\n",
 );
 
-const BAD_ORIGIN: Refusal = (
+const BAD_ORIGIN: AdminRefusal = (
     StatusCode::FORBIDDEN,
     "This did not come from this page itself: the Origin is missing or another. Nothing was changed.\n",
 );
 
-const BAD_TOKEN: Refusal = (
+const BAD_TOKEN: AdminRefusal = (
     StatusCode::FORBIDDEN,
     "The form is from before the last start, or not from this page. Nothing was changed. Open the page again.\n",
 );
 
-const BAD_TYPE: Refusal = (StatusCode::UNSUPPORTED_MEDIA_TYPE, "Only application/x-www-form-urlencoded is read.\n");
+const BAD_TYPE: AdminRefusal = (StatusCode::UNSUPPORTED_MEDIA_TYPE, "Only application/x-www-form-urlencoded is read.\n");
 
 /// Refuses a request whose `Host` is not a loopback name or address. So is one with two of them, or with none.
-pub(super) fn check_host(head: &Parts) -> Result<(), Refusal> {
+pub(super) fn check_host(head: &Parts) -> Result<(), AdminRefusal> {
     let host = only(&head.headers, &HOST).filter(|host| is_loopback(host)).ok_or(BAD_HOST)?;
     // A whole URL as the target names the host once more, and beats the header (RFC 9112, 3.2.2).
     match head.uri.authority() {
@@ -51,7 +51,7 @@ pub(super) fn check_host(head: &Parts) -> Result<(), Refusal> {
 }
 
 /// Refuses a `POST` that did not come from a page of this listener. Its host has been checked.
-pub(super) fn check_origin(head: &Parts) -> Result<(), Refusal> {
+pub(super) fn check_origin(head: &Parts) -> Result<(), AdminRefusal> {
     let same = match (only(&head.headers, &ORIGIN), only(&head.headers, &HOST)) {
         (Some(origin), Some(host)) => {
             origin.strip_prefix("http://").is_some_and(|origin| origin.eq_ignore_ascii_case(host))
@@ -117,7 +117,7 @@ impl Token {
     }
 
     /// Refuses another token. How long that takes tells nothing about the right one.
-    pub(super) fn check(&self, given: &str) -> Result<(), Refusal> {
+    pub(super) fn check(&self, given: &str) -> Result<(), AdminRefusal> {
         let bytes = unhex(given).ok_or(BAD_TOKEN)?;
         hmac::verify(&self.key, Self::MESSAGE, &bytes).map_err(|_| BAD_TOKEN)
     }

@@ -63,7 +63,7 @@ pub(super) struct LimitRate {
     pub(super) near: f64,
 }
 
-pub(super) type Limits = HashMap<String, LimitTotals>;
+pub(super) type TotalsByLimit = HashMap<String, LimitTotals>;
 
 /// What was counted at some moments.
 #[derive(Debug)]
@@ -71,7 +71,7 @@ pub(super) struct History {
     /// At most [`SAMPLES`], the oldest first.
     samples: VecDeque<(Instant, Totals)>,
     /// At most [`LIMIT_SAMPLES`].
-    limits: VecDeque<(Instant, Limits)>,
+    limits: VecDeque<(Instant, TotalsByLimit)>,
 }
 
 impl History {
@@ -80,7 +80,7 @@ impl History {
     }
 
     /// Takes a sample. Of what no longer matters, it forgets as much.
-    pub(super) fn sample(&mut self, now: Instant, totals: Totals, limits: Limits) {
+    pub(super) fn sample(&mut self, now: Instant, totals: Totals, limits: TotalsByLimit) {
         while self.samples.len() >= SAMPLES {
             self.samples.pop_front();
         }
@@ -126,8 +126,8 @@ impl History {
 }
 
 /// What all limits have counted by now, by their names.
-pub(super) fn limits(counters: &Counters) -> Limits {
-    let mut limits = Limits::new();
+pub(super) fn limits(counters: &Counters) -> TotalsByLimit {
+    let mut limits = TotalsByLimit::new();
     for counts in counters.snapshot() {
         let limit = limits.entry(counts.name.clone()).or_default();
         add(limit, &counts);
@@ -176,7 +176,7 @@ mod tests {
         for tick in 0..1000_u32 {
             // 2 a second are allowed, and 3 are denied from the 500th tick on.
             let denied = u64::from(tick.saturating_sub(500)) * 15;
-            history.sample(start + EVERY * tick, totals(u64::from(tick) * 10, denied), Limits::new());
+            history.sample(start + EVERY * tick, totals(u64::from(tick) * 10, denied), TotalsByLimit::new());
         }
         let now = start + EVERY * 999;
         assert_eq!(history.rate(now, totals(9990, 499 * 15)), Rate { allowed: 2.0, denied: 3.0 });
@@ -198,7 +198,7 @@ mod tests {
         let start = Instant::now();
         let mut history = History::new();
         let before = LimitTotals { allowed: 100, ..LimitTotals::default() };
-        history.sample(start, Totals::default(), Limits::from([("a".to_owned(), before)]));
+        history.sample(start, Totals::default(), TotalsByLimit::from([("a".to_owned(), before)]));
         let totals = LimitTotals { allowed: 140, denied: 10, shadow: 5, near: 20 };
         let rate = history.limit_rate(start + RATE_OVER, "a", totals);
         assert_eq!(rate, LimitRate { allowed: 4.0, denied: 1.0, shadow: 0.5, near: 0.5 });

@@ -24,12 +24,12 @@ const TEXT_MAX: usize = 125;
 /// The keys that were typed of late.
 #[derive(Debug, Default)]
 pub(super) struct Keys {
-    typed: VecDeque<(String, Found)>,
+    typed: VecDeque<(String, KnownKey)>,
 }
 
 /// A key that is known.
 #[derive(Clone, Debug)]
-pub(super) struct Found {
+pub(super) struct KnownKey {
     /// Its text, by which it is found again.
     pub(super) text: String,
     /// The same for a person: `203.0.113.9 + #9f3a11c0`.
@@ -95,7 +95,7 @@ fn plain(part: &str) -> String {
 
 impl Keys {
     /// The key of a limit, by its place, that these fields name. It is remembered.
-    pub(super) fn typed(&mut self, enforcer: &Enforcer, limit: usize, form: &Form) -> Result<Found, String> {
+    pub(super) fn typed(&mut self, enforcer: &Enforcer, limit: usize, form: &Form) -> Result<KnownKey, String> {
         let name = enforcer.config().limits[limit].name.clone();
         let (mut client, mut head) = (IpAddr::from(Ipv4Addr::UNSPECIFIED), head());
         if let Some(text) = form.get("client").map(str::trim).filter(|text| !text.is_empty()) {
@@ -128,7 +128,7 @@ impl Keys {
     }
 
     /// The key of a limit, by its place, that has this text.
-    pub(super) fn find(&self, enforcer: &Enforcer, limit: usize, text: &str) -> Option<Found> {
+    pub(super) fn find(&self, enforcer: &Enforcer, limit: usize, text: &str) -> Option<KnownKey> {
         let config = enforcer.config().limits.get(limit)?;
         let typed = self.typed.iter().find(|(limit, found)| *limit == config.name && found.text == text);
         if let Some((_, found)) = typed {
@@ -140,15 +140,15 @@ impl Keys {
         if enforcer.limiter_here(limit).is_none() {
             // A store finds it by its text, if that is whole.
             let is_key = text.len() <= TEXT_MAX && text.split(':').count() == config.key.parts().len();
-            return is_key.then(|| Found { text: text.to_owned(), shown: shown(config, text), who: Who::Text });
+            return is_key.then(|| KnownKey { text: text.to_owned(), shown: shown(config, text), who: Who::Text });
         }
         let offender = enforcer.offenders(limit).into_iter().find(|offender| offender.key() == text)?;
         let shown = shown(config, offender.key());
-        Some(Found { text: offender.key().to_owned(), shown, who: Who::Offender(offender) })
+        Some(KnownKey { text: offender.key().to_owned(), shown, who: Who::Offender(offender) })
     }
 }
 
-impl Found {
+impl KnownKey {
     /// Its account at a limit, by its place, as this handle of its limiter has it.
     pub(super) fn account<'a>(
         &self,
@@ -170,7 +170,7 @@ impl Found {
 }
 
 /// The key that a text tells by itself, as that of an address does. An address may also stand there as a person writes it.
-fn parsed(enforcer: &Enforcer, limit: usize, text: &str) -> Option<Found> {
+fn parsed(enforcer: &Enforcer, limit: usize, text: &str) -> Option<KnownKey> {
     let config = &enforcer.config().limits[limit];
     let parts = config.key.parts();
     let texts: Vec<String> = match parts {
@@ -198,10 +198,10 @@ fn parsed(enforcer: &Enforcer, limit: usize, text: &str) -> Option<Found> {
 }
 
 /// Whoever sends a request of this head.
-fn sender(enforcer: &Enforcer, limit: usize, head: Parts, client: IpAddr) -> Result<Found, String> {
+fn sender(enforcer: &Enforcer, limit: usize, head: Parts, client: IpAddr) -> Result<KnownKey, String> {
     let key = enforcer.key_of(limit, &head, client)?;
     let (text, shown) = (KeyText::of(&key), key.to_string());
-    Ok(Found { text, shown, who: Who::Sends(Box::new(head), client) })
+    Ok(KnownKey { text, shown, who: Who::Sends(Box::new(head), client) })
 }
 
 fn head() -> Parts {

@@ -7,7 +7,7 @@ use super::chart;
 use super::history::{EVERY, RATE_OVER, Rate, Span};
 use super::html::{Query, Text, Whole, percent, rate, spelt_to, time};
 use super::table::{self, Number, Words};
-use super::view::{Denied, Free, Reset, Rule, View};
+use super::view::{DeniedKey, Free, Reset, RuleView, View};
 
 pub(super) const STYLE: &str = include_str!("style.css");
 
@@ -140,7 +140,7 @@ fn history(main: &mut String, view: &View) {
     let _ = write!(main, "{}<p class=\"note\">Counted every {} s.</p></details>", table::CLOSE, EVERY.as_secs());
 }
 
-fn limits(main: &mut String, rules: &[Rule]) {
+fn limits(main: &mut String, rules: &[RuleView]) {
     main.push_str("<h2>Limits</h2>");
     if rules.is_empty() {
         main.push_str("<p>There is no limit: everything is forwarded.</p>");
@@ -225,7 +225,7 @@ fn offenders(main: &mut String, view: &View, token: &str) {
 /// How many of those denied most are on the page.
 const SHOWN_MAX: usize = 50;
 
-fn row(main: &mut String, offender: &Denied, token: &str) {
+fn row(main: &mut String, offender: &DeniedKey, token: &str) {
     let over = match offender.overestimate {
         none if none < 0.05 => String::new(),
         over => format!("<small>at most {} too high</small>", rate(over)),

@@ -1,4 +1,4 @@
-//! [`Store`]: the store that proxies count in, as the admin listener asks it.
+//! [`AdminStore`]: the store that proxies count in, as the admin listener asks it.
 //!
 //! It has a connection of its own, in its own thread, so that whoever asks too much here does not stand in the way of requests.
 
@@ -15,7 +15,7 @@ const DEADLINE: Duration = Duration::from_secs(1);
 
 /// The store that proxies count in.
 #[derive(Clone, Debug)]
-pub(super) struct Store {
+pub(super) struct AdminStore {
     redis: String,
     store: RedisStore,
 }
@@ -23,7 +23,7 @@ pub(super) struct Store {
 /// Where a key stands with a limit's quotas, by the name of the plan.
 pub(super) type Standings = Vec<(String, Standing)>;
 
-impl Store {
+impl AdminStore {
     /// `None` if that is no address, which it was when the configuration was taken up.
     pub(super) fn new(config: &config::Store) -> Option<Self> {
         let store = RedisStore::builder(&config.redis).deadline(DEADLINE).build().ok()?;

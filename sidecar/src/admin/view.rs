@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tollgate::{RateLimiter, Standing};
 
 use super::ConfigState;
-use super::history::{History, LimitRate, LimitTotals, Limits, Rate, Span, Totals};
+use super::history::{History, LimitRate, LimitTotals, TotalsByLimit, Rate, Span, Totals};
 use super::keys::shown;
 use crate::config::{Limit, Percent};
 use crate::rules::Enforcer;
@@ -19,10 +19,10 @@ pub(super) struct View {
     pub(super) totals: Totals,
     pub(super) rate: Rate,
     pub(super) history: Vec<Span>,
-    pub(super) rules: Vec<Rule>,
+    pub(super) rules: Vec<RuleView>,
     /// How many of the keys denied most are kept for each limit; 0 is none.
     pub(super) kept: usize,
-    pub(super) offenders: Vec<Denied>,
+    pub(super) offenders: Vec<DeniedKey>,
     pub(super) config: ConfigState,
     /// The store that limits are counted in, if they are not counted in this process.
     pub(super) store: Option<StoreState>,
@@ -33,7 +33,7 @@ pub(super) struct View {
 
 /// A limit that is in force.
 #[derive(Debug)]
-pub(super) struct Rule {
+pub(super) struct RuleView {
     pub(super) name: String,
     pub(super) line: Option<usize>,
     pub(super) limit: String,
@@ -49,7 +49,7 @@ pub(super) struct Rule {
 
 /// One of the keys that are denied most.
 #[derive(Debug)]
-pub(super) struct Denied {
+pub(super) struct DeniedKey {
     pub(super) rule: String,
     /// Its text, by which it is found again.
     pub(super) text: String,
@@ -98,7 +98,7 @@ impl View {
 }
 
 /// The limits in force, and what they are doing.
-pub(super) fn rules(enforcer: &Enforcer, history: &History, counted: &Limits, now: Instant) -> Vec<Rule> {
+pub(super) fn rules(enforcer: &Enforcer, history: &History, counted: &TotalsByLimit, now: Instant) -> Vec<RuleView> {
     let rules = enforcer.config().limits.iter().enumerate().map(|(at, limit)| {
         let totals = counted.get(&limit.name).copied().unwrap_or_default();
         rule(limit, enforcer.limiter_here(at), totals, history.limit_rate(now, &limit.name, totals))
@@ -107,7 +107,7 @@ pub(super) fn rules(enforcer: &Enforcer, history: &History, counted: &Limits, no
 }
 
 /// The keys that are denied most, of all limits, the most first. At most 200.
-pub(super) fn most_denied(enforcer: &Enforcer) -> Vec<Denied> {
+pub(super) fn most_denied(enforcer: &Enforcer) -> Vec<DeniedKey> {
     let limits = enforcer.config().limits.iter().enumerate();
     let mut all: Vec<_> = limits.flat_map(|(at, limit)| offenders(enforcer, at, limit)).collect();
     all.sort_by(|one, other| other.per_second.total_cmp(&one.per_second));
@@ -119,9 +119,9 @@ pub(super) fn most_denied(enforcer: &Enforcer) -> Vec<Denied> {
 const DENIED_MAX: usize = 200;
 
 /// A limit, and what it is doing.
-fn rule(limit: &Limit, limiter: Option<&RateLimiter>, totals: LimitTotals, rate: LimitRate) -> Rule {
+fn rule(limit: &Limit, limiter: Option<&RateLimiter>, totals: LimitTotals, rate: LimitRate) -> RuleView {
     let stats = limiter.map(RateLimiter::stats);
-    Rule {
+    RuleView {
         name: limit.name.clone(),
         line: limit.line,
         limit: limit.policy.to_string(),
@@ -147,8 +147,8 @@ fn state(limit: &Limit) -> String {
     }
 }
 
-fn offenders(enforcer: &Enforcer, at: usize, limit: &Limit) -> Vec<Denied> {
-    let offenders = enforcer.offenders(at).into_iter().map(|offender| Denied {
+fn offenders(enforcer: &Enforcer, at: usize, limit: &Limit) -> Vec<DeniedKey> {
+    let offenders = enforcer.offenders(at).into_iter().map(|offender| DeniedKey {
         rule: limit.name.clone(),
         text: offender.key().to_owned(),
         shown: shown(limit, offender.key()),

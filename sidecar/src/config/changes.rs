@@ -27,7 +27,7 @@ pub enum Carried {
 
 /// Where limits are counted, before and after.
 #[derive(Clone, Copy)]
-enum Place {
+enum CountedWhere {
     /// In this process.
     Here,
     /// In one store, which remembers by name and key.
@@ -46,9 +46,9 @@ impl Changes {
         let mut changes = Self::default();
         let redis = |config: &Config| config.store.as_ref().map(|store| store.redis.clone());
         let place = match (redis(old), redis(new)) {
-            (None, None) => Place::Here,
-            (old, new) if old == new => Place::There,
-            _ => Place::Another,
+            (None, None) => CountedWhere::Here,
+            (old, new) if old == new => CountedWhere::There,
+            _ => CountedWhere::Another,
         };
         for limit in &new.limits {
             let carried = match old.limits.iter().position(|other| other.name == limit.name) {
@@ -59,7 +59,7 @@ impl Changes {
         }
         for limit in old.limits.iter().filter(|limit| new.limit(&limit.name).is_none()) {
             let spent = match place {
-                Place::There => "; Redis remembers what was spent until it would be free again",
+                CountedWhere::There => "; Redis remembers what was spent until it would be free again",
                 _ => ", and what was spent with it",
             };
             changes.say(format!("{}: gone{spent}", limit.name));
@@ -102,11 +102,11 @@ impl Changes {
         self.say(format!("{}: starts fresh: {why}", limit.name));
     }
 
-    fn limit(&mut self, at: usize, old: &Limit, new: &Limit, room: usize, place: Place) -> Carried {
+    fn limit(&mut self, at: usize, old: &Limit, new: &Limit, room: usize, place: CountedWhere) -> Carried {
         let why = match place {
-            Place::Here => other_key(old, new).or_else(|| no_room(old, new, room)),
-            Place::There => other_key(old, new),
-            Place::Another => Some("it is counted elsewhere now".to_owned()),
+            CountedWhere::Here => other_key(old, new).or_else(|| no_room(old, new, room)),
+            CountedWhere::There => other_key(old, new),
+            CountedWhere::Another => Some("it is counted elsewhere now".to_owned()),
         };
         let mut parts = Vec::new();
         if old.policy != new.policy {

@@ -31,7 +31,7 @@ impl Config {
     }
 
     fn written(&self, full: bool) -> String {
-        let mut file = Lines { text: String::new(), full };
+        let mut file = WrittenFile { text: String::new(), full };
         let scheme = if self.tls.is_some() { "https://" } else { "" };
         file.line("listen", quoted(&format!("{scheme}{}", self.listen)));
         if let Some(tls) = &self.tls {
@@ -73,7 +73,7 @@ impl Config {
         file.text
     }
 
-    fn write_tables(&self, file: &mut Lines) {
+    fn write_tables(&self, file: &mut WrittenFile) {
         if let Upstreams::ByHost(upstreams) = &self.upstreams {
             file.table("upstreams");
             for (host, upstream) in upstreams {
@@ -144,7 +144,7 @@ impl Config {
     }
 }
 
-fn write_limit(limit: &Limit, file: &mut Lines) {
+fn write_limit(limit: &Limit, file: &mut WrittenFile) {
     file.table(&format!("limits.{}", limit.name));
     for (key, value) in scope(&limit.scope) {
         file.line(key, value);
@@ -199,13 +199,13 @@ fn scope(scope: &Scope) -> Vec<(&'static str, String)> {
 }
 
 /// A file, line by line.
-struct Lines {
+struct WrittenFile {
     text: String,
     /// Whether defaults are written too.
     full: bool,
 }
 
-impl Lines {
+impl WrittenFile {
     fn line(&mut self, key: &str, value: impl std::fmt::Display) {
         writeln!(self.text, "{key} = {value}").expect("a String takes any text");
     }

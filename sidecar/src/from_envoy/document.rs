@@ -13,7 +13,7 @@ const DEPTH_MAX: usize = 100;
 const TEXT_MAX: usize = 1 << 20;
 
 /// The text of an Envoy configuration, and how many lines of the file stand before it.
-pub(super) struct Found {
+pub(super) struct Document {
     pub(super) text: String,
     pub(super) lines_before: usize,
 }
@@ -39,16 +39,16 @@ pub(super) fn load(text: &str) -> Result<Vec<MarkedYaml<'_>>, String> {
 }
 
 /// The Envoy configuration of a file: the document that is one, or the first in a ConfigMap.
-pub(super) fn envoy(text: &str, report: &mut Report) -> Result<Found, FromEnvoyError> {
+pub(super) fn envoy(text: &str, report: &mut Report) -> Result<Document, FromEnvoyError> {
     let documents = load(text).map_err(FromEnvoyError)?;
-    let mut found: Option<Found> = None;
+    let mut found: Option<Document> = None;
     for document in &documents {
         let fields = entries(document);
         let get = |name: &str| fields.iter().find(|entry| entry.name == name).map(|entry| entry.node);
         let kind = get("kind").and_then(text_of).unwrap_or_default();
         let configurations = match (get("static_resources"), kind.as_str(), get("data")) {
             // The whole file, so that lines are those of the file.
-            (Some(_), ..) => vec![("", document, Found { text: text.to_owned(), lines_before: 0 })],
+            (Some(_), ..) => vec![("", document, Document { text: text.to_owned(), lines_before: 0 })],
             (None, "ConfigMap", Some(data)) => {
                 let inside = entries(data).into_iter().filter_map(|entry| Some((entry.node, text_of(entry.node)?)));
                 let is_envoy = |text: &str| {
@@ -58,7 +58,7 @@ pub(super) fn envoy(text: &str, report: &mut Report) -> Result<Found, FromEnvoyE
                 let inside = inside.filter(|(_, text)| is_envoy(text));
                 let found = inside.map(|(node, inner)| {
                     let lines_before = lines_before(text, node.span.start.line(), &inner);
-                    ("data", node, Found { text: inner, lines_before })
+                    ("data", node, Document { text: inner, lines_before })
                 });
                 found.collect()
             }

@@ -10,7 +10,7 @@ use super::limit::{self, Filter};
 use crate::config::{Denied, Headers, Limit, Pattern, words};
 
 /// What a listener does.
-pub(super) struct Found {
+pub(super) struct FoundListener {
     pub(super) listen: SocketAddr,
     pub(super) limit: Option<Limit>,
     pub(super) routes: Vec<Route>,
@@ -47,7 +47,7 @@ pub(super) fn the_one<'l, 'y, 'i>(listeners: &'l [Item<'y, 'i>], report: &mut Re
     Some(one)
 }
 
-pub(super) fn read(item: &Item<'_, '_>, report: &mut Report) -> Result<Found, FromEnvoyError> {
+pub(super) fn read(item: &Item<'_, '_>, report: &mut Report) -> Result<FoundListener, FromEnvoyError> {
     let error = |what: &str| FromEnvoyError(format!("{} {what}", item.at.field));
     let mut listener = item.fields(report).ok_or_else(|| error("is no table"))?;
     listener.ignore(&["name", "stat_prefix"]);
@@ -55,7 +55,7 @@ pub(super) fn read(item: &Item<'_, '_>, report: &mut Report) -> Result<Found, Fr
     let (host, port) = address.ok_or_else(|| error("has no address and port"))?;
     let host = if host.contains(':') { format!("[{host}]") } else { host };
     let listen = words::address(&format!("{host}:{port}")).map_err(|what| error(&what))?;
-    let mut found = Found {
+    let mut found = FoundListener {
         listen,
         limit: None,
         routes: Vec::new(),
@@ -91,7 +91,7 @@ pub(super) fn read(item: &Item<'_, '_>, report: &mut Report) -> Result<Found, Fr
 }
 
 /// The HTTP connection manager.
-fn manager(mut manager: Fields<'_, '_>, found: &mut Found, report: &mut Report) {
+fn manager(mut manager: Fields<'_, '_>, found: &mut FoundListener, report: &mut Report) {
     // Names, and what this proxy does anyway.
     manager.ignore(&["@type", "stat_prefix", "codec_type", "generate_request_id", "server_header_transformation"]);
     if let Some(item) = manager.value("use_remote_address") {
@@ -156,7 +156,7 @@ fn manager(mut manager: Fields<'_, '_>, found: &mut Found, report: &mut Report) 
 }
 
 /// Keeps what a filter says of answers, and gives its limit.
-fn take(filter: Filter, found: &mut Found) -> Option<Limit> {
+fn take(filter: Filter, found: &mut FoundListener) -> Option<Limit> {
     for (name, value) in filter.headers {
         if !found.denied.headers.iter().any(|(other, _)| *other == name) {
             found.denied.headers.push((name, value));
@@ -168,7 +168,7 @@ fn take(filter: Filter, found: &mut Found) -> Option<Limit> {
     filter.limit
 }
 
-fn access_log(item: &Item<'_, '_>, found: &mut Found, report: &mut Report) {
+fn access_log(item: &Item<'_, '_>, found: &mut FoundListener, report: &mut Report) {
     let Some(mut log) = item.fields(report) else { return };
     log.ignore(&["name"]);
     found.access_log = true;
@@ -189,7 +189,7 @@ fn access_log(item: &Item<'_, '_>, found: &mut Found, report: &mut Report) {
     log.finish(report);
 }
 
-fn virtual_host(mut host: Fields<'_, '_>, found: &mut Found, report: &mut Report) {
+fn virtual_host(mut host: Fields<'_, '_>, found: &mut FoundListener, report: &mut Report) {
     let name = host.text("name").unwrap_or_default();
     let mut hosts = Vec::new();
     for domain in host.list("domains", report) {
@@ -249,7 +249,7 @@ fn virtual_host(mut host: Fields<'_, '_>, found: &mut Found, report: &mut Report
 }
 
 /// The limit that a route or host has instead of the listener's.
-fn own_limit(fields: &mut Fields<'_, '_>, name: &str, found: &mut Found, report: &mut Report) -> Option<Limit> {
+fn own_limit(fields: &mut Fields<'_, '_>, name: &str, found: &mut FoundListener, report: &mut Report) -> Option<Limit> {
     let mut configs = fields.fields("typed_per_filter_config", report)?;
     let settings = configs.fields(limit::NAME, report);
     configs.finish(report);
@@ -258,7 +258,7 @@ fn own_limit(fields: &mut Fields<'_, '_>, name: &str, found: &mut Found, report:
 }
 
 /// A name for a limit that no other has.
-fn limit_name(host: &str, what: &str, found: &Found) -> String {
+fn limit_name(host: &str, what: &str, found: &FoundListener) -> String {
     let word: String = host.chars().filter(|c| c.is_ascii_alphanumeric() || "-_".contains(*c)).take(30).collect();
     let first = if word.starts_with(|c: char| c.is_ascii_alphabetic()) { "" } else { "host-" };
     format!("{first}{word}-{what}-{}", found.routes.len())

@@ -107,7 +107,7 @@ fn whole(mut root: Fields<'_, '_>, report: &mut Report) -> Result<Config, FromEn
 }
 
 /// The limits of a listener and of its routes. Envoy takes the first route that fits, and its limit instead of the listener's.
-fn limits(found: &listener::Found) -> Vec<Limit> {
+fn limits(found: &listener::FoundListener) -> Vec<Limit> {
     let mut limits: Vec<Limit> = found.limit.iter().cloned().collect();
     let own: Vec<Limit> = found.routes.iter().filter_map(|route| route.limit.clone()).collect();
     for (at, mut limit) in own.iter().cloned().enumerate() {

@@ -25,7 +25,7 @@ pub(super) struct Record {
     begun: Instant,
     client: IpAddr,
     /// What was asked for; nothing, if it was no request.
-    asked: Option<Asked>,
+    asked: Option<RequestSeen>,
     pub(super) denied_by: DeniedBy,
     /// The answer, if the client stayed for it.
     pub(super) answer: Option<(StatusCode, Outcome)>,
@@ -38,7 +38,7 @@ pub(super) struct Record {
 }
 
 #[derive(Debug)]
-struct Asked {
+struct RequestSeen {
     method: Method,
     path: String,
     host: Option<String>,
@@ -71,7 +71,7 @@ impl Record {
     pub(super) fn asks(&mut self, head: &Parts) {
         let host = host_of(head).map(|host| cut(&host, HOST_MAX));
         let path = cut(head.uri.path(), PATH_MAX);
-        self.asked = Some(Asked { method: head.method.clone(), path, host, version: head.version });
+        self.asked = Some(RequestSeen { method: head.method.clone(), path, host, version: head.version });
     }
 
     /// The response is over, whole or not.
@@ -110,7 +110,7 @@ impl Record {
     fn write_text(&self, line: &mut String) -> std::fmt::Result {
         write!(line, "{} {} ", utc(self.time), self.client)?;
         match &self.asked {
-            Some(Asked { method, path, version, .. }) => {
+            Some(RequestSeen { method, path, version, .. }) => {
                 write!(line, "\"{} {} {version:?}\" ", Escaped(method.as_str()), Escaped(path))?;
             }
             None => line.push_str("- "),
@@ -134,7 +134,7 @@ impl Record {
 
     fn write_json(&self, line: &mut String) -> std::fmt::Result {
         write!(line, "{{\"timestamp\":\"{}\",\"target\":\"access\",\"client\":\"{}\"", utc(self.time), self.client)?;
-        if let Some(Asked { method, path, host, version }) = &self.asked {
+        if let Some(RequestSeen { method, path, host, version }) = &self.asked {
             write!(line, ",\"method\":\"{}\",\"path\":\"{}\"", Escaped(method.as_str()), Escaped(path))?;
             if let Some(host) = host {
                 write!(line, ",\"host\":\"{}\"", Escaped(host))?;

@@ -92,7 +92,7 @@ pub(super) fn may_trail(name: &[u8]) -> bool {
 
 /// A part of a chunked body.
 #[derive(Debug, PartialEq)]
-pub(super) enum Part {
+pub(super) enum ChunkPart {
     /// So many bytes of framing, and more to come.
     Framing(usize),
     /// So many bytes of data.
@@ -113,24 +113,24 @@ impl Chunks {
     }
 
     /// The next part, which `bytes` begin with. They may not be empty.
-    pub(super) fn next(&mut self, bytes: &[u8]) -> Result<Part, Refusal> {
+    pub(super) fn next(&mut self, bytes: &[u8]) -> Result<ChunkPart, Refusal> {
         if self.at == At::Data {
             let len = usize::try_from(self.size).unwrap_or(usize::MAX).min(bytes.len());
             self.size -= len as u64;
             if self.size == 0 {
                 self.at = At::DataCr;
             }
-            return Ok(Part::Data(len));
+            return Ok(ChunkPart::Data(len));
         }
         for (index, &byte) in bytes.iter().enumerate() {
             self.at = self.step(byte)?;
             match self.at {
-                At::Data => return Ok(Part::Framing(index + 1)),
-                At::End => return Ok(Part::End(index + 1)),
+                At::Data => return Ok(ChunkPart::Framing(index + 1)),
+                At::End => return Ok(ChunkPart::End(index + 1)),
                 _ => {}
             }
         }
-        Ok(Part::Framing(bytes.len()))
+        Ok(ChunkPart::Framing(bytes.len()))
     }
 
     /// How many bytes have come of trailers.
@@ -272,12 +272,12 @@ mod tests {
         for mut bytes in body.chunks(piece) {
             while !bytes.is_empty() {
                 let len = match chunks.next(bytes)? {
-                    Part::Framing(len) => len,
-                    Part::Data(len) => {
+                    ChunkPart::Framing(len) => len,
+                    ChunkPart::Data(len) => {
                         data.extend_from_slice(&bytes[..len]);
                         len
                     }
-                    Part::End(_) => {
+                    ChunkPart::End(_) => {
                         assert!(chunks.trailers() >= 2);
                         return Ok(Some(data));
                     }

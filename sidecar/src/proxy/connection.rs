@@ -15,12 +15,12 @@ use tokio::time::{Instant, Sleep, timeout};
 use tokio_rustls::server::TlsStream;
 
 use super::guard::Guard;
-use super::head::{Head, Limits};
+use super::head::{Head, HeadBounds};
 use super::line::Line;
 use super::refusal::Refusal;
 use super::runtime::{Here, Timer};
 use super::service::Service;
-use super::thread::{Thread, Watch};
+use super::thread::{Thread, EndNotice};
 use super::tunnel;
 
 /// Where a client's bytes come from.
@@ -85,7 +85,7 @@ async fn first_bytes(thread: &Rc<Thread>, stream: &mut Stream) -> io::Result<Opt
     let mut first = Vec::new();
     let mut head = Head::default();
     let deadline = Instant::now() + thread.current().config().deadlines.header;
-    let mut watch = Watch::new(thread.clone());
+    let mut watch = EndNotice::new(thread.clone());
     loop {
         let silent = first.is_empty();
         let drained = std::future::poll_fn(|cx| watch.poll(cx));
@@ -117,8 +117,8 @@ async fn first_bytes(thread: &Rc<Thread>, stream: &mut Stream) -> io::Result<Opt
     }
 }
 
-fn limits(thread: &Thread) -> Limits {
-    Limits { bytes: thread.caps.head_bytes, fields: thread.caps.fields }
+fn limits(thread: &Thread) -> HeadBounds {
+    HeadBounds { bytes: thread.caps.head_bytes, fields: thread.caps.fields }
 }
 
 type Io = TokioIo<Guard<Stream>>;
@@ -189,12 +189,12 @@ async fn serve_http2(
 }
 
 /// A connection of either kind.
-pub(super) trait Connection: Unpin {
+pub(super) trait ClientConnection: Unpin {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>>;
     fn graceful_shutdown(&mut self);
 }
 
-impl Connection for http1::Connection<Io, Service> {
+impl ClientConnection for http1::Connection<Io, Service> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
         Future::poll(Pin::new(self), cx)
     }
@@ -204,7 +204,7 @@ impl Connection for http1::Connection<Io, Service> {
     }
 }
 
-impl Connection for http2::Connection<Io, Service, Here> {
+impl ClientConnection for http2::Connection<Io, Service, Here> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
         Future::poll(Pin::new(self), cx)
     }
@@ -220,14 +220,14 @@ struct Serving<C> {
     line: Rc<Line>,
     connection: Option<C>,
     sleep: Option<Pin<Box<Sleep>>>,
-    drained: Watch,
+    drained: EndNotice,
     /// It was told to end.
     ending: bool,
 }
 
-impl<C: Connection> Serving<C> {
+impl<C: ClientConnection> Serving<C> {
     fn new(thread: Rc<Thread>, line: Rc<Line>, connection: C) -> Self {
-        let drained = Watch::new(thread.clone());
+        let drained = EndNotice::new(thread.clone());
         Self { thread, line, connection: Some(connection), sleep: None, drained, ending: false }
     }
 
@@ -262,7 +262,7 @@ enum Late {
     Gone,
 }
 
-impl<C: Connection> Future for Serving<C> {
+impl<C: ClientConnection> Future for Serving<C> {
     type Output = io::Result<()>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -13,8 +13,8 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::chunked::{Chunks, Part};
-use super::head::{Framing, Head, Limits};
+use super::chunked::{Chunks, ChunkPart};
+use super::head::{Framing, Head, HeadBounds};
 use super::line::Line;
 use super::refusal::Refusal;
 
@@ -23,8 +23,8 @@ use super::refusal::Refusal;
 pub(super) struct Guard<T> {
     io: T,
     line: Rc<Line>,
-    limits: Limits,
-    at: At,
+    limits: HeadBounds,
+    at: Reading,
     /// What has come and is not handed on.
     kept: Vec<u8>,
     /// So much of it may be handed on.
@@ -35,7 +35,7 @@ pub(super) struct Guard<T> {
 }
 
 #[derive(Debug)]
-enum At {
+enum Reading {
     Head(Head),
     Length(u64),
     Chunked(Box<Chunks>),
@@ -50,16 +50,16 @@ enum At {
 
 impl<T> Guard<T> {
     /// Checks HTTP/1. These bytes have come already.
-    pub(super) fn new(io: T, line: Rc<Line>, limits: Limits, first: Vec<u8>) -> Self {
+    pub(super) fn new(io: T, line: Rc<Line>, limits: HeadBounds, first: Vec<u8>) -> Self {
         let fresh = !first.is_empty();
-        Self { io, line, limits, at: At::Head(Head::default()), kept: first, good: 0, fresh, head_request: false }
+        Self { io, line, limits, at: Reading::Head(Head::default()), kept: first, good: 0, fresh, head_request: false }
     }
 
     /// Checks nothing.
     pub(super) fn raw(io: T, line: Rc<Line>, first: Vec<u8>) -> Self {
         let good = first.len();
-        let limits = Limits { bytes: 0, fields: 0 };
-        Self { io, line, limits, at: At::Raw, kept: first, good, fresh: false, head_request: false }
+        let limits = HeadBounds { bytes: 0, fields: 0 };
+        Self { io, line, limits, at: Reading::Raw, kept: first, good, fresh: false, head_request: false }
     }
 
     /// The connection, and what has come and was not handed on.
@@ -70,22 +70,22 @@ impl<T> Guard<T> {
     /// Does not wait for the rest of a head or body any more.
     fn give_up(&mut self, refusal: Refusal) {
         match self.at {
-            At::Head(_) => self.refuse(refusal),
-            At::Length(_) | At::Chunked(_) => {
+            Reading::Head(_) => self.refuse(refusal),
+            Reading::Length(_) | Reading::Chunked(_) => {
                 self.line.refuse_body(refusal);
-                self.at = At::Broken;
+                self.at = Reading::Broken;
             }
-            At::Raw | At::Refused | At::Broken | At::Over => {}
+            Reading::Raw | Reading::Refused | Reading::Broken | Reading::Over => {}
         }
     }
 
     fn refuse(&mut self, refusal: Refusal) {
         self.line.refuse(refusal);
-        self.at = At::Refused;
+        self.at = Reading::Refused;
     }
 
     fn in_body(&self) -> bool {
-        matches!(self.at, At::Length(_) | At::Chunked(_))
+        matches!(self.at, Reading::Length(_) | Reading::Chunked(_))
     }
 
     /// How many of these bytes may be handed on. The others are to be kept, if they are still wanted.
@@ -94,7 +94,7 @@ impl<T> Guard<T> {
         while good < bytes.len() {
             let rest = &mut bytes[good..];
             match &mut self.at {
-                At::Head(head) => match head.advance(rest, self.limits) {
+                Reading::Head(head) => match head.advance(rest, self.limits) {
                     Ok(None) => {
                         if head.has_begun(rest) {
                             self.line.head_begins();
@@ -105,9 +105,9 @@ impl<T> Guard<T> {
                         good += checked.len;
                         self.line.hand_on(checked.upgrade);
                         self.at = match checked.body {
-                            Framing::Length(0) => At::Head(Head::default()),
-                            Framing::Length(length) => At::Length(length),
-                            Framing::Chunked => At::Chunked(Box::default()),
+                            Framing::Length(0) => Reading::Head(Head::default()),
+                            Framing::Length(length) => Reading::Length(length),
+                            Framing::Chunked => Reading::Chunked(Box::default()),
                         };
                         if checked.upgrade {
                             // Whether what follows is HTTP is not known yet.
@@ -121,28 +121,28 @@ impl<T> Guard<T> {
                         break;
                     }
                 },
-                At::Length(left) => {
+                Reading::Length(left) => {
                     let len = usize::try_from(*left).unwrap_or(usize::MAX).min(rest.len());
                     good += len;
                     *left -= len as u64;
                     if *left == 0 {
-                        self.at = At::Head(Head::default());
+                        self.at = Reading::Head(Head::default());
                     }
                 }
-                At::Chunked(chunks) => match chunks.next(rest) {
-                    Ok(Part::Framing(len) | Part::Data(len)) => good += len,
-                    Ok(Part::End(len)) => {
+                Reading::Chunked(chunks) => match chunks.next(rest) {
+                    Ok(ChunkPart::Framing(len) | ChunkPart::Data(len)) => good += len,
+                    Ok(ChunkPart::End(len)) => {
                         good += len;
-                        self.at = At::Head(Head::default());
+                        self.at = Reading::Head(Head::default());
                     }
                     Err(refusal) => {
                         self.line.refuse_body(refusal);
-                        self.at = At::Broken;
+                        self.at = Reading::Broken;
                         break;
                     }
                 },
-                At::Raw => good = bytes.len(),
-                At::Refused | At::Broken | At::Over => break,
+                Reading::Raw => good = bytes.len(),
+                Reading::Refused | Reading::Broken | Reading::Over => break,
             }
         }
         good
@@ -185,18 +185,18 @@ impl<T: AsyncRead + Unpin> AsyncRead for Guard<T> {
                 return Poll::Ready(Ok(()));
             }
             match this.at {
-                At::Refused => {
-                    this.at = At::Over;
+                Reading::Refused => {
+                    this.at = Reading::Over;
                     this.kept = Vec::new();
                     buf.put_slice(this.stand_in());
                     return Poll::Ready(Ok(()));
                 }
-                At::Broken => {
-                    this.at = At::Over;
+                Reading::Broken => {
+                    this.at = Reading::Over;
                     this.kept = Vec::new();
                     return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "the body is broken")));
                 }
-                At::Over => return Poll::Pending,
+                Reading::Over => return Poll::Pending,
                 _ if this.line.is_held(cx) => return Poll::Pending,
                 _ => {}
             }
@@ -219,7 +219,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Guard<T> {
             let came = buf.filled().len() - before;
             if came == 0 {
                 this.line.ends();
-                let cut = matches!(&this.at, At::Head(head) if head.has_begun(&this.kept));
+                let cut = matches!(&this.at, Reading::Head(head) if head.has_begun(&this.kept));
                 if cut {
                     this.refuse(Refusal::CUT_OFF);
                     continue;
@@ -228,7 +228,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Guard<T> {
             }
             if this.kept.is_empty() {
                 let good = this.look(&mut buf.filled_mut()[before..]);
-                if !matches!(this.at, At::Refused | At::Broken) {
+                if !matches!(this.at, Reading::Refused | Reading::Broken) {
                     this.kept.extend_from_slice(&buf.filled()[before + good..]);
                 }
                 buf.set_filled(before + good);

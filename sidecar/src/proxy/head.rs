@@ -64,7 +64,7 @@ pub(super) enum Framing {
 
 /// How large a head may be.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
+pub(super) struct HeadBounds {
     pub(super) bytes: usize,
     pub(super) fields: usize,
 }
@@ -77,7 +77,7 @@ const METHOD_MAX: usize = 32;
 
 impl Head {
     /// Looks at what there is of the head. `None`: the rest is still to come.
-    pub(super) fn advance(&mut self, bytes: &mut [u8], limits: Limits) -> Result<Option<Checked>, Refusal> {
+    pub(super) fn advance(&mut self, bytes: &mut [u8], limits: HeadBounds) -> Result<Option<Checked>, Refusal> {
         loop {
             let Some(end) = memchr::memchr(b'\n', &bytes[self.searched..]).map(|at| self.searched + at) else {
                 return self.unfinished(bytes, limits).map(|()| None);
@@ -118,7 +118,7 @@ impl Head {
     }
 
     /// A line without an end. What can never become a head is refused now, and not when its sender has been waited for.
-    fn unfinished(&mut self, bytes: &[u8], limits: Limits) -> Result<(), Refusal> {
+    fn unfinished(&mut self, bytes: &[u8], limits: HeadBounds) -> Result<(), Refusal> {
         let fresh = &bytes[self.searched..];
         // The last byte may be the CR of a line's end.
         let (last, before) = match fresh.split_last() {

@@ -220,7 +220,7 @@ impl Told {
 
     /// All metrics, in Prometheus' text format. Labels come from the configuration alone.
     fn text(&self) -> String {
-        let mut text = Text::default();
+        let mut text = Exposition::default();
         let in_force = self.force.now();
         text.about("requests_total", "counter", "Requests, by what became of them.");
         for (outcome, name) in Outcome::ALL {
@@ -284,7 +284,7 @@ impl Told {
         text.0
     }
 
-    fn store(&self, enforcer: &Enforcer, text: &mut Text) {
+    fn store(&self, enforcer: &Enforcer, text: &mut Exposition) {
         let Some(store) = enforcer.store() else { return };
         text.about("store_up", "gauge", "Whether the store answers.");
         text.value("store_up", &[], u8::from(store.is_up()));
@@ -297,7 +297,7 @@ impl Told {
         text.histogram(NAME, &[], &[store.durations().clone()]);
     }
 
-    fn upstreams(&self, text: &mut Text) {
+    fn upstreams(&self, text: &mut Exposition) {
         const NAME: &str = "upstream_request_duration_seconds";
         text.about(NAME, "histogram", "Until the upstream's response begins.");
         let mut by_upstream = BTreeMap::<String, Vec<Arc<Durations>>>::new();
@@ -313,9 +313,9 @@ impl Told {
 }
 
 #[derive(Default)]
-struct Text(String);
+struct Exposition(String);
 
-impl Text {
+impl Exposition {
     fn about(&mut self, name: &str, kind: &str, help: &str) {
         let _ = write!(self.0, "# HELP tollgate_{name} {help}\n# TYPE tollgate_{name} {kind}\n");
     }

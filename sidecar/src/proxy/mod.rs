@@ -260,7 +260,7 @@ struct Clients {
 
 /// A place among the connections. Dropped, it is free.
 #[derive(Debug)]
-struct Place {
+struct ConnectionPlace {
     _permit: OwnedSemaphorePermit,
     address: IpAddr,
     by_address: Arc<Mutex<HashMap<IpAddr, usize>>>,
@@ -273,7 +273,7 @@ impl Clients {
     }
 
     /// `None`: this client has as many as it may.
-    fn seat(&self, permit: OwnedSemaphorePermit, address: IpAddr) -> Option<Place> {
+    fn seat(&self, permit: OwnedSemaphorePermit, address: IpAddr) -> Option<ConnectionPlace> {
         let address = address.to_canonical();
         let mut by_address = self.by_address.lock().expect("nothing panics under it");
         let count = by_address.entry(address).or_default();
@@ -281,11 +281,11 @@ impl Clients {
             return None;
         }
         *count += 1;
-        Some(Place { _permit: permit, address, by_address: self.by_address.clone() })
+        Some(ConnectionPlace { _permit: permit, address, by_address: self.by_address.clone() })
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPlace {
     fn drop(&mut self) {
         let mut by_address = self.by_address.lock().expect("nothing panics under it");
         if let Some(count) = by_address.get_mut(&self.address) {

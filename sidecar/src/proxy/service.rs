@@ -141,7 +141,7 @@ impl Service {
 }
 
 impl hyper::service::Service<Request<Incoming>> for Service {
-    type Response = Response<Answer>;
+    type Response = Response<ProxyBody>;
     type Error = Infallible;
     type Future = Handling;
 
@@ -242,7 +242,7 @@ impl std::fmt::Debug for Work {
 }
 
 impl Future for Handling {
-    type Output = Result<Response<Answer>, Infallible>;
+    type Output = Result<Response<ProxyBody>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
@@ -295,7 +295,7 @@ impl Future for Handling {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         let record = this.record.take();
-        Poll::Ready(Ok(response.map(|content| Answer { content, record, _under_way: under_way })))
+        Poll::Ready(Ok(response.map(|content| ProxyBody { content, record, _under_way: under_way })))
     }
 }
 
@@ -324,7 +324,7 @@ impl Drop for UnderWay {
 }
 
 /// Says of a response that was not taken whole that it was not.
-impl Drop for Answer {
+impl Drop for ProxyBody {
     fn drop(&mut self) {
         let is_whole = hyper::body::Body::is_end_stream(self);
         if let Some(record) = &mut self.record {
@@ -335,13 +335,13 @@ impl Drop for Answer {
 
 /// The body of an answer.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct ProxyBody {
     content: Content,
     record: Option<Box<Record>>,
     _under_way: UnderWay,
 }
 
-impl hyper::body::Body for Answer {
+impl hyper::body::Body for ProxyBody {
     type Data = Bytes;
     type Error = <Body as hyper::body::Body>::Error;
 

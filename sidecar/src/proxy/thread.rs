@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use super::force::InForce;
 use super::metrics::Metrics;
-use super::upstream::Upstream;
+use super::upstream::UpstreamPool;
 use crate::config::{self, Caps, Config};
 use crate::lines::Lines;
 use crate::rules::{Enforcer, host_of};
@@ -36,7 +36,7 @@ pub(super) struct Thread {
 #[derive(Debug)]
 pub(super) struct Current {
     in_force: Arc<InForce>,
-    pub(super) upstreams: Upstreams,
+    pub(super) upstreams: UpstreamPools,
 }
 
 impl Thread {
@@ -76,15 +76,15 @@ impl Current {
         let deadlines = in_force.config.deadlines;
         let upstream = |target: &config::Upstream| {
             let kept = before.and_then(|before| before.upstreams.iter().find(|upstream| upstream.target() == target));
-            let new = || Rc::new(Upstream::new(target.clone(), deadlines, metrics.clone(), ready.clone()));
+            let new = || Rc::new(UpstreamPool::new(target.clone(), deadlines, metrics.clone(), ready.clone()));
             let upstream = kept.map_or_else(new, Rc::clone);
             upstream.set_deadlines(deadlines);
             upstream
         };
         let upstreams = match &in_force.config.upstreams {
-            config::Upstreams::One(one) => Upstreams::One(upstream(one)),
+            config::Upstreams::One(one) => UpstreamPools::One(upstream(one)),
             config::Upstreams::ByHost(all) => {
-                Upstreams::ByHost(all.iter().map(|(host, one)| (host.clone(), upstream(one))).collect())
+                UpstreamPools::ByHost(all.iter().map(|(host, one)| (host.clone(), upstream(one))).collect())
             }
         };
         Self { in_force, upstreams }
@@ -105,13 +105,13 @@ impl Current {
 
 /// Where requests go.
 #[derive(Debug)]
-pub(super) enum Upstreams {
-    One(Rc<Upstream>),
-    ByHost(Vec<(String, Rc<Upstream>)>),
+pub(super) enum UpstreamPools {
+    One(Rc<UpstreamPool>),
+    ByHost(Vec<(String, Rc<UpstreamPool>)>),
 }
 
-impl Upstreams {
-    pub(super) fn of(&self, head: &Parts) -> Option<&Rc<Upstream>> {
+impl UpstreamPools {
+    pub(super) fn of(&self, head: &Parts) -> Option<&Rc<UpstreamPool>> {
         match self {
             Self::One(upstream) => Some(upstream),
             Self::ByHost(upstreams) => {
@@ -122,7 +122,7 @@ impl Upstreams {
     }
 
     /// All of them.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Rc<Upstream>> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Rc<UpstreamPool>> {
         let (one, several) = match self {
             Self::One(upstream) => (Some(upstream), &[][..]),
             Self::ByHost(upstreams) => (None, &upstreams[..]),
@@ -150,12 +150,12 @@ impl Drain {
 
 /// Waits for the thread's connections to be told to end.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(super) struct EndNotice {
     thread: Rc<Thread>,
     place: Option<u64>,
 }
 
-impl Watch {
+impl EndNotice {
     pub(super) fn new(thread: Rc<Thread>) -> Self {
         Self { thread, place: None }
     }
@@ -179,7 +179,7 @@ impl Watch {
     }
 }
 
-impl Drop for Watch {
+impl Drop for EndNotice {
     fn drop(&mut self) {
         if let Some(place) = self.place {
             self.thread.drain.waiting.borrow_mut().remove(&place);

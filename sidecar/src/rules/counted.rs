@@ -1,4 +1,4 @@
-//! [`Counted`]: where a limit is counted.
+//! [`CountedIn`]: where a limit is counted.
 
 use tollgate::redis::SetupError;
 use tollgate::{Plan, RateLimiter, RedisLimiter};
@@ -8,7 +8,7 @@ use crate::config::Limit;
 
 /// Where a limit is counted.
 #[derive(Clone, Debug)]
-pub(super) enum Counted {
+pub(super) enum CountedIn {
     /// In this process, with room for so many quotas.
     Here { limiter: RateLimiter, room: usize },
     /// In the store, which remembers what was spent. It does not remember who is denied most: `told` does, which limits nothing.
@@ -29,7 +29,7 @@ macro_rules! replace {
     }};
 }
 
-impl Counted {
+impl CountedIn {
     /// In this process, with nothing spent; or in the store, if there is one.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use http::request::Parts;
 use tollgate::http::{Counters, NoKey};
 use tollgate::{Offender, RateLimiter, RedisLimiter};
 
-use super::counted::Counted;
+use super::counted::CountedIn;
 use super::layers::{Limits, Maker};
 use super::limit_key::{Mark, Rules};
 use super::store::Shared;
@@ -21,7 +21,7 @@ use crate::config::{Carried, Changes, Config, Cost, KeyPart, Limit};
 #[derive(Clone, Debug)]
 pub struct Enforcer {
     rules: Arc<Rules>,
-    limiters: Arc<[Counted]>,
+    limiters: Arc<[CountedIn]>,
     layer: Limits,
     store: Option<Shared>,
     config: Arc<Config>,
@@ -51,7 +51,7 @@ impl Enforcer {
     /// If the configuration has what none that was read has.
     pub fn new(config: &Config, counters: &Counters) -> Result<Self, EnforceError> {
         let store = config.store.as_ref().map(Shared::new).transpose()?;
-        let counted = |limit| Counted::new(limit, config.offenders, store.as_ref());
+        let counted = |limit| CountedIn::new(limit, config.offenders, store.as_ref());
         let limiters = config.limits.iter().map(counted).collect::<Result<_, _>>()?;
         Self::with(config, limiters, store, counters)
     }
@@ -77,7 +77,7 @@ impl Enforcer {
             _ => false,
         };
         // First what can fail.
-        let fresh = |limit| Counted::new(limit, config.offenders, store.as_ref());
+        let fresh = |limit| CountedIn::new(limit, config.offenders, store.as_ref());
         if store.is_some() {
             config.limits.iter().try_for_each(|limit| fresh(limit).map(drop))?;
         }
@@ -109,7 +109,7 @@ impl Enforcer {
 
     fn with(
         config: &Config,
-        limiters: Vec<Counted>,
+        limiters: Vec<CountedIn>,
         store: Option<Shared>,
         counters: &Counters,
     ) -> Result<Self, EnforceError> {

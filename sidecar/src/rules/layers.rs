@@ -8,7 +8,7 @@ use http::{HeaderValue, Response};
 use tollgate::http::{Counters, Headers, JointLayer, KeyExtractor as _};
 use tollgate::{Backend, Denied, Plan, RateLimitLayer, RedisLimiter};
 
-use super::counted::Counted;
+use super::counted::CountedIn;
 use super::denied_by::DeniedBy;
 use super::limit_key::{LimitKey, Mark, Rules};
 use crate::config::{Config, Cost, DeniedBody, Limit, Percent};
@@ -35,7 +35,7 @@ pub(super) struct Maker<'a> {
 
 impl Maker<'_> {
     /// The limits of the configuration, each counted by the limiter in its place.
-    pub(super) fn limits(&self, limiters: &[Counted]) -> Limits {
+    pub(super) fn limits(&self, limiters: &[CountedIn]) -> Limits {
         if self.config.store.is_some() {
             return self.limits_there(limiters);
         }
@@ -52,7 +52,7 @@ impl Maker<'_> {
     }
 
     /// Those that watch come last: they are not to count what another denies.
-    fn limits_there(&self, limiters: &[Counted]) -> Limits {
+    fn limits_there(&self, limiters: &[CountedIn]) -> Limits {
         let mut needed: Vec<_> = self.needed().collect();
         needed.sort_by_key(|(_, is_shadow)| *is_shadow);
         let last = needed.iter().rposition(|(_, is_shadow)| !is_shadow);
@@ -80,7 +80,7 @@ impl Maker<'_> {
         is_shadow: bool,
         pays_back: bool,
         limiter: &L,
-        counted: &Counted,
+        counted: &CountedIn,
     ) -> RateLimitLayer<LimitKey, L> {
         let limit: &Limit = &self.config.limits[at];
         let plans: Vec<Plan> = counted.plans(limit);
@@ -124,7 +124,7 @@ impl Maker<'_> {
         &self,
         layer: RateLimitLayer<LimitKey, L>,
         at: usize,
-        counted: &Counted,
+        counted: &CountedIn,
     ) -> RateLimitLayer<LimitKey, L> {
         let is_logged = self.config.access_log;
         // A limiter in this process tells itself.

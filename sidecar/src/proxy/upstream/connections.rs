@@ -1,4 +1,4 @@
-//! [`Upstream`]: the connections that one thread has to the program behind the proxy.
+//! [`UpstreamPool`]: the connections that one thread has to the program behind the proxy.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -22,7 +22,7 @@ use crate::proxy::refusal::Refusal;
 
 /// The connections of one thread to the upstream.
 #[derive(Debug)]
-pub(in crate::proxy) struct Upstream {
+pub(in crate::proxy) struct UpstreamPool {
     pub(super) target: config::Upstream,
     pub(super) host: HeaderValue,
     pub(super) deadlines: Cell<Deadlines>,
@@ -73,7 +73,7 @@ impl Connection {
     }
 }
 
-impl Upstream {
+impl UpstreamPool {
     pub(in crate::proxy) fn new(
         target: config::Upstream,
         deadlines: Deadlines,

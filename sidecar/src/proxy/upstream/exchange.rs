@@ -21,9 +21,9 @@ use tokio::time::Instant;
 
 use super::body::{Body, Broken, Coming};
 use super::client::Client;
-use super::connections::{Connection, Upstream};
+use super::connections::{Connection, UpstreamPool};
 use super::outgoing::Outgoing;
-use crate::proxy::chunked::{Chunks, Part, may_trail};
+use crate::proxy::chunked::{Chunks, ChunkPart, may_trail};
 use crate::proxy::fields::{has_option, named_in};
 use crate::proxy::head::trim;
 use crate::proxy::refusal::Refusal;
@@ -32,7 +32,7 @@ use crate::proxy::tunnel::Tunnel;
 /// A request under way.
 #[derive(Debug)]
 pub(super) struct Exchange {
-    upstream: Rc<Upstream>,
+    upstream: Rc<UpstreamPool>,
     connection: Option<Connection>,
     client: Client,
 
@@ -92,7 +92,7 @@ impl From<Refusal> for Failure {
 }
 
 pub(super) async fn send(
-    upstream: Rc<Upstream>,
+    upstream: Rc<UpstreamPool>,
     request: Request<Incoming>,
     client: Client,
 ) -> Result<Response<Body>, Refusal> {
@@ -146,14 +146,14 @@ fn is_closed(io: &TcpStream) -> bool {
 }
 
 /// The head of a response, read and checked.
-struct Head {
+struct ResponseHead {
     response: Response<()>,
     receiving: Receiving,
     reusable: bool,
 }
 
 impl Exchange {
-    fn new(upstream: Rc<Upstream>, mut connection: Connection, client: Client, parts: &Parts, body: Incoming) -> Self {
+    fn new(upstream: Rc<UpstreamPool>, mut connection: Connection, client: Client, parts: &Parts, body: Incoming) -> Self {
         let sending = write_head(&mut connection.out, &upstream, &client, parts, body);
         let deadline = Instant::now() + upstream.deadlines.get().response;
         Self {
@@ -173,7 +173,7 @@ impl Exchange {
     }
 
     /// Sends, and reads the head of the response, which may come before all is sent.
-    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, Failure>> {
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<ResponseHead, Failure>> {
         if let Poll::Ready(Err(refusal)) = self.poll_send(cx) {
             return Poll::Ready(Err(refusal.into()));
         }
@@ -209,8 +209,8 @@ impl Exchange {
         }
     }
 
-    fn respond(mut self, head: Head, method: &Method, asks: Option<&HeaderMap>) -> Result<Response<Body>, Refusal> {
-        let Head { mut response, mut receiving, reusable } = head;
+    fn respond(mut self, head: ResponseHead, method: &Method, asks: Option<&HeaderMap>) -> Result<Response<Body>, Refusal> {
+        let ResponseHead { mut response, mut receiving, reusable } = head;
         let status = response.status();
         if status == StatusCode::SWITCHING_PROTOCOLS {
             let agreed = response.headers().get(UPGRADE).cloned();
@@ -464,12 +464,12 @@ impl Coming for Exchange {
                     return Poll::Ready(Some(Ok(Frame::data(read.split().freeze()))));
                 }
                 Receiving::Chunked(chunks) => match chunks.next(read) {
-                    Ok(Part::Framing(len)) => {
+                    Ok(ChunkPart::Framing(len)) => {
                         read.advance(len);
                         continue;
                     }
-                    Ok(Part::Data(len)) => return Poll::Ready(Some(Ok(Frame::data(read.split_to(len).freeze())))),
-                    Ok(Part::End(len)) => {
+                    Ok(ChunkPart::Data(len)) => return Poll::Ready(Some(Ok(Frame::data(read.split_to(len).freeze())))),
+                    Ok(ChunkPart::End(len)) => {
                         read.advance(len);
                         let trailers = std::mem::take(&mut **chunks).into_trailers();
                         self.finish();
@@ -515,7 +515,7 @@ impl<T, E> ReadyErr for Poll<Result<T, E>> {
 /// Writes the head of a request, and says what follows.
 fn write_head(
     out: &mut Vec<u8>,
-    upstream: &Upstream,
+    upstream: &UpstreamPool,
     client: &Client,
     parts: &Parts,
     body: Incoming,
@@ -577,7 +577,7 @@ fn expects_body(method: &Method) -> bool {
 }
 
 /// The host that the client asked: of the target where it names one (RFC 9112, 3.2.2), else of `Host`.
-pub(super) fn host(upstream: &Upstream, parts: &Parts) -> HeaderValue {
+pub(super) fn host(upstream: &UpstreamPool, parts: &Parts) -> HeaderValue {
     match parts.uri.authority() {
         Some(authority) => HeaderValue::from_str(authority.as_str()).unwrap_or_else(|_| upstream.host.clone()),
         None => parts.headers.get(http::header::HOST).unwrap_or(&upstream.host).clone(),
@@ -592,7 +592,7 @@ fn field(out: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
 }
 
 /// Reads the head of a response, if it is there. What two readers could take in two ways is garbage.
-fn read_head(read: &mut BytesMut) -> Result<Option<Head>, Refusal> {
+fn read_head(read: &mut BytesMut) -> Result<Option<ResponseHead>, Refusal> {
     let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
     let mut parsed = httparse::Response::new(&mut fields);
     let len = match parsed.parse(read) {
@@ -664,7 +664,7 @@ fn read_head(read: &mut BytesMut) -> Result<Option<Head>, Refusal> {
         _ => return Err(Refusal::GARBAGE),
     };
     let reusable = !close && (is_11 || keep);
-    Ok(Some(Head { response, receiving, reusable }))
+    Ok(Some(ResponseHead { response, receiving, reusable }))
 }
 
 /// `Content-Length`, which may be repeated in a list (RFC 9112, 6.3).

@@ -16,7 +16,7 @@ use tokio::time::{Instant, Sleep, timeout};
 
 use super::body::{Body, Broken, Coming};
 use super::client::Client;
-use super::connections::Upstream;
+use super::connections::UpstreamPool;
 use super::exchange::host;
 use super::outgoing::{Outgoing, RequestBody, Watched, filtered};
 use crate::proxy::fields::strip_response;
@@ -24,7 +24,7 @@ use crate::proxy::refusal::Refusal;
 use crate::proxy::runtime::{Here, Timer};
 
 pub(super) async fn send(
-    upstream: Rc<Upstream>,
+    upstream: Rc<UpstreamPool>,
     request: Request<Incoming>,
     client: Client,
 ) -> Result<Response<Body>, Refusal> {
@@ -96,13 +96,13 @@ pub(super) async fn send(
     let body = if none || body.is_end_stream() {
         Body::Empty
     } else {
-        Body::Coming(Box::new(Stream { body, upstream, waits: None }))
+        Body::Coming(Box::new(Http2Body { body, upstream, waits: None }))
     };
     Ok(Response::from_parts(parts, body))
 }
 
 /// A handle of the connection, which is made if there is none.
-async fn sender(upstream: &Rc<Upstream>) -> Result<SendRequest<RequestBody>, Refusal> {
+async fn sender(upstream: &Rc<UpstreamPool>) -> Result<SendRequest<RequestBody>, Refusal> {
     if let Some(sender) = &*upstream.http2.borrow()
         && !sender.is_closed()
     {
@@ -131,13 +131,13 @@ async fn sender(upstream: &Rc<Upstream>) -> Result<SendRequest<RequestBody>, Ref
 
 /// The body of a response that comes over HTTP/2.
 #[derive(Debug)]
-struct Stream {
+struct Http2Body {
     body: Incoming,
-    upstream: Rc<Upstream>,
+    upstream: Rc<UpstreamPool>,
     waits: Option<Pin<Box<Sleep>>>,
 }
 
-impl Coming for Stream {
+impl Coming for Http2Body {
     fn is_end(&self) -> bool {
         self.body.is_end_stream()
     }

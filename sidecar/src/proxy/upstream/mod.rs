@@ -1,4 +1,4 @@
-//! [`Upstream`]: the program behind the proxy, asked in the way that it speaks.
+//! [`UpstreamPool`]: the program behind the proxy, asked in the way that it speaks.
 
 mod body;
 mod client;
@@ -14,12 +14,12 @@ use hyper::body::Incoming;
 
 pub(super) use body::Body;
 pub(super) use client::Client;
-pub(super) use connections::Upstream;
+pub(super) use connections::UpstreamPool;
 
 use super::refusal::Refusal;
 use crate::config::Protocol;
 
-impl Upstream {
+impl UpstreamPool {
     /// Sends a request, and waits for the head of the response.
     pub(super) async fn send(
         self: Rc<Self>,
