@@ -359,7 +359,11 @@ impl StrictWindow {
     /// An account with all in one sub-window.
     fn with(&self, newest: u64, spent: u64) -> Unpacked {
         let nothing = Unpacked { newest, held: NOTHING };
-        if spent <= self.amount { self.charged(nothing, spent) } else { Unpacked { held: Held::Lump(spent), ..nothing } }
+        if spent <= self.amount {
+            self.charged(nothing, spent)
+        } else {
+            Unpacked { held: Held::Lump(spent), ..nothing }
+        }
     }
 
     /// The word of a key that owes `spent`.

@@ -9,7 +9,7 @@ use http::request::Parts;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 
 use super::grpc;
-use super::headers::{Headers, AnswerHeaders, number, replace};
+use super::headers::{AnswerHeaders, Headers, number, replace};
 use super::key::NoKey;
 use crate::decision::Denied;
 #[cfg(feature = "axum")]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::Request;
 use http::request::Parts;
 
-use super::decide::{ToAsk, Decide, Decision, Said};
+use super::decide::{Decide, Decision, Said, ToAsk};
 use super::key::{Glance, KeyExtractor, NoKey};
 use super::outcome::After;
 use super::scope::{DecidedBy, Scope};

@@ -10,7 +10,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::body::AnswerBody;
-use super::decide::{ToAsk, Decide, Decision, Unasked};
+use super::decide::{Decide, Decision, ToAsk, Unasked};
 use super::future::ResponseFuture;
 use super::layer::JointLayer;
 use super::outcome::After;

@@ -8,7 +8,7 @@ use http::request::Parts;
 
 use super::decide::Decide;
 #[cfg(feature = "tokio")]
-use super::decide::{ToAsk, Decision};
+use super::decide::{Decision, ToAsk};
 use crate::backend::Backend;
 #[cfg(feature = "tokio")]
 use crate::backend::Delay;

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use super::asking::Asking;
-use super::inquiry::{RedisGrant, Extras};
+use super::inquiry::{Extras, RedisGrant};
 use super::limiter::RedisLimiter;
 use super::reservation::RedisReservation;
 use crate::backend::{Answer, Backend, Grant, Question, Receipt, seal};

@@ -9,7 +9,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::time::timeout;
 
 use super::error::{Unanswered, UnansweredKind};
-use super::lease::{LotId, LeaseTerms};
+use super::lease::{LeaseTerms, LotId};
 use super::lots::{Lots, Next, Spent};
 use super::outage::WhenUnreachable;
 use super::remembered::{Check, Remembered};
@@ -346,7 +346,11 @@ impl Inquiry {
                     let permit = Permit { status: wire.renamed(*reservation.permit().status()) };
                     let all = || reservation.standing().iter().map(|status| wire.renamed(*status)).collect();
                     let standing = wanted.standing.then(all);
-                    let charge = if wanted.to_settle { WhereCharged::Here(Box::new(reservation)) } else { WhereCharged::Nowhere };
+                    let charge = if wanted.to_settle {
+                        WhereCharged::Here(Box::new(reservation))
+                    } else {
+                        WhereCharged::Nowhere
+                    };
                     Ok(RedisGrant { permit, standing, charge })
                 }
                 Err(denied) => {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::asking::Asking;
 use super::error::{SetupError, Unanswered};
-use super::inquiry::{Inquiry, Shared, Extras};
+use super::inquiry::{Extras, Inquiry, Shared};
 use super::reservation::RedisReservation;
 use super::stats::RedisStats;
 use super::store::RedisStore;

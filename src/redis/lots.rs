@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::lease::{Holding, LotId, LeaseTerms};
+use super::lease::{Holding, LeaseTerms, LotId};
 use super::remembered::Check;
 use super::stats::RedisCounts;
 use crate::clock::Clock;
@@ -70,7 +70,13 @@ impl Lots {
     }
 
     /// Spends from what is held. Whether it is enough or not, it counts what was asked for.
-    pub(super) fn spend(&self, check: &Check, terms: &LeaseTerms, standing: bool, counts: &RedisCounts) -> Option<Spent> {
+    pub(super) fn spend(
+        &self,
+        check: &Check,
+        terms: &LeaseTerms,
+        standing: bool,
+        counts: &RedisCounts,
+    ) -> Option<Spent> {
         self.with_entry(check, terms, counts, |entry, now| {
             let lot = entry.holding.spend(check.cost, terms, now)?;
             Some(entry.spent(check.cost, lot, standing, now, counts))

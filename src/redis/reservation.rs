@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::asking::Asking;
-use super::inquiry::{WhereCharged, RedisGrant, Inquiry};
+use super::inquiry::{Inquiry, RedisGrant, WhereCharged};
 use crate::decision::Permit;
 #[cfg(feature = "tower")]
 use crate::decision::Status;

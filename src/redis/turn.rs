@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 use super::asking::Asking;
-use super::inquiry::{RedisGrant, Inquiry, Extras};
+use super::inquiry::{Extras, Inquiry, RedisGrant};
 use crate::decision::Permit;
 use crate::limiter::RateLimiter;
 use crate::queue::{Joined, Ticket, Turn};

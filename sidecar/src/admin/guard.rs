@@ -38,7 +38,8 @@ const BAD_TOKEN: AdminRefusal = (
     "The form is from before the last start, or not from this page. Nothing was changed. Open the page again.\n",
 );
 
-const BAD_TYPE: AdminRefusal = (StatusCode::UNSUPPORTED_MEDIA_TYPE, "Only application/x-www-form-urlencoded is read.\n");
+const BAD_TYPE: AdminRefusal =
+    (StatusCode::UNSUPPORTED_MEDIA_TYPE, "Only application/x-www-form-urlencoded is read.\n");
 
 /// Refuses a request whose `Host` is not a loopback name or address. So is one with two of them, or with none.
 pub(super) fn check_host(head: &Parts) -> Result<(), AdminRefusal> {

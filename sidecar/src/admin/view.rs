@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tollgate::{RateLimiter, Standing};
 
 use super::ConfigState;
-use super::history::{History, LimitRate, LimitTotals, TotalsByLimit, Rate, Span, Totals};
+use super::history::{History, LimitRate, LimitTotals, Rate, Span, Totals, TotalsByLimit};
 use super::keys::shown;
 use crate::config::{Limit, Percent};
 use crate::rules::Enforcer;

@@ -20,7 +20,7 @@ use super::line::Line;
 use super::refusal::Refusal;
 use super::runtime::{Here, Timer};
 use super::service::Service;
-use super::thread::{Thread, EndNotice};
+use super::thread::{EndNotice, Thread};
 use super::tunnel;
 
 /// Where a client's bytes come from.

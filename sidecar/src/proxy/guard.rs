@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::chunked::{Chunks, ChunkPart};
+use super::chunked::{ChunkPart, Chunks};
 use super::head::{Framing, Head, HeadBounds};
 use super::line::Line;
 use super::refusal::Refusal;

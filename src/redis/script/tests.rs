@@ -533,8 +533,9 @@ fn what_was_spent_under_another_policy_stays_spent() {
         raw.ask(&["DEL", "carried"]);
         // Not at the end of any window, so that what is spent now is spent in a moment.
         let start = START + 61_000_000;
-        let mut check =
-            |told: &[ScriptQuota; 1], cost: u64, at: u64| ask(&mut raw, &script, "carried", Op::Check, cost, told, &[at]);
+        let mut check = |told: &[ScriptQuota; 1], cost: u64, at: u64| {
+            ask(&mut raw, &script, "carried", Op::Check, cost, told, &[at])
+        };
         assert!(check(&one, 7, start).passed);
         let later = start + 1_000_000;
         let judged = check(&other, 4, later);

@@ -23,7 +23,7 @@ use super::body::{Body, Broken, Coming};
 use super::client::Client;
 use super::connections::{Connection, UpstreamPool};
 use super::outgoing::Outgoing;
-use crate::proxy::chunked::{Chunks, ChunkPart, may_trail};
+use crate::proxy::chunked::{ChunkPart, Chunks, may_trail};
 use crate::proxy::fields::{has_option, named_in};
 use crate::proxy::head::trim;
 use crate::proxy::refusal::Refusal;
@@ -153,7 +153,13 @@ struct ResponseHead {
 }
 
 impl Exchange {
-    fn new(upstream: Rc<UpstreamPool>, mut connection: Connection, client: Client, parts: &Parts, body: Incoming) -> Self {
+    fn new(
+        upstream: Rc<UpstreamPool>,
+        mut connection: Connection,
+        client: Client,
+        parts: &Parts,
+        body: Incoming,
+    ) -> Self {
         let sending = write_head(&mut connection.out, &upstream, &client, parts, body);
         let deadline = Instant::now() + upstream.deadlines.get().response;
         Self {
@@ -209,7 +215,12 @@ impl Exchange {
         }
     }
 
-    fn respond(mut self, head: ResponseHead, method: &Method, asks: Option<&HeaderMap>) -> Result<Response<Body>, Refusal> {
+    fn respond(
+        mut self,
+        head: ResponseHead,
+        method: &Method,
+        asks: Option<&HeaderMap>,
+    ) -> Result<Response<Body>, Refusal> {
         let ResponseHead { mut response, mut receiving, reusable } = head;
         let status = response.status();
         if status == StatusCode::SWITCHING_PROTOCOLS {
