@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::bound::Interval;
-use crate::lease::{Holding, Terms};
+use crate::lease::{Holding, LeaseTerms};
 use crate::lua::{SCRIPT, Server};
 use crate::random::Random;
 
@@ -33,7 +33,7 @@ fn price(burst: u64, nodes: u64, per_mille: u64, load: f64, seconds: u64) -> Pri
     let bucket = [SECOND / 10, burst / 10, SECOND / 10 * burst];
     let words = server.words(&[("b", bucket)]);
     let slot = SECOND * per_mille / 1000;
-    let terms = Terms { slot_nanos: slot * 1000, most: burst / 2, pass: burst * per_mille / 1000 };
+    let terms = LeaseTerms { slot_nanos: slot * 1000, most: burst / 2, pass: burst * per_mille / 1000 };
     let (start, mut random) = (1_764_000_000 * SECOND, Random(7));
     server.restart(start - 3600 * SECOND);
     let mean = SECOND as f64 * nodes as f64 / (burst as f64 * load);

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use crate::bound::{Interval, Window};
-use crate::lease::{Holding, Terms};
+use crate::lease::{Holding, LeaseTerms};
 use crate::lua::{Reply, Server, Words};
 use crate::random::Random;
 
@@ -56,7 +56,7 @@ struct Policy {
     quotas: Vec<(&'static str, [u64; 3])>,
     words: Words,
     slot: u64,
-    terms: Terms,
+    terms: LeaseTerms,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -504,6 +504,6 @@ fn policy(server: &Server, random: &mut Random, burst: u64, full: u64, buckets: 
         ));
     }
     let pass = (burst * slot / full).max(4);
-    let terms = Terms { slot_nanos: slot * 1000, most, pass };
+    let terms = LeaseTerms { slot_nanos: slot * 1000, most, pass };
     Policy { words: server.words(&quotas), quotas, slot, terms }
 }
