@@ -157,6 +157,6 @@ pub use wait::{NotReady, UntilReady};
 pub use http::{ClientIp, RateLimit, RateLimitLayer};
 
 /// The README's examples, compiled and run.
-#[cfg(all(doctest, feature = "axum"))]
+#[cfg(all(doctest, feature = "axum", feature = "redis"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

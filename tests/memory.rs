@@ -88,3 +88,28 @@ fn a_table_takes_as_little_the_thousandth_time_as_the_first() {
     let (first, second) = (hundred(), hundred());
     assert!(second <= most(first), "{second} bytes resident the second time, and {first} the first");
 }
+
+/// What the layer's constructors and `capacity` say.
+#[test]
+#[cfg(feature = "tower")]
+fn a_layer_reserves_what_its_constructors_say() {
+    use tollgate::{Policy, RateLimitLayer};
+
+    const MIB: u64 = 1 << 20;
+    /// A page at either end, and what the harness does meanwhile, of which each layer has its share.
+    const SLACK: u64 = 64 * 1024;
+    let _alone = alone();
+    // Of each, as many as an application may have.
+    let check = |make: &dyn Fn() -> RateLimitLayer, said: u64| {
+        let before = bytes_of("VmSize:");
+        let layers: Vec<_> = (0..50).map(|_| make()).collect();
+        let each = (bytes_of("VmSize:") - before) / 50;
+        assert!((said..=said + SLACK).contains(&each), "{each} bytes each, and {said} as it says: {:?}", layers[0]);
+    };
+    check(&|| RateLimitLayer::per_second(28), 18 * MIB);
+    check(&|| RateLimitLayer::per_day(28), 18 * MIB);
+    let two: Policy = "5/minute; 100/day".parse().unwrap();
+    check(&|| RateLimitLayer::new(&two), (18 + 9) * MIB);
+    check(&|| RateLimitLayer::per_second(28).capacity(100_000), 18 * 100_000);
+    check(&|| RateLimitLayer::new(&two).capacity(100_000), (18 + 9) * 100_000);
+}

@@ -1,4 +1,4 @@
-//! A gRPC server: calls over the limit are told RESOURCE_EXHAUSTED, and when to try again.
+//! A gRPC server: calls over the limit are told RESOURCE_EXHAUSTED, and when to try again. One method has a limit of its own.
 //!
 //! ```text
 //! cargo run -p tollgate-examples --example tonic -- --limit "2 per second" --listen 127.0.0.1:5000
@@ -11,6 +11,7 @@ use std::process::ExitCode;
 
 use tokio::net::TcpListener;
 use tollgate::{Policy, RateLimitLayer};
+use tonic::Status;
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Endpoint, Server};
 use tonic_health::pb::HealthCheckRequest;
@@ -39,30 +40,41 @@ async fn serve(limit: Policy, listen: String) -> Result<(), Box<dyn std::error::
     println!("limiting each client to {limit} on http://{address}; try:");
     println!("  cargo run -p tollgate-examples --example tonic -- --call http://{address}");
 
+    // The lines that limit. With the feature `tonic` the peer's address is found where tonic keeps it. Calls that stream are counted
+    // by themselves: a few new ones a minute. Of a method's path, tonic knows this spelling alone.
+    let limit = RateLimitLayer::new(limit).when(|head| head.uri.path() == WATCH, RateLimitLayer::per_minute(3));
+
     let (_reporter, health) = tonic_health::server::health_reporter();
-    Server::builder()
-        // The line that limits. With the feature `tonic` the peer's address is found where tonic keeps it.
-        .layer(RateLimitLayer::new(limit))
-        .add_service(health)
-        .serve_with_incoming(TcpIncoming::from(listener))
-        .await?;
+    Server::builder().layer(limit).add_service(health).serve_with_incoming(TcpIncoming::from(listener)).await?;
     Ok(())
 }
 
-/// Makes five calls, and says what came of each.
+/// The method of the health check that streams.
+const WATCH: &str = "/grpc.health.v1.Health/Watch";
+
+/// Makes five calls of each method, and says what came of each.
 async fn call(url: String) -> Result<(), Box<dyn std::error::Error>> {
     let channel = Endpoint::from_shared(url.clone())?.connect().await.map_err(|_| format!("cannot reach {url}"))?;
     let mut client = HealthClient::new(channel);
     for _ in 0..5 {
-        match client.check(HealthCheckRequest::default()).await {
-            Ok(response) => println!("ok, {:?}", response.into_inner().status()),
-            Err(status) => {
-                let wait = status.metadata().get("grpc-retry-pushback-ms").and_then(|value| value.to_str().ok());
-                println!("{:?}: {}; try again in {} ms", status.code(), status.message(), wait.unwrap_or("?"));
-            }
-        }
+        let answer = client.check(HealthCheckRequest::default()).await;
+        print("Check", answer.map(|response| format!("{:?}", response.into_inner().status())));
+    }
+    for _ in 0..5 {
+        let answer = client.watch(HealthCheckRequest::default()).await;
+        print("Watch", answer.map(|_stream| "a stream".to_owned()));
     }
     Ok(())
+}
+
+fn print(method: &str, answer: Result<String, Status>) {
+    match answer {
+        Ok(answer) => println!("{method}: {answer}"),
+        Err(status) => {
+            let wait = status.metadata().get("grpc-retry-pushback-ms").and_then(|value| value.to_str().ok());
+            println!("{method}: {:?}, {}; try again in {} ms", status.code(), status.message(), wait.unwrap_or("?"));
+        }
+    }
 }
 
 struct Arguments {

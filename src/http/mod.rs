@@ -21,6 +21,24 @@
 //! `grpc-retry-pushback-ms`. A bare 429 would reach gRPC clients as UNAVAILABLE. A client without a retry policy of its own,
 //! as tonic's, finds the pushback in the status's metadata.
 //!
+//! A method has a limit of its own by its path, of which a gRPC server knows one spelling:
+//!
+//! ```
+//! use tollgate::RateLimitLayer;
+//!
+//! // 28 calls per second for each client, and 5 new streams a minute, which
+//! // are counted by themselves.
+//! let limit = RateLimitLayer::per_second(28).when(
+//!     |head| head.uri.path() == "/grpc.health.v1.Health/Watch",
+//!     RateLimitLayer::per_minute(5),
+//! );
+//! # let _ = limit;
+//! ```
+//!
+//! With the feature `tonic`, this goes around a tonic server (`Server::builder().layer(limit)`) or around one of its services
+//! (`add_service(limit.layer(service))`, by `tower::Layer`), and knows the peer's address by itself. The example `tonic` does the
+//! former.
+//!
 //! A client chooses its content type, and with it this form. The answer carries `Cache-Control: no-store`, so nobody else
 //! receives it. Where no gRPC is served, switch it off by [`RateLimitLayer::without_grpc`].
 //!

@@ -74,6 +74,12 @@ impl<S, K, L> Layer<S> for RateLimitLayer<K, L> {
     }
 }
 
+/// So one of a tonic server's services can be limited by itself: it keeps its name.
+#[cfg(feature = "tonic")]
+impl<S: tonic::server::NamedService, D> tonic::server::NamedService for RateLimit<S, D> {
+    const NAME: &'static str = S::NAME;
+}
+
 impl<S, D: Layer<AnyBody<S>>> Layer<S> for AnyBody<D> {
     type Service = D::Service;
 

@@ -16,7 +16,8 @@ use crate::table::{CAPACITY_MAX, WhenFull};
 const CAPACITY_DEFAULT: usize = 1 << 20;
 
 impl RateLimiter {
-    /// A limiter with the default capacity of 2^20 keys, on the system's clock.
+    /// A limiter with the default capacity of 2^20 keys, on the system's clock. It reserves 18 MiB of address space with one quota,
+    /// and 9 MiB more with each further one.
     ///
     /// To give a limit as text, parse it first: `RateLimiter::new("5/minute; 100/day".parse::<Policy>()?)`.
     pub fn new(policy: impl IntoPolicy) -> Self {
@@ -138,7 +139,8 @@ impl RateLimiterBuilder {
 
     /// How many keys to remember at once, from 1 to 2^32. The default is 2^20.
     ///
-    /// The memory for them is reserved when the limiter is built: 8 bytes a key and 8 for each quota, and an eighth more.
+    /// The memory for them is reserved when the limiter is built: 8 bytes a key and 8 for each quota, and an eighth more. So a
+    /// key takes 18 bytes with one quota and 27 with two.
     pub fn capacity(mut self, keys: usize) -> Self {
         self.capacity = keys;
         self

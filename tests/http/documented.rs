@@ -125,6 +125,33 @@ async fn a_price_by_route_is_paid_for_every_spelling_that_reaches_the_route() {
     }
 }
 
+/// The same where the path does not spell the route: it has a parameter, or a part of it was taken off by `nest`.
+#[tokio::test]
+async fn a_price_by_route_is_the_routes_own_wherever_it_stands() {
+    fn cost(head: &Parts) -> u64 {
+        let route = head.extensions.get::<MatchedPath>();
+        match route.map(MatchedPath::as_str) {
+            Some("/api/export/{year}") => 10,
+            _ => 1,
+        }
+    }
+
+    type Places = fn(RateLimitLayer) -> Router;
+    let places: [Places; 3] = [
+        |limit| Router::new().route("/api/export/{year}", get(|| async { "..." })).layer(limit),
+        |limit| Router::new().nest("/api", Router::new().route("/export/{year}", get(|| async { "..." })).layer(limit)),
+        |limit| Router::new().nest("/api", Router::new().route("/export/{year}", get(|| async { "..." }))).layer(limit),
+    ];
+    for app in places {
+        let limiter = limiter(100);
+        let app = app(RateLimitLayer::sharing(&limiter).cost(cost));
+        // Nobody has the exports of the year `{year}` for less, nor those of a year that looks like another route.
+        let requests = ["GET /api/export/2026", "GET /api/export/%7Byear%7D", "GET /api/export/search?a"];
+        assert_eq!(ask(&app, &requests).await, "...");
+        assert_eq!(left(&limiter), 70);
+    }
+}
+
 /// `RateLimitLayer::plan`: by an extension.
 #[tokio::test]
 async fn a_plan_by_extension_is_not_for_those_who_claim_it() {

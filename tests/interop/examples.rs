@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use crate::client::{Client, admitted, ask, soon};
 use http::header::{ORIGIN, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, ChildStdout, Command};
 
 pub(crate) fn example(name: &str) -> Command {
@@ -83,6 +83,42 @@ async fn axum_turns_the_articles_200s_into_429s() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     let answer = ask(server.address, "GET /api/fib/90").await;
     assert_eq!((answer.status(), &answer.body()[..]), (StatusCode::OK, &b"2880067194370816120\n"[..]));
+}
+
+/// The README shows a whole denial, and the line that the program logs.
+#[tokio::test]
+async fn axum_answers_and_logs_what_the_readme_shows() {
+    let readme = include_str!("../../README.md");
+    let shown = |before: &str| {
+        let (_, after) = readme.split_once(before).unwrap_or_else(|| panic!("{before:?} in the README"));
+        after.trim_start().strip_prefix("```text\n").unwrap().split("\n```").next().unwrap()
+    };
+    /// Everything but the date's value.
+    fn undated(answer: &str) -> String {
+        let line = |line: &str| if line.starts_with("date: ") { "date: then".to_owned() } else { line.to_owned() };
+        answer.lines().map(line).collect::<Vec<_>>().join("\n")
+    }
+    let mut server = serve("axum", &["--limit", "2 per second"]).await;
+    let mut connection = soon(TcpStream::connect(server.address)).await.unwrap();
+    let denial = loop {
+        connection.write_all(b"GET /api/fib/1 HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n").await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\n1\n") && !answer.ends_with(b"\ntoo many requests\n") {
+            answer.push(soon(connection.read_u8()).await.unwrap());
+        }
+        if answer.starts_with(b"HTTP/1.1 429") {
+            break String::from_utf8(answer).unwrap();
+        }
+    };
+    assert_eq!(undated(&denial), undated(shown("A whole denial:")));
+
+    // Without its time, and without colours.
+    let line = soon(server.lines.next_line()).await.unwrap().unwrap();
+    let mut coloured = line.split("\x1b[");
+    let first = coloured.next().unwrap().to_owned();
+    let plain = coloured.fold(first, |plain, part| plain + part.split_once('m').unwrap().1);
+    let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(words(&plain)[1..], words(shown("flood:")), "{line:?}");
 }
 
 #[tokio::test]
@@ -192,24 +228,28 @@ async fn prometheus_reads_denials_by_limiter_and_quota() {
 
 #[tokio::test]
 async fn tonic_clients_are_told_resource_exhausted() {
+    let start = Instant::now();
     let server = serve("tonic", &["--limit", "2 per hour"]).await;
     let url = format!("http://{}", server.address);
     let output = run("tonic", &["--call", &url]).await;
     assert!(output.status.success());
     let text = String::from_utf8(output.stdout).unwrap();
     let lines: Vec<_> = text.lines().collect();
-    assert_eq!(lines[..2], ["ok, Serving"; 2]);
-    assert_eq!(lines.len(), 5);
-    for line in &lines[2..] {
+    assert_eq!(lines.len(), 10);
+    assert_eq!(lines[..2], ["Check: Serving"; 2]);
+    for line in &lines[2..5] {
         let wait = line
-            .strip_prefix("ResourceExhausted: rate limit reached; try again in ")
+            .strip_prefix("Check: ResourceExhausted, rate limit reached; try again in ")
             .unwrap_or_else(|| panic!("{line}"));
         let millis: u32 = wait.strip_suffix(" ms").unwrap().parse().unwrap();
         assert!((1..=1_800_000).contains(&millis), "{line}");
     }
+    // The other method is counted by itself.
+    let streams = lines.iter().filter(|line| **line == "Watch: a stream").count();
+    check(streams, 3, 3.0 / 60.0, start);
     // Another connection of the same client, which a server that counts by connection would admit.
     let output = run("tonic", &["--call", &url]).await;
-    assert_eq!(String::from_utf8(output.stdout).unwrap().matches("ResourceExhausted").count(), 5);
+    assert_eq!(String::from_utf8(output.stdout).unwrap().matches("Check: ResourceExhausted").count(), 5);
 
     drop(server);
     let gone = run("tonic", &["--call", &url]).await;

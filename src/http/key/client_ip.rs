@@ -2,21 +2,18 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
+use http::HeaderName;
 use http::header::FORWARDED;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName};
 
 use super::forwarded::{HOPS_MAX, List, X_FORWARDED_FOR, lone_address};
 use super::glance::Glance;
 use super::networks::Networks;
 use super::no_key::NoKey;
+use super::undeclared::{ShortChain, UndeclaredProxy};
 use super::{KeyExtractor, peer};
 use crate::setting_error::SettingError;
-
-/// How many requests are looked at for signs of a proxy that was not declared.
-const WATCHED_REQUESTS: u32 = 1000;
 
 /// The network that an IPv6 client counts by, unless told otherwise: the smallest that providers give out (RFC 6177).
 const IPV6_PREFIX: u8 = 64;
@@ -139,9 +136,9 @@ pub struct ClientIp {
 /// Who tells the client's address.
 #[derive(Clone, Debug)]
 enum Teller {
-    Peer(Arc<Watch>),
+    Peer(Arc<UndeclaredProxy>),
     Proxies { trusted: Arc<Networks>, source: ToldIn },
-    Hops { proxies: usize, list: List, chain: Arc<Chain> },
+    Hops { proxies: usize, list: List, chain: Arc<ShortChain> },
 }
 
 /// Where proxies write it.
@@ -388,7 +385,7 @@ fn first_untrusted(peer: IpAddr, hops: impl Iterator<Item = IpAddr>, trusted: im
     client
 }
 
-fn by_hops(proxies: usize, list: List, chain: &Chain, head: Glance<'_>) -> Result<IpAddr, NoKey> {
+fn by_hops(proxies: usize, list: List, chain: &ShortChain, head: Glance<'_>) -> Result<IpAddr, NoKey> {
     let mut found = 0;
     let mut client = None;
     for hop in list.hops(head.headers).take(proxies) {
@@ -401,43 +398,6 @@ fn by_hops(proxies: usize, list: List, chain: &Chain, head: Glance<'_>) -> Resul
     match client {
         Some(client) => Ok(client),
         None => peer(head),
-    }
-}
-
-/// Looks out for chains of proxies that are shorter than was declared, and warns once of each kind.
-#[derive(Debug, Default)]
-struct Chain {
-    /// Whether a request with fewer addresses than proxies was seen. These flags publish nothing: relaxed.
-    short: AtomicBool,
-    /// The same for one without any. It has a flag of its own, since a health check may be the first and explain itself.
-    none: AtomicBool,
-}
-
-impl Chain {
-    #[cold]
-    fn is_short(&self, found: usize, proxies: usize, list: List) {
-        let warned = if found == 0 { &self.none } else { &self.short };
-        // A look first, so that requests of this kind do not all write.
-        if warned.load(Relaxed) || warned.swap(true, Relaxed) {
-            return;
-        }
-        let name = list.name();
-        if found == 0 {
-            tracing::warn!(
-                target: "tollgate",
-                "a request carries no address in {name}, but ClientIp::behind_hops({proxies}) declares proxies that write it. \
-                 If one of them does not, clients choose what they are counted by; if there is a way past them, \
-                 who takes it can: close it, or declare the proxies by address, with ClientIp::behind([\"10.0.0.0/8\"]). \
-                 A health check is no harm"
-            );
-        } else {
-            tracing::warn!(
-                target: "tollgate",
-                "a request carries {found} readable address(es) in {name}, fewer than ClientIp::behind_hops({proxies}) declares \
-                 proxies. If there are no more than {found}, clients choose what they are counted by: \
-                 use ClientIp::behind_hops({found}), or declare the proxies by address, with ClientIp::behind([\"10.0.0.0/8\"])"
-            );
-        }
     }
 }
 
@@ -469,56 +429,5 @@ impl Ipv6Prefix {
                 IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & mask))
             }
         }
-    }
-}
-
-/// Looks out for signs of a proxy where none was declared, and warns once.
-#[derive(Debug)]
-struct Watch {
-    /// How many requests are still to be looked at. A counter alone, that publishes nothing: all its accesses are relaxed.
-    left: AtomicU32,
-}
-
-impl Default for Watch {
-    fn default() -> Self {
-        Self { left: AtomicU32::new(WATCHED_REQUESTS) }
-    }
-}
-
-impl Watch {
-    #[inline]
-    fn look(&self, peer: &SocketAddr, headers: &HeaderMap) {
-        let left = self.left.load(Relaxed);
-        if left > 0 {
-            self.look_closely(left, peer, headers);
-        }
-    }
-
-    #[cold]
-    fn look_closely(&self, left: u32, peer: &SocketAddr, headers: &HeaderMap) {
-        let Some(name) = [X_FORWARDED_FOR, FORWARDED].into_iter().find(|name| headers.contains_key(name)) else {
-            // One that fails has lost against another request, or against the warning, whose 0 must stay.
-            let _ = self.left.compare_exchange(left, left - 1, Relaxed, Relaxed);
-            return;
-        };
-        if self.left.swap(0, Relaxed) == 0 {
-            return;
-        }
-        // A private address is most likely a proxy's, and it names nobody.
-        let peer = peer.ip().to_canonical();
-        let proxy = if is_internal(peer) { peer.to_string() } else { "10.0.0.0/8".to_owned() };
-        tracing::warn!(
-            target: "tollgate",
-            "a request carries {name}, but no proxy is declared, so clients are counted by the peer's address alone. \
-             If a proxy stands in front of this server, all its clients share one limit: \
-             declare it with ClientIp::behind([\"{proxy}\"]). If none does, a client sent the header, to no effect"
-        );
-    }
-}
-
-fn is_internal(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => address.is_private() || address.is_loopback(),
-        IpAddr::V6(address) => address.is_unique_local() || address.is_loopback(),
     }
 }

@@ -18,6 +18,7 @@ mod path_param;
 mod peer;
 #[cfg(feature = "axum")]
 mod route;
+mod undeclared;
 
 use std::sync::Arc;
 

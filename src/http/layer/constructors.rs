@@ -14,7 +14,7 @@ use crate::policy::IntoPolicy;
 use crate::quota::Quota;
 
 impl RateLimitLayer {
-    /// `amount` per second for each client address. It reserves as much as [`new`](Self::new).
+    /// `amount` per second for each client address. It reserves 18 MiB of address space; see [`capacity`](Self::capacity).
     ///
     /// ```
     /// use tollgate::RateLimitLayer;
@@ -31,7 +31,7 @@ impl RateLimitLayer {
         Self::new(Quota::per_second(amount))
     }
 
-    /// `amount` per minute for each client address. It reserves as much as [`new`](Self::new).
+    /// `amount` per minute for each client address. It reserves 18 MiB of address space; see [`capacity`](Self::capacity).
     ///
     /// # Panics
     ///
@@ -41,7 +41,7 @@ impl RateLimitLayer {
         Self::new(Quota::per_minute(amount))
     }
 
-    /// `amount` per hour for each client address. It reserves as much as [`new`](Self::new).
+    /// `amount` per hour for each client address. It reserves 18 MiB of address space; see [`capacity`](Self::capacity).
     ///
     /// # Panics
     ///
@@ -51,7 +51,7 @@ impl RateLimitLayer {
         Self::new(Quota::per_hour(amount))
     }
 
-    /// `amount` per day for each client address. It reserves as much as [`new`](Self::new).
+    /// `amount` per day for each client address. It reserves 18 MiB of address space; see [`capacity`](Self::capacity).
     ///
     /// # Panics
     ///
@@ -73,7 +73,8 @@ impl RateLimitLayer {
     /// # Ok::<(), tollgate::ParseError>(())
     /// ```
     ///
-    /// The limiter remembers 2^20 clients, and reserves 18 MiB of address space for them; see [`capacity`](Self::capacity).
+    /// The limiter remembers 2^20 clients. For them it reserves 18 MiB of address space with one quota, and 9 MiB more with each
+    /// further one. That becomes memory as it is used. [`capacity`](Self::capacity) makes it less.
     pub fn new(policy: impl IntoPolicy) -> Self {
         Self::over(RateLimiter::new(policy), true)
     }
