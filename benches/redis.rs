@@ -27,6 +27,9 @@ const SCRIPT: &str = include_str!("../src/redis/script.lua");
 /// So large that nothing is denied: what is measured is a check that charges.
 const LARGE: Quota = Quota::per_second(1_000_000_000);
 
+/// What the script is told that this quota is called.
+const CALLED: &str = "1000000000/second";
+
 const KEYS: u64 = 1000;
 
 fn main() -> ExitCode {
@@ -109,7 +112,7 @@ fn by_redis_benchmark(server: &Server, sha: &str, depth: u64) -> f64 {
     let mut command = Command::new("redis-benchmark");
     command.args(["-p", &server.port().to_string(), "-c", "1", "-P", &depth.to_string(), "-n", &calls.to_string()]);
     command.args(["-r", &KEYS.to_string(), "--csv", "EVALSHA", sha, "1", "tollgate:bench:{__rand_int__}"]);
-    command.args(["check", "1", "1", "b", "1", "1000", "1000000000"]);
+    command.args(["check", "1", "1", CALLED, "b", "1", "1000", "1000000000"]);
     let output = command.output().expect("redis-benchmark is there");
     let text = String::from_utf8_lossy(&output.stdout);
     // "test","rps",...: the test's name has commas, so from the right.
@@ -124,7 +127,7 @@ fn by_a_plain_client(server: &Server, sha: &str, depth: u64) -> f64 {
     while start.elapsed() < RUN {
         let call = |n: u64| {
             let key = format!("tollgate:bench:{{{}}}", key(done + n));
-            ["EVALSHA", sha, "1", &key, "check", "1", "1", "b", "1", "1000", "1000000000"].map(str::to_owned)
+            ["EVALSHA", sha, "1", &key, "check", "1", "1", CALLED, "b", "1", "1000", "1000000000"].map(str::to_owned)
         };
         let calls: Vec<_> = (0..depth).map(call).collect();
         for answer in raw.ask_all(&calls) {

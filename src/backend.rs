@@ -38,9 +38,20 @@ pub trait Backend: seal::Sealed + Clone + fmt::Debug + Send + Sync + 'static {
     #[doc(hidden)]
     type Waiting<H>: Future<Output = (Result<Grant<Self::Receipt>, Denied>, H)>;
 
+    /// What is said to one who looks after a key: `T` itself where that is known at once, and what is to be awaited for it otherwise.
+    type Told<T: Send + 'static>;
+
     /// The limiter that knows the policies, the name and the clock.
     #[doc(hidden)]
     fn limiter(&self) -> &RateLimiter;
+
+    /// Where a key stands, by one of the limiter's own plans.
+    #[doc(hidden)]
+    fn standing_on<K: Key + ?Sized>(&self, plan: Plan, key: &K) -> Self::Told<Standing>;
+
+    /// Forgets what a key has spent, on whatever plan.
+    #[doc(hidden)]
+    fn forget<K: Key + ?Sized>(&self, key: &K) -> Self::Told<()>;
 
     /// Asks. Before it puts off a request that it would deny otherwise, it asks whether that may be.
     #[doc(hidden)]
@@ -154,9 +165,18 @@ impl Backend for RateLimiter {
     type Receipt = Reservation;
     type Wait = Infallible;
     type Waiting<H> = Never<H>;
+    type Told<T: Send + 'static> = T;
 
     fn limiter(&self) -> &RateLimiter {
         self
+    }
+
+    fn standing_on<K: Key + ?Sized>(&self, plan: Plan, key: &K) -> Standing {
+        self.on_own(plan).standing(key)
+    }
+
+    fn forget<K: Key + ?Sized>(&self, key: &K) {
+        self.on_own(Plan::DEFAULT).reset(key);
     }
 
     #[inline]

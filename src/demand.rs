@@ -224,6 +224,11 @@ pub struct DeniedDemand {
 }
 
 impl DeniedDemand {
+    #[cfg(feature = "redis")]
+    pub(crate) fn new(index: usize, denied: Denied) -> Self {
+        Self { index, denied }
+    }
+
     /// Which demand was denied, from 0. If several would have been, that with the longest wait.
     pub fn index(&self) -> usize {
         self.index

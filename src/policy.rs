@@ -105,6 +105,12 @@ impl Policy {
         self.quotas.iter().map(|(name, quota)| (name.as_str(), quota))
     }
 
+    /// The same, each quota made another, by the names that they have here.
+    #[cfg(feature = "redis")]
+    pub(crate) fn map(&self, mut other: impl FnMut(&Quota) -> Quota) -> Self {
+        Self { quotas: self.quotas.iter().map(|(name, quota)| (*name, other(quota))).collect() }
+    }
+
     pub(crate) fn names(&self) -> impl ExactSizeIterator<Item = Name> {
         self.quotas.iter().map(|(name, _)| *name)
     }

@@ -5,13 +5,15 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use super::asking::Asking;
+use super::error::Unanswered;
 use super::inquiry::{Extras, RedisGrant};
 use super::limiter::RedisLimiter;
 use super::reservation::RedisReservation;
 use crate::backend::{Answer, Backend, Grant, Question, Receipt, seal};
-use crate::decision::{Denied, Status};
+use crate::decision::{Denied, Standing, Status};
 use crate::key::Key;
 use crate::limiter::RateLimiter;
+use crate::plan::Plan;
 
 /// What waits for the server's answer.
 #[derive(Debug)]
@@ -26,9 +28,18 @@ impl Backend for RedisLimiter {
     type Receipt = RedisReservation;
     type Wait = Asking<Result<Grant<RedisReservation>, Denied>>;
     type Waiting<H> = RedisWaiting<H>;
+    type Told<T: Send + 'static> = Asking<Result<T, Unanswered>>;
 
     fn limiter(&self) -> &RateLimiter {
         self.rules()
+    }
+
+    fn standing_on<K: Key + ?Sized>(&self, plan: Plan, key: &K) -> Self::Told<Standing> {
+        self.on_own(plan).standing(key)
+    }
+
+    fn forget<K: Key + ?Sized>(&self, key: &K) -> Self::Told<()> {
+        self.reset(key)
     }
 
     fn ask<K: Key + ?Sized>(

@@ -47,6 +47,7 @@ pub struct RedisLimiterBuilder {
     when_unreachable: WhenUnreachable,
     remember_denied: Duration,
     leases: Option<NonZeroU32>,
+    quotas: Option<usize>,
     capacity: Option<usize>,
     clock: Option<Clock>,
     waiters: Option<usize>,
@@ -73,6 +74,7 @@ impl RedisLimiter {
             when_unreachable: WhenUnreachable::default(),
             remember_denied: Duration::from_secs(1),
             leases: None,
+            quotas: None,
             capacity: None,
             clock: None,
             waiters: None,
@@ -86,10 +88,17 @@ impl RedisLimiterBuilder {
     ///
     /// # Errors
     ///
-    /// When the limiter is built: as [`RateLimiterBuilder::plan`](crate::RateLimiterBuilder::plan). And when the plan has not as many
-    /// quotas as the limiter's policy: a key has one account on the server, in which each quota has its place.
+    /// When the limiter is built: as [`RateLimiterBuilder::plan`](crate::RateLimiterBuilder::plan).
     pub fn plan(mut self, name: impl Into<String>, policy: impl IntoPolicy) -> Self {
         self.plans.push((name.into(), policy.into()));
+        self
+    }
+
+    /// For how many quotas there is room here, while the server does not answer, from 1 to 8. The default is as many as the policy or
+    /// the plan with the most quotas has. If policies are to be [replaced](RedisLimiter::replace_policy) by ones with more quotas, make
+    /// room for them now: see [`RateLimiterBuilder::quotas`](crate::RateLimiterBuilder::quotas). (On the server there always is.)
+    pub fn quotas(mut self, quotas: usize) -> Self {
+        self.quotas = Some(quotas);
         self
     }
 
@@ -138,11 +147,11 @@ impl RedisLimiterBuilder {
     ///   the burst is missing, at most times. Twenty checks a round trip need about 500 of burst for each program; with 100, which is
     ///   the least, there is little to save.
     /// - A key that was quiet and is suddenly asked for by all may see a part of its burst only up to 20 s later. Where more is asked
-    ///   for than passes, programs may get unequal shares.
+    ///   for than passes, a program gets about what it asks for or as much as others, but sometimes only half of that.
     /// - A denial may ask to wait for about 6 % of the time in which the bucket fills, so that there is something to lease again.
     /// - What is given back ([`refund`](RedisLimiter::refund), a [reservation](super::RedisReservation) that is settled) goes where it was
     ///   leased, or is lost if that lease is over. Do not lease where it must be exact.
-    /// - [`peek`](RedisLimiter::peek) counts what is leased as spent.
+    /// - [`peek`](RedisLimiter::peek) counts what other programs hold as spent.
     /// - A lease goes on when a policy is replaced or a key is reset: it was charged. Nothing new of the key is leased until all
     ///   leases under the other policy are over, 20 s at most. Windows of the new policy count them while they open.
     /// - A server that is restarted empty has forgotten who leased what. So for the first 20 s at most a key that it does not know
@@ -201,8 +210,8 @@ impl RedisLimiterBuilder {
     ///
     /// # Errors
     ///
-    /// When the name is empty or longer than 100 bytes, when a quota cannot be counted exactly on the server, or when the plans or
-    /// the capacity do not fit.
+    /// When the name is empty or longer than 100 bytes, when a quota cannot be counted exactly on the server, or when the plans, the
+    /// [room](Self::quotas) for quotas or the capacity do not fit.
     ///
     /// # Panics
     ///
@@ -217,7 +226,6 @@ impl RedisLimiterBuilder {
         };
         let clock = self.clock.unwrap_or_else(|| self.store.clock().clone());
         let policies = || std::iter::once(&self.policy).chain(self.plans.iter().map(|(_, policy)| policy));
-        policies().try_for_each(|policy| SetupError::check_shape(&self.policy, policy))?;
         let wires =
             policies().map(|policy| Wire::new(policy, 0, self.leases).map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
         let limiter = |policy: Policy, capacity: Option<usize>, part: &dyn Fn(&Policy) -> Policy| {
@@ -231,6 +239,7 @@ impl RedisLimiterBuilder {
             ] {
                 builder = waiters.into_iter().fold(builder, set);
             }
+            builder = self.quotas.into_iter().fold(builder, RateLimiterBuilder::quotas);
             capacity.into_iter().fold(builder, RateLimiterBuilder::capacity).try_build()
         };
         // It counts nothing: the server does.
@@ -238,7 +247,7 @@ impl RedisLimiterBuilder {
         let local = limiter(share(&self.policy, programs), self.capacity, &|policy| share(policy, programs))?;
         let remember_nanos = u64::try_from(self.remember_denied.as_nanos()).unwrap_or(u64::MAX);
         let shared = Shared {
-            subjects: Subjects::of(&self.name),
+            subjects: Subjects::of(self.store.prefix(), &self.name),
             store: self.store,
             rules,
             local,

@@ -9,8 +9,10 @@ use super::limiter::RedisLimiter;
 use super::reservation::RedisReservation;
 use super::turn::wait_for_turn_unless_free;
 use crate::backend::{Answer, Backend, Delay, Question, seal};
+use crate::decision::Standing;
 use crate::key::Key;
 use crate::limiter::RateLimiter;
+use crate::plan::Plan;
 
 /// A [`RedisLimiter`] that delays before it denies: what a [`RateLimitLayer`](crate::RateLimitLayer) has after `.delay(..)`.
 ///
@@ -48,9 +50,18 @@ impl Backend for RedisDelayed {
     type Receipt = RedisReservation;
     type Wait = <RedisLimiter as Backend>::Wait;
     type Waiting<H> = RedisWaiting<H>;
+    type Told<T: Send + 'static> = <RedisLimiter as Backend>::Told<T>;
 
     fn limiter(&self) -> &RateLimiter {
         self.limiter.rules()
+    }
+
+    fn standing_on<K: Key + ?Sized>(&self, plan: Plan, key: &K) -> Self::Told<Standing> {
+        self.limiter.standing_on(plan, key)
+    }
+
+    fn forget<K: Key + ?Sized>(&self, key: &K) -> Self::Told<()> {
+        self.limiter.forget(key)
     }
 
     fn ask<K: Key + ?Sized>(

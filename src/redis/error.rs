@@ -4,7 +4,6 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::script::Unkept;
-use crate::policy::Policy;
 use crate::setting_error::SettingError;
 
 /// The error of a store or a limiter that cannot be set up. No text of it shows a URL, since that may have a password.
@@ -31,17 +30,11 @@ pub enum SetupErrorKind {
         /// Whether its period is too short; otherwise its burst or amount is too large.
         too_short: bool,
     },
-    /// A policy has another number of quotas than the limiter. On a server, a quota goes on with what was spent under the one in the
-    /// same place, so all policies of a limiter have the same number.
-    Shape {
-        /// How many quotas the limiter has.
-        expected: usize,
-        /// How many quotas this policy has.
-        given: usize,
-    },
+    /// The prefix of a store's keys is longer than 64 bytes, or has something else in it than ASCII letters, digits and `-_.:/`.
+    Prefix,
     /// Leases were asked for, and they cannot pay under this policy.
     Leases(Unleasable),
-    /// The plans or the capacity do not fit.
+    /// The plans, the room for quotas or the capacity do not fit.
     Plan(SettingError),
 }
 
@@ -97,12 +90,6 @@ impl SetupError {
         &self.kind
     }
 
-    /// Whether a policy has as many quotas as the limiter.
-    pub(super) fn check_shape(expected: &Policy, policy: &Policy) -> Result<(), Self> {
-        let [expected, given] = [expected, policy].map(|policy| policy.quotas().len());
-        if given == expected { Ok(()) } else { Err(SetupErrorKind::Shape { expected, given }.into()) }
-    }
-
     pub(super) fn quota(name: &str, why: Unkept) -> Self {
         SetupErrorKind::Quota { name: name.to_owned(), too_short: why == Unkept::TooShort }.into()
     }
@@ -143,10 +130,9 @@ impl fmt::Display for SetupError {
             SetupErrorKind::Quota { name, too_short: false } => {
                 write!(f, "quota {name} is too large for the server, which counts exactly up to 2^52 parts of a request")
             }
-            SetupErrorKind::Shape { expected, given } => write!(
-                f,
-                "a policy with quotas: {given}, where the limiter has {expected}; on a server, all policies of a limiter have equally many"
-            ),
+            SetupErrorKind::Prefix => {
+                f.write_str("a prefix of keys has at most 64 bytes, each a letter, a digit, or one of -_.:/")
+            }
             SetupErrorKind::Leases(why) => write!(f, "leases cannot pay here: {why}"),
             SetupErrorKind::Plan(error) => error.fmt(f),
         }
@@ -196,6 +182,16 @@ impl Unanswered {
     /// Why there was no answer.
     pub fn kind(&self) -> UnansweredKind {
         self.kind
+    }
+
+    /// Whether several subjects were asked about in one call that a cluster has in different places, or is about to. Nothing was done.
+    pub(super) fn is_apart(&self) -> bool {
+        self.kind == UnansweredKind::Refused && ["CROSSSLOT", "TRYAGAIN"].iter().any(|code| self.text.starts_with(code))
+    }
+
+    /// Whether it was a replica that was asked.
+    pub(super) fn is_read_only(&self) -> bool {
+        self.kind == UnansweredKind::Refused && self.text.starts_with("READONLY")
     }
 
     /// Whether it is known that nothing was done.

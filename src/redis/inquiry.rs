@@ -8,6 +8,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 use tokio::time::timeout;
 
+use super::call::Call;
 use super::error::{Unanswered, UnansweredKind};
 use super::lease::{LeaseTerms, LotId};
 use super::lots::{Lots, Next, Spent};
@@ -15,19 +16,16 @@ use super::outage::WhenUnreachable;
 use super::remembered::{Check, Remembered};
 use super::script::{Op, Reply};
 use super::stats::RedisCounts;
-use super::store::{Call, RedisStore};
+use super::store::RedisStore;
 use super::subject::Subjects;
-use super::wire::Wire;
-use crate::decision::{Denied, Permit, Standing};
+use super::wire::{WAIT_UNKNOWN_NANOS, Wire};
+use crate::decision::{Denied, Permit, Standing, Status};
 use crate::fingerprint::Fingerprint;
 use crate::key::Key;
 use crate::limiter::RateLimiter;
 use crate::plan::Plan;
 use crate::reservation::Reservation;
 use crate::throttle::Throttle;
-
-/// How long a denial asks a client to wait that nothing is known about, because the server does not answer.
-const WAIT_UNKNOWN_NANOS: u64 = 1_000_000_000;
 
 /// For how many calls of others a check waits, before it goes by itself.
 const WAITS_MAX: u32 = 3;
@@ -38,7 +36,7 @@ pub(super) struct Shared {
     pub(super) subjects: Subjects,
     /// Knows the policies, the name, the clock and who waits. It counts nothing.
     pub(super) rules: RateLimiter,
-    /// Counts while the server does not answer.
+    /// RedisCounts while the server does not answer.
     pub(super) local: RateLimiter,
     /// The policies as the server is told of them, by plan.
     pub(super) wires: RwLock<Vec<Arc<Wire>>>,
@@ -65,17 +63,17 @@ impl Shared {
 
 /// What is asked about a key, whole: it owns all that it needs.
 pub(super) struct Inquiry {
-    shared: Arc<Shared>,
-    plan: Plan,
+    pub(super) shared: Arc<Shared>,
+    pub(super) plan: Plan,
     pub(super) cost: u64,
     /// What the key is called on the server.
-    subject: String,
+    pub(super) subject: String,
     /// What it is among those who wait, and those who were denied.
     pub(super) key: Fingerprint,
     /// What it is for the limiter that counts here.
     local_key: Fingerprint,
     /// None on the unlimited plan.
-    wire: Option<Arc<Wire>>,
+    pub(super) wire: Option<Arc<Wire>>,
 }
 
 /// What is wanted beside the permit.
@@ -140,7 +138,7 @@ impl Inquiry {
                 return Some(Ok(RedisGrant::leased(spent)));
             }
         }
-        self.remembered(wire).map(Err)
+        self.remembered(&self.check(wire)).map(Err)
     }
 
     /// The answer, for which the server is asked if it is not known.
@@ -151,10 +149,10 @@ impl Inquiry {
         }
     }
 
-    /// The denial that is known already.
-    fn remembered(&self, wire: &Wire) -> Option<Denied> {
+    /// The denial of a check that is known already.
+    pub(super) fn remembered(&self, check: &Check) -> Option<Denied> {
         let now = self.shared.rules.clock().now();
-        let denied = self.shared.remembered.denial(&self.check(wire), now)?;
+        let denied = self.shared.remembered.denial(check, now)?;
         self.shared.counts.remembered.fetch_add(1, Relaxed);
         Some(denied)
     }
@@ -180,9 +178,7 @@ impl Inquiry {
         };
         self.shared.counts.round_trips.fetch_add(1, Relaxed);
         if reply.passed {
-            let (permit, standing) = (wire.permit(&reply), wanted.standing.then(|| wire.standing(&reply)));
-            let charge = if wanted.to_settle && self.cost > 0 { there(reply) } else { WhereCharged::Nowhere };
-            return Ok(RedisGrant { permit, standing, charge });
+            return Ok(self.granted(wire, reply, wanted));
         }
         let denied = wire.denied(&reply);
         self.shared.remembered.keep(self.check(wire), denied, asked, clock.now());
@@ -200,15 +196,16 @@ impl Inquiry {
         let draw = loop {
             match lots.next(&check, terms, wanted.standing, waited < WAITS_MAX, counts) {
                 Next::Spent(spent) => return Ok(RedisGrant::leased(spent)),
-                Next::Call(draw) => break draw,
+                // The call that was waited for may have found out that there is nothing.
+                Next::Call(draw) => match (waited > 0).then(|| self.remembered(&check)).flatten() {
+                    Some(denied) => return Err(denied),
+                    None => break draw,
+                },
                 Next::Wait(mut call) => {
                     // It changes when that call has come back, whatever it has brought.
                     if timeout(rest(), call.changed()).await.is_err() {
                         let late = Unanswered::new(UnansweredKind::Deadline, "");
                         return self.decide_here(wire, wanted, &late);
-                    }
-                    if let Some(denied) = self.remembered(wire) {
-                        return Err(denied);
                     }
                     waited += 1;
                 }
@@ -221,17 +218,19 @@ impl Inquiry {
             Err(unanswered) => return self.decide_here(wire, wanted, &unanswered),
         };
         counts.round_trips.fetch_add(1, Relaxed);
+        let pause = terms.pause_nanos(self.key.bits() ^ asked).min(self.shared.remembered.longest_nanos());
         if reply.passed {
+            if let Some(dry) = wire.dry(&reply, draw.want) {
+                let denied = Denied { status: dry, retry_after_nanos: Some(pause) };
+                self.shared.remembered.keep(check, denied, asked, clock.now());
+            }
             if reply.lent.0 > 0 {
                 draw.receive(reply.lent, wire.standing(&reply), counts);
             }
-            let (permit, standing) = (wire.permit(&reply), wanted.standing.then(|| wire.standing(&reply)));
-            let charge = if wanted.to_settle { there(reply) } else { WhereCharged::Nowhere };
-            return Ok(RedisGrant { permit, standing, charge });
+            return Ok(self.granted(wire, reply, wanted));
         }
         let mut denied = wire.denied(&reply);
         if draw.want > 0 && wire.ran_dry(&denied) {
-            let pause = terms.pause_nanos(self.key.bits() ^ asked).min(self.shared.remembered.longest_nanos());
             denied.retry_after_nanos = denied.retry_after_nanos.map(|nanos| nanos.max(pause));
         }
         self.shared.remembered.keep(check, denied, asked, clock.now());
@@ -255,7 +254,10 @@ impl Inquiry {
     pub(super) async fn standing(&self) -> Result<Standing, Unanswered> {
         let Some(wire) = &self.wire else { return Ok(Standing::UNLIMITED) };
         let reply = self.shared.store.call(self.call(wire, Op::Peek, 0, &[])).await?;
-        Ok(wire.standing(&reply))
+        // What this program holds passes here, too. It was charged to all quotas.
+        let held = self.shared.leases.as_ref().map_or(0, |(lots, _)| lots.held(&self.check(wire)));
+        let with_held = |status: &Status| Status { remaining: (status.remaining + held).min(status.limit), ..*status };
+        Ok(wire.standing(&reply).iter().map(with_held).collect())
     }
 
     pub(super) async fn refund(&self) -> Result<(), Unanswered> {
@@ -309,6 +311,13 @@ impl Inquiry {
         self.given_back();
     }
 
+    /// What the server has let pass.
+    pub(super) fn granted(&self, wire: &Wire, reply: Reply, wanted: Extras) -> RedisGrant {
+        let (permit, standing) = (wire.permit(&reply), wanted.standing.then(|| wire.standing(&reply)));
+        let charge = if wanted.to_settle && self.cost > 0 { there(reply) } else { WhereCharged::Nowhere };
+        RedisGrant { permit, standing, charge }
+    }
+
     /// The policy that a charge was made under; `None` if it has been replaced, since then nothing can be told apart.
     fn wire_of_charge(&self) -> Option<Arc<Wire>> {
         let wire = self.wire.as_ref()?;
@@ -322,51 +331,33 @@ impl Inquiry {
         self.shared.rules.queues().nudge(self.key);
     }
 
-    fn check(&self, wire: &Wire) -> Check {
+    pub(super) fn check(&self, wire: &Wire) -> Check {
         Check { key: self.key, plan: self.plan.index().unwrap_or_default(), version: wire.version, cost: self.cost }
     }
 
-    fn call<'a>(&'a self, wire: &'a Wire, op: Op, cost: u64, more: &'a [u64]) -> Call<'a> {
+    pub(super) fn call<'a>(&'a self, wire: &'a Wire, op: Op, cost: u64, more: &'a [u64]) -> Call<'a> {
         Call { op, subject: &self.subject, cost, quotas: &wire.words, more }
     }
 
     /// The answer when the server gives none.
-    fn decide_here(&self, wire: &Wire, wanted: Extras, why: &Unanswered) -> Result<RedisGrant, Denied> {
-        self.shared.counts.unanswered.fetch_add(1, Relaxed);
-        self.report(why);
+    pub(super) fn decide_here(&self, wire: &Wire, wanted: Extras, why: &Unanswered) -> Result<RedisGrant, Denied> {
+        self.unanswered(why);
         match self.shared.when_unreachable {
-            WhenUnreachable::Open => {
-                let full = wire.full();
-                let permit = Permit { status: *full.tightest() };
-                Ok(RedisGrant { permit, standing: wanted.standing.then_some(full), charge: WhereCharged::Nowhere })
-            }
+            WhenUnreachable::Open => Ok(RedisGrant::open(wire)),
             WhenUnreachable::Closed => Err(self.denied_blindly()),
             WhenUnreachable::Local { .. } => match self.shared.local.reserve_on(self.plan, self.local_key, self.cost) {
                 Ok(reservation) => {
-                    let permit = Permit { status: wire.renamed(*reservation.permit().status()) };
-                    let all = || reservation.standing().iter().map(|status| wire.renamed(*status)).collect();
-                    let standing = wanted.standing.then(all);
-                    let charge = if wanted.to_settle {
-                        WhereCharged::Here(Box::new(reservation))
-                    } else {
-                        WhereCharged::Nowhere
-                    };
-                    Ok(RedisGrant { permit, standing, charge })
+                    let standing = wanted.standing.then(|| reservation.standing());
+                    Ok(RedisGrant { standing, ..RedisGrant::here(reservation) })
                 }
-                Err(denied) => {
-                    // What is too much for a share may pass when the server is back.
-                    let retry_after_nanos = match denied.retry_after_nanos {
-                        None if wire.can_pass(self.cost) => Some(WAIT_UNKNOWN_NANOS),
-                        known => known,
-                    };
-                    Err(Denied { status: wire.renamed(denied.status), retry_after_nanos })
-                }
+                Err(denied) => Err(wire.denied_by_a_share(denied, self.cost)),
             },
         }
     }
 
-    /// At most one line for each power of ten in a second.
-    fn report(&self, why: &Unanswered) {
+    /// RedisCounts what is answered here, and reports it: at most one line for each power of ten in a second.
+    pub(super) fn unanswered(&self, why: &Unanswered) {
+        self.shared.counts.unanswered.fetch_add(1, Relaxed);
         let rules = &self.shared.rules;
         if let Some(count) = self.shared.reports.count(rules.clock().now()) {
             let limiter = rules.name();
@@ -382,8 +373,19 @@ impl Inquiry {
 }
 
 impl RedisGrant {
-    fn unlimited() -> Self {
+    pub(super) fn unlimited() -> Self {
         Self { permit: Permit::UNLIMITED, standing: Some(Standing::UNLIMITED), charge: WhereCharged::Nowhere }
+    }
+
+    /// As if nothing had ever been spent.
+    pub(super) fn open(wire: &Wire) -> Self {
+        let full = wire.full();
+        Self { permit: Permit { status: *full.tightest() }, standing: Some(full), charge: WhereCharged::Nowhere }
+    }
+
+    /// Charged here.
+    pub(super) fn here(reservation: Reservation) -> Self {
+        Self { permit: *reservation.permit(), standing: None, charge: WhereCharged::Here(Box::new(reservation)) }
     }
 
     fn leased(spent: Spent) -> Self {

@@ -46,7 +46,7 @@ struct Lot {
 pub(super) struct LotId(u64);
 
 impl Holding {
-    /// Counts what is asked for, and spends it from here, if there is enough.
+    /// RedisCounts what is asked for, and spends it from here, if there is enough.
     pub(super) fn spend(&mut self, cost: u64, terms: &LeaseTerms, now: u64) -> Option<LotId> {
         self.demand.add(cost, terms.slot_nanos, now);
         self.take(cost, now)
@@ -131,6 +131,12 @@ impl Holding {
         self.left(u64::MAX);
         self.take_stranded()
     }
+}
+
+/// Whether a call that asked for so much more took the last of a bucket. Then whoever sent it stands back as those do who found nothing.
+/// Otherwise it would always be there first: it calls when its lot is spent, and they a slot later.
+pub(super) fn took_the_last(want: u64, lent: u64, left: u64) -> bool {
+    lent < want && left == 0
 }
 
 impl LeaseTerms {

@@ -57,9 +57,18 @@ use crate::setting_error::SettingError;
 /// # Two limiters with one name
 ///
 /// They share their accounts, and should have the same policy. Where they differ, as while a new version is rolled out, each
-/// judges by its own policy what both have spent, quota by quota in the policies' order. What was spent in another kind of
-/// quota, or in windows of another length, counts as if it had been spent just now. So nothing is granted twice, and somebody
-/// may have to wait for longer.
+/// judges by its own policy what both have spent, quota by quota. What belongs together is found as when a [policy is
+/// replaced](crate::RateLimiter::replace_policy) in process: a quota goes on with what was spent under the one of its name; or else of
+/// its period; or else with what is left, in order. (A quota that was given no name is called by its rate, as in `5/minute`.) So
+/// it does not matter in which order they stand, or how many there are:
+///
+/// - What was spent in a quota of the same kind stays what it is: a bucket's debt to a part of a request, a window with its end.
+/// - What was spent in another kind of quota, or in windows of another length, counts as if it had been spent just now. So nothing
+///   is granted twice, and somebody may have to wait for longer.
+/// - What was spent in a quota that the other policy has not is kept for the one that has it, until time has given it back.
+///   The other neither looks at it nor adds to it, nor does it give any of it back by a [refund](Self::refund).
+///
+/// The same holds for plans, and for a policy that is [replaced](Self::replace_policy).
 #[derive(Clone)]
 pub struct RedisLimiter {
     shared: Arc<Shared>,
@@ -124,7 +133,7 @@ impl RedisLimiter {
         }
     }
 
-    /// Gives back up to `cost` of what a key has spent, in every quota. The key never gets more than its whole limit. But this
+    /// Gives back up to `cost` of what a key has spent, in every quota of this handle's policy. The key never gets more than its whole limit. But this
     /// may give back what somebody else had charged. To undo one charge exactly, [`reserve`](Self::reserve) it.
     ///
     /// # Errors
@@ -143,6 +152,7 @@ impl RedisLimiter {
     }
 
     /// Where a key stands with the quota that has least left, without charging it. [`standing`](Self::standing) has all quotas.
+    /// Of what is [leased](super::RedisLimiterBuilder::leases), what this program holds is left, and what others hold is spent.
     ///
     /// # Errors
     ///
@@ -243,7 +253,12 @@ impl RedisLimiter {
     /// If the plan is another limiter's.
     pub fn on(&self, plan: Plan) -> Result<Self, SettingError> {
         self.shared.rules.on(plan)?;
-        Ok(Self { shared: self.shared.clone(), plan })
+        Ok(self.on_own(plan))
+    }
+
+    /// The same limiter, on a plan that it has.
+    pub(super) fn on_own(&self, plan: Plan) -> Self {
+        Self { shared: self.shared.clone(), plan }
     }
 
     /// Replaces the policy that this handle enforces (the default plan's, unless the handle is [on](Self::on) another), for all
@@ -254,14 +269,13 @@ impl RedisLimiter {
     ///
     /// # Errors
     ///
-    /// When the new policy has not as many quotas as the old one, when a quota cannot be counted exactly on the server, or when
-    /// this handle is on [`Plan::UNLIMITED`]. Nothing has changed then.
+    /// When there is no [room](super::RedisLimiterBuilder::quotas) for as many quotas as the new policy has, when one of them cannot be
+    /// counted exactly on the server, or when this handle is on [`Plan::UNLIMITED`]. Nothing has changed then.
     pub fn replace_policy(&self, policy: impl IntoPolicy) -> Result<(), SetupError> {
         let policy = policy.into();
         let shared = &self.shared;
         let _one_at_a_time = shared.replacing.lock();
         let version = shared.wires.read().iter().map(|wire| wire.version).max().unwrap_or_default() + 1;
-        SetupError::check_shape(&shared.rules.policy(), &policy)?;
         let leases = shared.leases.as_ref().map(|(_, programs)| *programs);
         let wire = Arc::new(Wire::new(&policy, version, leases)?);
         let rules = shared.rules.on_own(self.plan);
@@ -286,6 +300,11 @@ impl RedisLimiter {
     #[cfg(feature = "tower")]
     pub(super) fn rules(&self) -> &RateLimiter {
         &self.shared.rules
+    }
+
+    /// The plan that this handle is on.
+    pub(super) fn current_plan(&self) -> Plan {
+        self.plan
     }
 
     pub(super) fn inquiry<K: Key + ?Sized>(&self, plan: Plan, key: &K, cost: u64) -> Inquiry {

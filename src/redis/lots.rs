@@ -21,7 +21,7 @@ const KEYS_PER_BUCKET: usize = 8;
 /// What is held of the keys that are asked for most. Where there are too many keys, that which is asked for least is forgotten, and
 /// what is held of it is stranded.
 pub(super) struct Lots {
-    /// Counts a suspend, since the server's does.
+    /// RedisCounts a suspend, since the server's does.
     clock: Clock,
     buckets: Box<[Mutex<Vec<KeyHolding>>]>,
 }
@@ -109,6 +109,13 @@ impl Lots {
                 }
             }
         })
+    }
+
+    /// How much is held of a key.
+    pub(super) fn held(&self, check: &Check) -> u64 {
+        let now = self.clock.now();
+        let mut bucket = self.bucket(check.key).lock();
+        bucket.iter_mut().find(|entry| entry.is_of(check)).map_or(0, |entry| entry.holding.left(now))
     }
 
     /// Gives back to the lot that it was spent from, if it lives, or to any.

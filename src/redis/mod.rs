@@ -39,7 +39,7 @@
 //! | forgets its scripts | It is told the script again, in one more round trip. |
 //! | has something else under a key | That is left alone. The key is limited here. Others are not concerned. |
 //! | sends garbage | The connection is made anew. |
-//! | fails over to a replica | What the replica had not yet heard of is forgotten. |
+//! | fails over to a replica | See [below](#fail-over). |
 //! | has a clock that steps back | Each key waits until the time has caught up with what it was charged at. |
 //!
 //! | a program | happens |
@@ -48,20 +48,34 @@
 //! | crashes | What it had charged stays charged, until time gives it back. |
 //! | has another policy under the same name | See [`RedisLimiter`](RedisLimiter#two-limiters-with-one-name). |
 //!
+//! # Fail-over
+//!
+//! The URL's host is resolved for each connection, and a connection is made anew when it is lost, when a try after an outage is not
+//! answered, and when the server says that it is a read-only replica. So a name that leads to the new master, as a managed server
+//! has it, is followed within a second of leading there, whether the old one is gone or goes on as a replica. Meanwhile checks
+//! are answered here. What the new one had not yet heard of is forgotten, and granted once more.
+//!
+//! A Sentinel is not asked. Give a name or an address that follows the master: a DNS name, a virtual address, or a proxy that your
+//! Sentinel's `client-reconfig-script` points to it. With the address of one server, checks are answered here from when it
+//! goes until it is master again.
+//!
 //! # Looking at keys
 //!
 //! Each key is one string on the server. [`RedisLimiter::redis_key`] tells its name, `tollgate:NAME:{KEY}`, in which all that is not
 //! plain is escaped as in [`KeyText`](crate::KeyText). Of a text longer than 200 bytes there are the first 64, `~` and the SHA-1.
+//! Where services share a server, a [prefix](RedisStoreBuilder::prefix) tells theirs apart: `shop:tollgate:NAME:{KEY}`.
 //!
 //! ```text
 //! $ redis-cli GET 'tollgate:login:{192.0.2.7}'
-//! "1764014345123456 b,12000000,1,36000000 b,864000000,1,2592000000"
+//! "1764014345123456 5/minute:b,12000000,1,36000000
+//!     100/day:b,864000000,1,2592000000"
 //! $ redis-cli PTTL 'tollgate:login:{192.0.2.7}'
 //! (integer) 2593000
 //! ```
 //!
-//! The first word is when it was last charged, in microseconds since 1970. Then there is a word for each quota. This one had
-//! `5/minute; 100/day`, and was charged 3: a request is 12,000,000 units, of which 1 goes each microsecond, and 36,000,000 were owed.
+//! The first word is when it was last charged, in microseconds since 1970. Then there is a word for each quota, which begins with its
+//! name and period, as in `login/minute`, or, where it was given no name, with its rate. This key had `5/minute; 100/day`, and was
+//! charged 3: a request is 12,000,000 units, of which 1 goes each microsecond, and 36,000,000 were owed.
 //!
 //! | word | of | and then |
 //! |---|---|---|
@@ -92,7 +106,8 @@
 //!     +evalsha +eval +get +set +del +pttl +time
 //! ```
 //!
-//! And `+info`, if there are [leases](RedisLimiterBuilder::leases).
+//! With a [prefix](RedisStoreBuilder::prefix) the keys are `~shop:tollgate:*`. And `+info`, if there are
+//! [leases](RedisLimiterBuilder::leases).
 //!
 //! # What this does not do
 //!
@@ -107,8 +122,10 @@ mod asking;
 mod backend;
 mod breaker;
 mod builder;
+mod call;
 #[cfg(feature = "tower")]
 mod delayed;
+mod demand;
 mod error;
 mod inquiry;
 mod lease;
@@ -135,6 +152,8 @@ pub use builder::RedisLimiterBuilder;
 pub use outage::WhenUnreachable;
 
 pub use reservation::RedisReservation;
+
+pub use demand::{RedisDemand, check_all, reserve_all};
 
 pub use stats::RedisStats;
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use ::redis::aio::MultiplexedConnection;
 use ::redis::{AsyncConnectionConfig, Client, Cmd, RedisError, Value};
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use super::breaker::Breaker;
@@ -23,10 +24,21 @@ const COMMANDS_WAITING: usize = 4096;
 /// How much is written at once.
 const WRITE_BYTES: usize = 64 * 1024;
 
+/// What the nodes of a store have in common.
+#[derive(Clone)]
+pub(super) struct Site {
+    pub(super) deadline: Duration,
+    pub(super) clock: Clock,
+    /// Where connections live, if that was set.
+    pub(super) runtime: Option<Handle>,
+}
+
 pub(super) struct Node {
     client: Client,
     settings: AsyncConnectionConfig,
     clock: Clock,
+    /// Where its connections live, until that turns out to be shut down.
+    runtime: Mutex<Option<Handle>>,
     link: Mutex<Link>,
     /// Told when an attempt to connect has ended.
     tried: Notify,
@@ -39,12 +51,13 @@ enum Link {
         why: Unanswered,
     },
     Connecting,
-    /// Each connection has another number.
+    /// Each connection has another number: when it was made.
     Up(MultiplexedConnection, u64),
 }
 
 impl Node {
-    pub(super) fn new(client: Client, deadline: Duration, clock: Clock) -> Self {
+    pub(super) fn new(client: Client, site: Site) -> Self {
+        let Site { deadline, clock, runtime } = site;
         // Long enough for a handshake with TLS wherever answers come within the deadline, and short enough that a server which is
         // back is found within a second.
         let connecting = Duration::from_millis(500).max(deadline.saturating_mul(4));
@@ -55,7 +68,8 @@ impl Node {
             .set_write_backpressure_boundary(WRITE_BYTES);
         let why = Unanswered::new(UnansweredKind::NotConnected, "");
         let link = Mutex::new(Link::Lost { again_at: 0, why });
-        Self { client, settings, clock, link, tried: Notify::new(), breaker: Breaker::default() }
+        let runtime = Mutex::new(runtime);
+        Self { client, settings, clock, runtime, link, tried: Notify::new(), breaker: Breaker::default() }
     }
 
     /// Where it is, without user or password.
@@ -111,6 +125,17 @@ impl Node {
         self.lose(number);
     }
 
+    /// The same, but not again and again.
+    pub(super) fn renew_unless_new(&self) {
+        let number = match &*self.link.lock() {
+            Link::Up(_, number) => *number,
+            _ => return,
+        };
+        if self.clock.now() >= number + CONNECT_AGAIN_NANOS {
+            self.lose(number);
+        }
+    }
+
     fn connection(&self) -> Option<(MultiplexedConnection, u64)> {
         match &*self.link.lock() {
             Link::Up(connection, number) => Some((connection.clone(), *number)),
@@ -141,11 +166,17 @@ impl Node {
                 *link = Link::Connecting;
                 drop(link);
                 // A task of its own: a check's deadline may be over before a connection is made, and the next one needs it.
-                let attempt = Connecting(self.clone());
-                tokio::spawn(async move {
-                    let made = attempt.0.client.get_multiplexed_async_connection_with_config(&attempt.0.settings).await;
+                let home = self.runtime.lock().clone();
+                let attempt = Connecting { node: self.clone(), at_home: home.is_some() };
+                let connecting = async move {
+                    let Node { client, settings, .. } = &*attempt.node;
+                    let made = client.get_multiplexed_async_connection_with_config(settings).await;
                     attempt.end(made);
-                });
+                };
+                match home {
+                    Some(home) => home.spawn(connecting),
+                    None => tokio::spawn(connecting),
+                };
                 None
             }
         }
@@ -164,32 +195,40 @@ impl Node {
 }
 
 /// An attempt to connect. It ends, however its task does: also when the runtime is shut down.
-struct Connecting(Arc<Node>);
+struct Connecting {
+    node: Arc<Node>,
+    /// Whether it is made on the runtime that was set.
+    at_home: bool,
+}
 
 impl Connecting {
     fn end(self, made: Result<MultiplexedConnection, RedisError>) {
         let next = match made {
-            Ok(connection) => Link::Up(connection, self.0.clock.now().max(1)),
+            Ok(connection) => Link::Up(connection, self.node.clock.now().max(1)),
             Err(error) => {
                 let text = unanswered(&error).text;
                 let why = Unanswered::new(UnansweredKind::NotConnected, text);
-                Link::Lost { again_at: self.0.clock.now() + CONNECT_AGAIN_NANOS, why }
+                Link::Lost { again_at: self.node.clock.now() + CONNECT_AGAIN_NANOS, why }
             }
         };
-        *self.0.link.lock() = next;
+        *self.node.link.lock() = next;
     }
 }
 
 impl Drop for Connecting {
     fn drop(&mut self) {
         {
-            let mut link = self.0.link.lock();
+            let mut link = self.node.link.lock();
             if let Link::Connecting = *link {
+                // A runtime drops what it has not done only when it is shut down.
+                if self.at_home {
+                    *self.node.runtime.lock() = None;
+                }
                 let why = Unanswered::new(UnansweredKind::NotConnected, "the attempt was given up");
                 *link = Link::Lost { again_at: 0, why };
             }
         }
-        self.0.tried.notify_waiters();
+        self.node.tried.notify_waiters();
     }
 }
 

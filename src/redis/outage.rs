@@ -18,7 +18,8 @@ pub enum WhenUnreachable {
     /// limit once more, if there are no more programs than said. With 1, which is the default, each enforces the whole limit
     /// alone, and so together they may admit as many times more as there are programs: say how many there are.
     ///
-    /// A share is rounded down. But a burst, and the amount of a window, is at least 1.
+    /// A share is one part in so many. (For two fifths say 3, so that no more passes than should.) It is rounded down. But a burst, and
+    /// the amount of a window, is at least 1.
     Local {
         /// How many programs share the limit.
         programs: NonZeroU32,

@@ -14,9 +14,13 @@ use crate::reservation::SettleError;
 /// [Settle](Self::settle) it with the actual cost, and the rest is given back. Settling takes the reservation, so it cannot
 /// happen twice; dropping it unsettled leaves it charged, so that a request that was cancelled cannot go uncounted.
 ///
-/// It never gives back more than was charged, nor more than the key still owes, nor what time has already given back. Nothing on
-/// the server waits for it to be settled: the charge is one like any other, and is over when the bucket has refilled or the
-/// window has passed. So what a program had reserved when it crashed does not stay for ever.
+/// It never gives back more than was charged, nor more than the key still owes, nor what time has already given back.
+///
+/// # When a program crashes
+///
+/// What it had reserved does not stay for ever. The charge is one like any other: its expiry is written with it on the server, and
+/// it is over when the bucket has refilled or the window has passed. It has no earlier deadline of its own, because the server
+/// could not tell a program that crashed from one that is slow, and would grant again what that is about to use.
 #[must_use = "a reservation that is dropped stays charged; settle it with the actual cost"]
 pub struct RedisReservation {
     inquiry: Inquiry,

@@ -12,6 +12,18 @@ const EXACT_MAX: u64 = 1 << 52;
 /// parts of the amount.
 const DIVISIONS: u64 = 32;
 
+/// By which a quota is found again in what is kept of a subject: its name and its period. One without a name of its own goes by its
+/// amount. So no two of a policy are called the same.
+pub(super) fn called(name: &str, quota: &Quota) -> String {
+    let rate = quota.amount_and_period().replace(' ', "");
+    // Only a name that was given begins with a letter.
+    if !name.starts_with(|c: char| c.is_ascii_alphabetic()) {
+        return rate;
+    }
+    let (_, period) = rate.split_once('/').expect("an amount and a period");
+    format!("{name}/{period}")
+}
+
 /// What is asked about a subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Op {

@@ -1,24 +1,25 @@
 //! [`RedisStore`]: a Redis or Valkey server, or a cluster of them, that limiters share.
 
+mod builder;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use ::redis::{Client, Cmd, ConnectionInfo, IntoConnectionInfo, Value};
+use ::redis::{Client, Cmd, ConnectionInfo, Value};
 use parking_lot::RwLock;
 use tokio::time::timeout;
 
 use super::breaker::Leave;
-use super::error::{SetupError, SetupErrorKind, Unanswered, UnansweredKind};
-use super::node::Node;
-use super::script::{Op, Reply, SCRIPT};
-use super::subject::sha1;
+use super::call::{Call, command, read};
+use super::error::{Unanswered, UnansweredKind};
+use super::node::{Node, Site};
+use super::script::Reply;
 use crate::clock::Clock;
 
-/// How long a call may take unless told otherwise.
-const DEADLINE: Duration = Duration::from_millis(25);
+pub use builder::RedisStoreBuilder;
 
 /// How often a call is sent on, in a cluster whose keys are on the move.
 const REDIRECTS_MAX: usize = 4;
@@ -26,7 +27,8 @@ const REDIRECTS_MAX: usize = 4;
 /// A Redis or Valkey server that limiters share with those of other programs and machines.
 ///
 /// It is cheap to clone, and clones share everything: one connection, over which the calls of all limiters go at once, without
-/// waiting for each other. The connection is made at the first call, on tokio, and made again whenever it is lost.
+/// waiting for each other. The connection is made at the first call, on [tokio](RedisStoreBuilder::runtime), and made again whenever
+/// it is lost.
 ///
 /// ```no_run
 /// use tollgate::Quota;
@@ -61,9 +63,11 @@ pub struct RedisStore {
 struct Store {
     seed: Arc<Node>,
     information: ConnectionInfo,
-    deadline: Duration,
-    clock: Clock,
+    site: Site,
     sha: String,
+    prefix: String,
+    /// Whether a server has said so.
+    is_cluster: AtomicBool,
     cluster: RwLock<Cluster>,
     counts: StoreCounts,
     on_call: Option<OnCall>,
@@ -105,54 +109,7 @@ pub struct RedisStoreStats {
     pub is_out: bool,
 }
 
-/// Sets up a [`RedisStore`].
-#[derive(Clone)]
-#[must_use]
-pub struct RedisStoreBuilder {
-    url: Result<ConnectionInfo, SetupErrorKind>,
-    deadline: Duration,
-    on_call: Option<OnCall>,
-    #[cfg(feature = "redis-tls")]
-    root_certificates: Option<Vec<u8>>,
-}
-
-/// One call of the script.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Call<'a> {
-    pub(super) op: Op,
-    pub(super) subject: &'a str,
-    pub(super) cost: u64,
-    /// The number of quotas, and four words for each.
-    pub(super) quotas: &'a [String],
-    /// To settle: the time of the charge, and the mark of each quota. To lease: the width of a slot in microseconds, the most that may
-    /// be lent, and how much is wanted beside the cost.
-    pub(super) more: &'a [u64],
-}
-
 impl RedisStore {
-    /// A server, by its URL: `redis://host:port`, `redis://user:password@host:port/database`, or `unix:///path`; or with
-    /// `rediss`, if it speaks TLS and the feature `redis-tls` is there.
-    ///
-    /// Nothing is sent yet, and the server need not be there.
-    ///
-    /// # Errors
-    ///
-    /// When it is not such a URL. The error does not show it.
-    pub fn new(url: &str) -> Result<Self, SetupError> {
-        Self::builder(url).build()
-    }
-
-    /// Starts setting up a server with a deadline of its own.
-    pub fn builder(url: &str) -> RedisStoreBuilder {
-        RedisStoreBuilder {
-            url: parse(url),
-            deadline: DEADLINE,
-            on_call: None,
-            #[cfg(feature = "redis-tls")]
-            root_certificates: None,
-        }
-    }
-
     /// Connects, for a program that wants to know at its start whether the server is there. Not needed otherwise.
     ///
     /// # Errors
@@ -181,26 +138,45 @@ impl RedisStore {
     }
 
     pub(super) fn clock(&self) -> &Clock {
-        &self.store.clock
+        &self.store.site.clock
     }
 
     /// How long a call may take.
     pub(super) fn deadline(&self) -> Duration {
-        self.store.deadline
+        self.store.site.deadline
+    }
+
+    /// Whether this is the same store.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.store, &other.store)
+    }
+
+    /// What the name of every key begins with.
+    pub(super) fn prefix(&self) -> &str {
+        &self.store.prefix
     }
 
     /// Calls the script, and waits for its answer until the deadline.
     pub(super) async fn call(&self, call: Call<'_>) -> Result<Reply, Unanswered> {
-        self.call_within(call, self.store.deadline).await
+        self.call_within(call, self.store.site.deadline).await
     }
 
     /// The same, where a part of the time is over already.
     pub(super) async fn call_within(&self, call: Call<'_>, rest: Duration) -> Result<Reply, Unanswered> {
+        Ok(self.ask(&[call], rest).await?.remove(0))
+    }
+
+    /// Calls it once for several subjects, which must be [together](Self::are_together).
+    pub(super) async fn call_all(&self, calls: &[Call<'_>]) -> Result<Vec<Reply>, Unanswered> {
+        self.ask(calls, self.store.site.deadline).await
+    }
+
+    /// An answer for each, in their order.
+    async fn ask(&self, calls: &[Call<'_>], rest: Duration) -> Result<Vec<Reply>, Unanswered> {
         let store = &*self.store;
-        let quotas = (call.quotas.len() - 1) / 4;
-        let command = |known: bool| call.command(known.then_some(store.sha.as_str()));
-        let value = store.send(call.subject, &command, rest).await?;
-        read(&value, quotas).ok_or_else(|| {
+        let command = |known: bool| command(calls, known.then_some(store.sha.as_str()));
+        let value = store.send(calls[0].subject, &command, rest).await?;
+        read(calls, &value).ok_or_else(|| {
             store.counts.failures.fetch_add(1, Relaxed);
             Unanswered::new(UnansweredKind::Refused, "an answer that is none of this script")
         })
@@ -210,7 +186,16 @@ impl RedisStore {
     #[cfg(feature = "tower")]
     pub(super) fn call_blindly(&self, call: Call<'_>) -> bool {
         let node = self.store.node_of(call.subject);
-        node.fire(call.command(Some(&self.store.sha)))
+        node.fire(command(&[call], Some(&self.store.sha)))
+    }
+
+    /// Whether one call can be about all of these, as far as is known: a single server has all, and a cluster those that are in one slot.
+    pub(super) fn are_together<'a>(&self, mut subjects: impl Iterator<Item = &'a str>) -> bool {
+        if !self.store.is_cluster.load(Relaxed) {
+            return true;
+        }
+        let first = subjects.next().map(slot);
+        subjects.all(|subject| Some(slot(subject)) == first)
     }
 
     /// Deletes a subject.
@@ -220,7 +205,7 @@ impl RedisStore {
             command.arg(subject);
             command
         };
-        self.store.send(subject, &delete, self.store.deadline).await.map(|_| ())
+        self.store.send(subject, &delete, self.store.site.deadline).await.map(|_| ())
     }
 }
 
@@ -234,11 +219,11 @@ impl Store {
         rest: Duration,
     ) -> Result<Value, Unanswered> {
         let mut node = self.node_of(subject);
-        let Some(leave) = node.breaker.ask(self.clock.now()) else {
+        let Some(leave) = node.breaker.ask(self.site.clock.now()) else {
             self.counts.not_sent.fetch_add(1, Relaxed);
             return Err(Unanswered::new(UnansweredKind::Open, ""));
         };
-        let begun = self.clock.now();
+        let begun = self.site.clock.now();
         let answer = match timeout(rest, self.send_on(&mut node, subject, command)).await {
             Ok(answer) => answer,
             Err(_) => {
@@ -261,20 +246,25 @@ impl Store {
                 self.counts.not_sent.fetch_add(1, Relaxed);
             }
             // It answers.
+            Err(unanswered) if unanswered.is_apart() => _ = node.breaker.succeeded(),
             Err(unanswered) if unanswered.kind() == UnansweredKind::ForeignValue => {
                 self.counts.failures.fetch_add(1, Relaxed);
                 node.breaker.succeeded();
             }
             Err(unanswered) => {
                 self.counts.failures.fetch_add(1, Relaxed);
-                if node.breaker.failed(self.clock.now()) {
+                if unanswered.is_read_only() {
+                    // After a fail-over the address may lead to another server, but not this connection.
+                    node.renew_unless_new();
+                }
+                if node.breaker.failed(self.site.clock.now()) {
                     let server = node.address();
                     tracing::warn!(target: "tollgate", server, %unanswered, "the Redis server is not asked any more, but for a try each 200 ms");
                 }
             }
         }
         if let Some(on_call) = &self.on_call {
-            on_call(Duration::from_nanos(self.clock.now().saturating_sub(begun)));
+            on_call(Duration::from_nanos(self.site.clock.now().saturating_sub(begun)));
         }
         answer
     }
@@ -300,6 +290,7 @@ impl Store {
                 ("NOSCRIPT", _) if known => known = false,
                 (code @ ("MOVED" | "ASK"), slot_and_address) => {
                     self.counts.redirects.fetch_add(1, Relaxed);
+                    self.is_cluster.store(true, Relaxed);
                     let Some((slot, address)) = slot_and_address.split_once(' ') else { return Err(refused(code, "")) };
                     let there = self.node_at(address).ok_or_else(|| refused(code, slot_and_address))?;
                     if let ("MOVED", Ok(slot)) = (code, slot.parse()) {
@@ -309,11 +300,16 @@ impl Store {
                     // This one answers.
                     node.breaker.succeeded();
                     *node = there;
-                    if node.breaker.ask(self.clock.now()).is_none() {
+                    if node.breaker.ask(self.site.clock.now()).is_none() {
                         return Err(Unanswered::new(UnansweredKind::Open, ""));
                     }
                 }
-                (code, details) => return Err(refused(code, details)),
+                (code, details) => {
+                    if code == "CROSSSLOT" {
+                        self.is_cluster.store(true, Relaxed);
+                    }
+                    return Err(refused(code, details));
+                }
             }
         }
         Err(refused("MOVED", subject.split_once(':').map_or("", |_| "too often")))
@@ -342,7 +338,7 @@ impl Store {
         let (host, port) = address.rsplit_once(':')?;
         let information = elsewhere(&self.information, host, port.parse().ok()?)?;
         let client = Client::open(information).ok()?;
-        let node = Arc::new(Node::new(client, self.deadline, self.clock.clone()));
+        let node = Arc::new(Node::new(client, self.site.clone()));
         Some(self.cluster.write().nodes.entry(address.to_owned()).or_insert(node).clone())
     }
 
@@ -350,90 +346,6 @@ impl Store {
         let cluster = self.cluster.read();
         std::iter::once(&self.seed).chain(cluster.nodes.values()).cloned().collect()
     }
-}
-
-impl RedisStoreBuilder {
-    /// How long a call may take, connecting included. The default is 25 ms. A check that gets no answer by then is answered here.
-    pub fn deadline(mut self, deadline: Duration) -> Self {
-        self.deadline = deadline;
-        self
-    }
-
-    /// Calls this with the time that each call took: until its answer, its failure, or its deadline. For a histogram, say. Calls that were
-    /// [not sent](RedisStoreStats::not_sent), and those for whose answer nobody waits, are not told. It is called in the task
-    /// that waits, so it should be quick, and not block.
-    pub fn on_call(mut self, told: impl Fn(Duration) + Send + Sync + 'static) -> Self {
-        self.on_call = Some(Arc::new(told));
-        self
-    }
-
-    /// Which authorities to trust, as certificates in PEM, instead of those that the system trusts. For a URL that begins with
-    /// `rediss`. (Needs the feature `redis-tls`.)
-    #[cfg(feature = "redis-tls")]
-    pub fn root_certificates(mut self, pem: impl Into<Vec<u8>>) -> Self {
-        self.root_certificates = Some(pem.into());
-        self
-    }
-
-    /// The store. Nothing is sent yet.
-    ///
-    /// # Errors
-    ///
-    /// As [`RedisStore::new`]; and when root certificates are given that are none, or for a URL without TLS.
-    pub fn build(self) -> Result<RedisStore, SetupError> {
-        let information = self.url?;
-        let clock = Clock::system();
-        #[cfg(not(feature = "redis-tls"))]
-        let client = Client::open(information).map_err(|_| SetupErrorKind::Url)?;
-        #[cfg(feature = "redis-tls")]
-        let client = match self.root_certificates {
-            None => Client::open(information).map_err(|_| SetupErrorKind::Url)?,
-            // Of what is no certificate nothing would be trusted.
-            Some(pem)
-                if !String::from_utf8_lossy(&pem).contains("-----BEGIN CERTIFICATE-----")
-                    || !matches!(information.addr(), ::redis::ConnectionAddr::TcpTls { .. }) =>
-            {
-                return Err(SetupErrorKind::Tls.into());
-            }
-            Some(root_cert) => {
-                let certificates = ::redis::TlsCertificates { client_tls: None, root_cert: Some(root_cert) };
-                Client::build_with_tls(information, certificates).map_err(|_| SetupErrorKind::Tls)?
-            }
-        };
-        let information = client.get_connection_info().clone();
-        let seed = Arc::new(Node::new(client, self.deadline, clock.clone()));
-        let (deadline, sha) = (self.deadline, sha1(SCRIPT));
-        let (cluster, counts, on_call) = (RwLock::default(), StoreCounts::default(), self.on_call);
-        let store = Store { seed, information, deadline, clock, sha, cluster, counts, on_call };
-        Ok(RedisStore { store: Arc::new(store) })
-    }
-}
-
-impl Call<'_> {
-    /// By the script's hash, or with the whole script.
-    fn command(&self, sha: Option<&str>) -> Cmd {
-        let mut command = match sha {
-            Some(sha) => ::redis::cmd("EVALSHA").arg(sha).to_owned(),
-            None => ::redis::cmd("EVAL").arg(SCRIPT).to_owned(),
-        };
-        // A cost that no double tells exactly is above every limit that there is.
-        command.arg(1).arg(self.subject).arg(self.op.as_str()).arg(self.cost.min(1 << 53));
-        for word in self.quotas {
-            command.arg(word);
-        }
-        for number in self.more {
-            command.arg(*number);
-        }
-        command
-    }
-}
-
-fn parse(url: &str) -> Result<ConnectionInfo, SetupErrorKind> {
-    let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
-    if matches!(scheme, "rediss" | "valkeys") && !cfg!(feature = "redis-tls") {
-        return Err(SetupErrorKind::Tls);
-    }
-    url.into_connection_info().map_err(|_| SetupErrorKind::Url)
 }
 
 /// The same way of connecting, to another address.
@@ -458,13 +370,6 @@ fn refused(code: &str, details: &str) -> Unanswered {
     Unanswered::new(kind, format!("{code} {details}").trim_end())
 }
 
-fn read(value: &Value, quotas: usize) -> Option<Reply> {
-    let Value::Array(values) = value else { return None };
-    let number = |value: &Value| if let Value::Int(number) = value { Some(*number) } else { None };
-    let numbers: Vec<i64> = values.iter().map(number).collect::<Option<_>>()?;
-    Reply::read(&numbers, quotas)
-}
-
 /// The slot of a Redis Cluster that a subject is in: CRC-16 (XMODEM) of what stands between its braces.
 fn slot(subject: &str) -> u16 {
     let tag = subject.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map_or(subject, |(tag, _)| tag);
@@ -474,18 +379,11 @@ fn slot(subject: &str) -> u16 {
     crc % 16384
 }
 
-impl fmt::Debug for RedisStoreBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The URL may have a password.
-        f.debug_struct("RedisStoreBuilder").field("deadline", &self.deadline).finish_non_exhaustive()
-    }
-}
-
 impl fmt::Debug for RedisStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisStore")
             .field("server", &self.store.seed.address())
-            .field("deadline", &self.store.deadline)
+            .field("deadline", &self.store.site.deadline)
             .field("stats", &self.stats())
             .finish_non_exhaustive()
     }
@@ -501,17 +399,5 @@ mod tests {
         assert_eq!(slot("tollgate:api:{foo}"), 12182);
         assert_eq!(slot("foo"), 12182);
         assert_eq!(slot("123456789"), 12739);
-    }
-
-    /// The answer to a command whose hash a server does not know.
-    #[test]
-    fn an_answer_that_is_none_is_not_taken_for_one() {
-        let ints = |numbers: &[i64]| Value::Array(numbers.iter().map(|&number| Value::Int(number)).collect());
-        assert!(read(&ints(&[1, 5, 9, 0, 0]), 1).is_some());
-        for value in
-            [Value::Okay, Value::Nil, ints(&[]), ints(&[1, 5, 9, 0]), ints(&[1, 5, -9, 0, 0]), ints(&[1, 5, 9, 0, -2])]
-        {
-            assert!(read(&value, 1).is_none(), "{value:?}");
-        }
     }
 }

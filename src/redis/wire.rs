@@ -3,18 +3,21 @@
 use std::num::NonZeroU32;
 
 use super::error::SetupError;
-use super::lease::LeaseTerms;
-use super::script::{Judged, Reply, ScriptQuota};
+use super::lease::{LeaseTerms, took_the_last};
+use super::script::{Judged, Reply, ScriptQuota, called};
 use super::terms::{is_bucket, terms};
 use crate::decision::{Denied, Permit, Standing, Status};
 use crate::name::Name;
 use crate::policy::Policy;
 use crate::quota::{Algorithm, Quota};
 
+/// How long a denial asks a client to wait that nothing is known about, because the server does not answer.
+pub(super) const WAIT_UNKNOWN_NANOS: u64 = 1_000_000_000;
+
 /// A policy as the server is told of it.
 #[derive(Clone, Debug)]
 pub(super) struct Wire {
-    /// The script's arguments: the number of quotas, and four words for each.
+    /// The script's arguments: the number of quotas, and five words for each.
     pub(super) words: Vec<String>,
     quotas: Vec<(Name, u64)>,
     /// If its keys are leased: under which terms, and which quotas are buckets.
@@ -30,7 +33,7 @@ impl Wire {
         for (name, quota) in policy.quotas() {
             let told = ScriptQuota::new(quota).map_err(|why| SetupError::quota(name, why))?;
             let (kind, numbers) = told.arguments();
-            words.push(kind.to_owned());
+            words.extend([called(name, quota), kind.to_owned()]);
             words.extend(numbers.map(|number| number.to_string()));
         }
         let quotas = policy.names().zip(policy.quotas()).map(|(name, (_, quota))| (name, quota.limit())).collect();
@@ -46,6 +49,14 @@ impl Wire {
     /// Whether it was a bucket that denied, of a policy whose keys are leased.
     pub(super) fn ran_dry(&self, denied: &Denied) -> bool {
         self.leased.as_ref().is_some_and(|(_, buckets)| buckets[denied.status.index])
+    }
+
+    /// Of a call that passed and asked for so much more: where the bucket stands of which it took the last, if it did.
+    pub(super) fn dry(&self, reply: &Reply, want: u64) -> Option<Status> {
+        let (_, buckets) = self.leased.as_ref()?;
+        let took =
+            |(index, judged): &(usize, &Judged)| buckets[*index] && took_the_last(want, reply.lent.0, judged.left);
+        reply.quotas.iter().enumerate().find(took).map(|(index, judged)| self.status(index, judged))
     }
 
     /// Of a check that passed.
@@ -91,9 +102,18 @@ impl Wire {
         Status { quota, index: 0, limit, remaining: 0, reset_after_nanos: 0 }
     }
 
-    /// A status of the local share, by the name that the quota has here.
-    pub(super) fn renamed(&self, status: Status) -> Status {
-        Status { quota: self.quotas[status.index].0, ..status }
+    /// What a share has denied: what is too much for it may pass when the server is back.
+    pub(super) fn denied_by_a_share(&self, denied: Denied, cost: u64) -> Denied {
+        match denied.retry_after_nanos {
+            None if self.can_pass(cost) => Denied { retry_after_nanos: Some(WAIT_UNKNOWN_NANOS), ..denied },
+            _ => denied,
+        }
+    }
+
+    /// Of a check that did not pass, and never will, since so much is asked in all: about the first quota that says so.
+    pub(super) fn denied_for_ever(&self, reply: &Reply, cost: u64) -> Option<Denied> {
+        let index = self.quotas.iter().position(|&(_, limit)| cost > limit)?;
+        Some(Denied { status: self.status(index, &reply.quotas[index]), retry_after_nanos: None })
     }
 
     /// Whether a cost could ever pass.
@@ -106,10 +126,9 @@ fn nanos(micros: u64) -> u64 {
     micros.saturating_mul(1000)
 }
 
-/// What one of so many programs enforces alone. The quotas keep their places, not their names.
+/// What one of so many programs enforces alone, by the names that the quotas have.
 pub(super) fn share(policy: &Policy, nodes: NonZeroU32) -> Policy {
-    let shares = policy.quotas().enumerate().map(|(index, (_, quota))| (format!("q{index}"), share_of(quota, nodes)));
-    Policy::new(shares).expect("as many quotas as there were, each of another name")
+    policy.map(|quota| share_of(quota, nodes))
 }
 
 fn share_of(quota: &Quota, nodes: NonZeroU32) -> Quota {
@@ -142,19 +161,19 @@ mod tests {
     #[test]
     fn a_share_is_never_more_than_its_part() {
         for (whole, nodes, part) in [
-            ("28/second", 1, "q0: 28/second"),
-            ("28/second", 4, "q0: 28/4 seconds burst 7"),
-            ("28/second burst 3", 4, "q0: 28/4 seconds burst 1"),
-            ("0/second", 4, "q0: 0/second"),
-            ("100/minute fixed", 3, "q0: 33/minute fixed"),
-            ("5/minute sliding", 10, "q0: 1/2 minutes sliding"),
-            ("5/minute strict; 9/hour", 3, "q0: 1/minute strict; q1: 9/3 hours burst 3"),
+            ("28/second", 1, "28/second"),
+            ("28/second", 4, "28/second: 28/4 seconds burst 7"),
+            ("28/second burst 3", 4, "28/second: 28/4 seconds burst 1"),
+            ("0/second", 4, "0/second"),
+            ("100/minute fixed", 3, "100/minute: 33/minute fixed"),
+            ("5/minute sliding", 10, "5/minute: 1/2 minutes sliding"),
+            ("a: 5/minute strict; b: 9/hour", 3, "a: 1/minute strict; b: 9/3 hours burst 3"),
         ] {
             let shared = share(&whole.parse().unwrap(), NonZeroU32::new(nodes).unwrap());
-            assert_eq!(shared, part.parse().unwrap(), "{whole} for {nodes}: {shared}");
+            assert_eq!(shared.to_string(), part, "{whole} for {nodes}: each by its own name");
         }
         // Where no exact share can be had, the least that there is.
         let shared = share(&"7/3660 days".parse().unwrap(), NonZeroU32::new(1000).unwrap());
-        assert_eq!(shared.to_string(), "q0: 1/3660 days");
+        assert_eq!(shared.to_string(), "7/3660 days: 1/3660 days");
     }
 }

@@ -9,9 +9,10 @@ use pin_project_lite::pin_project;
 
 use super::line::{Arrival, Ask, InLine};
 use crate::backend::{Answer, Backend, Delay, Grant, Question, Wanted, seal};
-use crate::decision::Denied;
+use crate::decision::{Denied, Standing};
 use crate::key::Key;
 use crate::limiter::RateLimiter;
+use crate::plan::Plan;
 use crate::reservation::Reservation;
 
 /// A [`RateLimiter`] that delays before it denies: what a [`RateLimitLayer`](crate::RateLimitLayer) has after
@@ -69,9 +70,18 @@ impl Backend for Delayed {
     type Receipt = Reservation;
     type Wait = Queued;
     type Waiting<H> = Waiting<H>;
+    type Told<T: Send + 'static> = T;
 
     fn limiter(&self) -> &RateLimiter {
         &self.limiter
+    }
+
+    fn standing_on<K: Key + ?Sized>(&self, plan: Plan, key: &K) -> Standing {
+        self.limiter.standing_on(plan, key)
+    }
+
+    fn forget<K: Key + ?Sized>(&self, key: &K) {
+        self.limiter.forget(key);
     }
 
     fn ask<K: Key + ?Sized>(

@@ -67,7 +67,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("account", &["limiter", "offenders", "decision", "fingerprint"]),
     ("demand", &["limiter", "reservation", "plan", "decision", "fingerprint"]),
     ("backend", &["limiter", "reservation", "plan", "key", "decision"]),
-    ("wait", &["backend", "limiter", "reservation", "queue", "decision", "clock", "fingerprint", "key"]),
+    ("wait", &["backend", "limiter", "reservation", "plan", "queue", "decision", "clock", "fingerprint", "key"]),
     (
         "http",
         &[
@@ -90,6 +90,7 @@ const EDGES: &[(&str, &[&str])] = &[
         &[
             "setting_error",
             "backend",
+            "demand",
             "wait",
             "limiter",
             "reservation",

@@ -6,6 +6,7 @@ mod exact;
 #[allow(dead_code, reason = "what only the limiter needs of it")]
 mod lease;
 mod lua;
+mod overload;
 mod price;
 mod random;
 mod twins;

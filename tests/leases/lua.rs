@@ -38,7 +38,7 @@ local keys = { 'key' }
 
 local function call(at, words, op, cost, width, most, want)
   micros = at
-  local argv = { op, string.format('%.0f', cost), string.format('%.0f', #words / 4) }
+  local argv = { op, string.format('%.0f', cost), string.format('%.0f', #words / 5) }
   for i = 1, #words do argv[3 + i] = words[i] end
   if width then
     local n = #argv
@@ -98,9 +98,18 @@ impl Server {
         self.look.call(()).expect("it can be looked at")
     }
 
+    /// Quotas by their kinds and numbers, which are called by their places.
     pub(crate) fn words(&self, quotas: &[(&str, [u64; 3])]) -> Words {
-        let words = quotas.iter().flat_map(|(kind, numbers)| {
-            std::iter::once((*kind).to_owned()).chain(numbers.iter().map(|number| number.to_string()))
+        let places: Vec<usize> = (0..quotas.len()).collect();
+        self.words_in(quotas, &places)
+    }
+
+    /// The same quotas in another order.
+    pub(crate) fn words_in(&self, quotas: &[(&str, [u64; 3])], order: &[usize]) -> Words {
+        let words = order.iter().flat_map(|&place| {
+            let (kind, numbers) = &quotas[place];
+            let called = [format!("q{place}/day"), (*kind).to_owned()];
+            called.into_iter().chain(numbers.iter().map(|number| number.to_string()))
         });
         Words(self._lua.create_sequence_from(words).expect("a table"))
     }
@@ -111,7 +120,7 @@ impl Server {
         let [width, most, want] = terms.map_or([None; 3], |terms| terms.map(Some));
         let call = (at as f64, &words.0, op, cost as f64, width, most, want);
         let numbers: Variadic<f64> = self.call.call(call).unwrap_or_else(|error| panic!("{error}"));
-        let quotas = words.0.raw_len() / 4;
+        let quotas = words.0.raw_len() / 5;
         let whole = |number: f64| {
             assert!(number.fract() == 0.0, "{numbers:?}");
             number as i64

@@ -109,7 +109,7 @@ fn price(burst: u64, nodes: u64, per_mille: u64, load: f64, seconds: u64) -> Pri
 }
 
 /// The slot's width that the library takes, in thousandths of the time in which a bucket fills, as it stands there.
-fn shipped() -> u64 {
+pub(crate) fn shipped() -> u64 {
     let source = include_str!("../../src/redis/terms.rs");
     let (_, rest) = source.split_once("const SLOT_PER_MILLE: u128 = ").expect("it is there");
     rest.split(';').next().and_then(|number| number.parse().ok()).expect("a number")

@@ -71,8 +71,8 @@ pub(crate) fn twins() -> Vec<Twin> {
         twin(
             "only the first bucket owes what is lent",
             &[
-                (WHAT_IS_LENT, "return units == tonumber(ARGV[5]) and min((lent + before) * units, LARGEST) or 0"),
-                (HELD, "min(units == tonumber(ARGV[5]) and held[j] * units or 0, LARGEST)"),
+                (WHAT_IS_LENT, "return units == ps[1] and min((lent + before) * units, LARGEST) or 0"),
+                (HELD, "min(units == ps[1] and held[j] * units or 0, LARGEST)"),
             ],
             About { buckets: 3, ..PLAIN },
         ),
@@ -83,7 +83,7 @@ pub(crate) fn twins() -> Vec<Twin> {
                     "if slot and width and slot ~= width then moved = true end",
                     "if slot and width then slot = width end",
                 ),
-                ("if slot and not (old == kind and a == p) then moved = true end", ""),
+                ("if slot and not same then moved = true end", ""),
             ],
             About { change: true, ..PLAIN },
         ),
@@ -99,6 +99,16 @@ pub(crate) fn twins() -> Vec<Twin> {
             "something is lent while something is that was lent under another policy",
             &[("if width and passes and not moved then", "if width and passes then")],
             About { change: true, window: true, ..PLAIN },
+        ),
+        twin(
+            "a quota goes on with the record in its place",
+            &[("of, rest = matched(called, records)", "")],
+            About { change: true, buckets: 3, ..PLAIN },
+        ),
+        twin(
+            "a record that waits does not owe what is lent",
+            &[("return ends and refilled(this.c, this.a, this.b) or max", "return max")],
+            About { change: true, buckets: 3, ..PLAIN },
         ),
         twin(
             "a server that comes up empty lends at once",

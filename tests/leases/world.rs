@@ -155,7 +155,13 @@ impl<'a> World<'a> {
             } else {
                 (random.range(burst / 2 + 1, burst * 2), random.range(full / 2, full * 3))
             };
-            policies.push(policy(server, &mut random, burst, full, about.buckets, about.window));
+            let mut other = policy(server, &mut random, burst, full, about.buckets, about.window);
+            if random.in_100(50) {
+                // The same quotas stand in another order.
+                let order: Vec<usize> = (0..other.quotas.len()).rev().collect();
+                other.words = server.words_in(&other.quotas, &order);
+            }
+            policies.push(other);
         }
         let slot = policies[0].slot;
         let nodes = random.range(1, 7);
@@ -385,7 +391,8 @@ impl<'a> World<'a> {
         if self.windows.iter().any(|(_, window)| window.kind == "f") {
             let value = self.server.look();
             for (index, window) in &mut self.windows {
-                value.split(' ').nth(*index + 1).into_iter().for_each(|record| window.opened(record));
+                let called = format!("q{index}/day:");
+                value.split(' ').filter_map(|word| word.strip_prefix(&called)).for_each(|record| window.opened(record));
             }
         }
         // What another policy lets pass is unknown to the windows of this one.

@@ -117,7 +117,14 @@ fn a_layer_of_another_kind_is_not_taken_instead() {
     let slow = format!("{limit}.delay(std::time::Duration::from_secs(1))");
     check(&format!("{limit}.when(|_| true, {slow});"), &["E0308", "found", "Delayed"]);
     check(&format!("{slow}.when(|_| true, {limit});"), &["E0308", "expected", "Delayed"]);
-    check(&format!("{limit}.and({slow});"), &["From<RateLimitLayer<ClientIp, Delayed>>"]);
+    let not_as_one = ["cannot be judged with other limits as one", "join layers that do not delay", "redis::check_all"];
+    check(&format!("{limit}.and({slow});"), &not_as_one);
+    check(&format!("{slow}.and({limit});"), &not_as_one);
+    #[cfg(feature = "redis")]
+    for joined in ["there.and(here)", "here.and(there)", "here.clone().and(here).and(there)"] {
+        let there = "fn join(here: tollgate::RateLimitLayer, there: tollgate::RateLimitLayer<tollgate::http::ClientIp, tollgate::RedisLimiter>)";
+        check(&format!("{there} {{ {joined}; }}"), &not_as_one);
+    }
     // Joined layers are of no kind that could stand in for one.
     check(&format!("{limit}.when(|_| true, {limit}.and({limit}));"), &["E0308", "found `JointLayer`"]);
 }

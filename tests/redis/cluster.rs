@@ -10,7 +10,7 @@ use crate::{eventually, patient};
 const SLOTS: [(u16, u16); 3] = [(0, 5460), (5461, 10922), (10923, 16383)];
 
 /// Three nodes that have found each other.
-async fn cluster() -> Option<Vec<Server>> {
+pub(crate) async fn cluster() -> Option<Vec<Server>> {
     let mut nodes = Vec::new();
     for _ in 0..3 {
         // The nodes' own bus listens there, too, and so needs no port of its own.

@@ -8,18 +8,18 @@ use tollgate::{Clock, Quota};
 use crate::logged::Lines;
 use crate::proxy::Proxy;
 use crate::server::{Server, Value, free_port, program};
-use crate::{eventually, limiter, patient, policy};
+use crate::{eventually, limiter, patient};
 
 /// As a program would have it, with the deadline of 25 ms.
-fn usual(url: &str, when: WhenUnreachable) -> RedisLimiter {
+pub(crate) fn usual(url: &str, when: WhenUnreachable) -> RedisLimiter {
     let store = RedisStore::new(url).unwrap();
     RedisLimiter::builder(&store, "api", Quota::per_day(100)).when_unreachable(when).build().unwrap()
 }
 
-const CLOSED: WhenUnreachable = WhenUnreachable::Closed;
+pub(crate) const CLOSED: WhenUnreachable = WhenUnreachable::Closed;
 
 /// Checks of ever new keys pass again, by the server. Where they are denied without it, a check that passes was answered there.
-async fn is_back(limiter: &RedisLimiter) {
+pub(crate) async fn is_back(limiter: &RedisLimiter) {
     let mut n = 0;
     eventually("the server answers", || {
         n += 1;
@@ -31,7 +31,7 @@ async fn is_back(limiter: &RedisLimiter) {
 }
 
 /// Checks of ever new keys are denied, without the server, and after a few of them nobody waits for it any more.
-async fn is_out(limiter: &RedisLimiter) {
+pub(crate) async fn is_out(limiter: &RedisLimiter) {
     let mut n = 0;
     eventually("the server is not asked any more", || {
         n += 1;
@@ -163,7 +163,7 @@ async fn a_full_server_and_a_read_only_one_are_as_good_as_none() {
     no_key_stays(&mut raw);
 }
 
-fn no_key_stays(raw: &mut crate::server::Raw) {
+pub(crate) fn no_key_stays(raw: &mut crate::server::Raw) {
     let keys = raw.ask(&["KEYS", "*"]);
     for key in keys.array() {
         assert!(raw.ask(&["PTTL", key.text()]).int() > 0, "{key:?} has no expiry");
@@ -277,29 +277,8 @@ async fn what_may_have_been_done_is_never_sent_twice() {
     assert_eq!(looking.peek("alice").await.unwrap().remaining(), 99, "it was charged once");
 }
 
-fn limiter_of(server: &Server) -> RedisLimiter {
+pub(crate) fn limiter_of(server: &Server) -> RedisLimiter {
     limiter(server, "api", Quota::per_day(100))
-}
-
-/// Two versions of a program, while one replaces the other.
-#[tokio::test]
-async fn programs_of_one_name_with_different_policies_grant_nothing_twice() {
-    let Some(server) = Server::start() else { return };
-    for (old, new) in [
-        ("10/day", "20/day"),
-        ("10/day", "20/hour fixed"),
-        ("20/day sliding", "10/day strict"),
-        ("10/day; 100/day", "20/day"),
-    ] {
-        let name = format!("{old} and {new}");
-        let (old, new) = (limiter(&server, &name, policy(old)), limiter(&server, &name, policy(new)));
-        let mut passed = [0, 0];
-        for _ in 0..20 {
-            passed[0] += u32::from(old.check("alice").await.is_ok());
-            passed[1] += u32::from(new.check("alice").await.is_ok());
-        }
-        assert!((10..=20).contains(&(passed[0] + passed[1])), "{name}: {passed:?}");
-    }
 }
 
 /// Where a program is held up for longer than a deadline, an answer that has come meanwhile still counts, or is given up: it is
@@ -384,34 +363,6 @@ async fn a_password_is_used_and_never_shown_and_a_flood_of_failures_makes_few_li
     assert!(told.iter().all(|line| line.starts_with("WARN")), "{told:#?}");
 }
 
-/// As a managed server does it: a replica takes over, and the same address leads there.
-#[tokio::test]
-async fn after_a_fail_over_the_replica_goes_on_from_what_it_had_heard() {
-    let (Some(mut first), Some(second)) = (Server::start(), Server::start()) else { return };
-    let mut replica = second.raw();
-    let port = first.port().to_string();
-    assert_eq!(replica.ask(&["REPLICAOF", "127.0.0.1", &port]), Value::Text("OK".to_owned()));
-    let proxy = Proxy::to(first.address());
-    let limiter = usual(&proxy.url(), CLOSED);
-    is_back(&limiter).await;
-    let exact = limiter_of(&first);
-    exact.check_n("alice", 70).await.unwrap();
-    let name = limiter.redis_key("alice");
-    eventually("the replica has heard of it", || {
-        let heard = replica.ask(&["EXISTS", &name]) == Value::Int(1);
-        async move { heard }
-    })
-    .await;
-    first.kill();
-    is_out(&limiter).await;
-    assert_eq!(replica.ask(&["REPLICAOF", "NO", "ONE"]), Value::Text("OK".to_owned()));
-    proxy.lead_to(second.address());
-    is_back(&limiter).await;
-    let after = limiter_of(&second);
-    assert_eq!(after.peek("alice").await.unwrap().remaining(), 30, "what was spent stays spent");
-    no_key_stays(&mut replica);
-}
-
 /// The task that drives a connection ends with the runtime that it was made on.
 #[test]
 fn a_store_outlives_the_runtime_that_it_connected_on() {
@@ -433,4 +384,38 @@ fn a_store_outlives_the_runtime_that_it_connected_on() {
     server.resume();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(is_back(&limiter));
+}
+
+/// Who asks first may be busy with other things, or gone soon.
+#[test]
+fn a_connection_lives_on_the_runtime_that_was_given_while_that_is_there() {
+    let Some(server) = Server::start() else { return };
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let home = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let builder = RedisStore::builder(&server.url()).deadline(Duration::from_secs(20));
+    let store = builder.runtime(home.handle().clone()).build().unwrap();
+    let limiter = RedisLimiter::new(&store, "api", Quota::per_day(100)).unwrap();
+    let connections = || {
+        let info = server.raw().ask(&["INFO", "stats"]).text().to_owned();
+        let (_, rest) = info.split_once("total_connections_received:").expect("it is told");
+        rest.lines().next().unwrap().parse::<u64>().unwrap()
+    };
+    let before = connections();
+    for left in [99, 98, 97] {
+        let status = *runtime().block_on(limiter.check("alice")).unwrap().status();
+        assert_eq!(status.remaining(), left);
+    }
+    assert_eq!(connections() - before, 2, "the limiter's, and the one that asks now");
+    assert_eq!(store.stats().failures, 0);
+    // Without it, whoever asks next connects.
+    home.shutdown_timeout(Duration::from_secs(10));
+    let asks = runtime();
+    asks.block_on(async {
+        eventually("it is connected again", || {
+            let peeked = limiter.peek("alice");
+            async { peeked.await.is_ok() }
+        })
+        .await;
+    });
+    assert_eq!(asks.block_on(limiter.check("alice")).unwrap().status().remaining(), 96);
 }

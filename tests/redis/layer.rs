@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
-use tollgate::http::{GlobalKey, KeyExtractor, NoKey};
+use tollgate::http::{GlobalKey, HeaderKey, KeyExtractor, NoKey};
 use tollgate::redis::{RedisLimiter, WhenUnreachable};
 use tollgate::{Quota, RateLimitLayer};
 use tower::{Layer, Service, ServiceExt, service_fn};
@@ -126,4 +126,26 @@ async fn a_layer_delays_before_it_denies() {
     for _ in 0..10 {
         assert_eq!(shadow.clone().oneshot(request("/")).await.unwrap().status(), 200);
     }
+}
+
+/// By a request, as in process; but what they tell comes later.
+#[tokio::test]
+async fn a_layer_looks_at_a_client_and_resets_it() {
+    let Some(server) = Server::start() else { return };
+    let limiter = limiter(&server, "api", Quota::per_day(3));
+    let head = |name: &str| {
+        let request = Request::builder().header("x-api-key", name).body(()).unwrap();
+        request.into_parts().0
+    };
+    let layer = RateLimitLayer::sharing(&limiter).key(HeaderKey::new("x-api-key").unwrap());
+    limiter.check_n("alice", 3).await.unwrap();
+    assert_eq!(layer.peek(&head("alice")).unwrap().await.unwrap().tightest().remaining(), 0);
+    assert_eq!(layer.peek(&head("bob")).unwrap().await.unwrap().tightest().remaining(), 3);
+    layer.reset(&head("alice")).unwrap().await.unwrap();
+    let delaying = layer.clone().delay(Duration::from_secs(1));
+    assert_eq!(delaying.peek(&head("alice")).unwrap().await.unwrap().tightest().remaining(), 3);
+    let nobody = Request::builder().body(()).unwrap().into_parts().0;
+    assert!(layer.peek(&nobody).is_err() && layer.reset(&nobody).is_err());
+    drop(server);
+    assert!(layer.peek(&head("alice")).unwrap().await.is_err(), "there is no server");
 }

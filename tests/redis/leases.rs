@@ -124,6 +124,10 @@ async fn what_is_not_used_goes_back_where_it_was_leased() {
     other.check("key").await.unwrap();
     let limiter = leasing(&server, SLOW, 2);
     hold_some(&limiter).await;
+    // What it holds is left, for it.
+    let [here, there] = [&limiter, &other].map(|limiter| limiter.peek("key"));
+    let (here, there) = (here.await.unwrap().remaining(), there.await.unwrap().remaining());
+    assert!((here..=here + 2).contains(&(there + held(&limiter))), "{here} here, {there} there, {}", held(&limiter));
     let (before, trips) = (held(&limiter), limiter.stats().round_trips);
     let reservation = limiter.reserve("key", 5).await.unwrap();
     assert_eq!(held(&limiter), before - 5);

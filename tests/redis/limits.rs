@@ -135,6 +135,26 @@ async fn a_reservation_is_settled_once_and_dropped_stays_charged() {
     }
 }
 
+/// Nobody settles it any more. It goes as any charge does, and by itself: its expiry was written with it.
+#[tokio::test]
+async fn what_a_program_had_reserved_when_it_crashed_does_not_stay() {
+    let Some(server) = Server::start() else { return };
+    for text in
+        ["100/second", "100/second fixed", "100/second fixed aligned", "100/second sliding", "100/second strict"]
+    {
+        let limiter = limiter(&server, text, policy(text));
+        std::mem::forget(limiter.reserve("alice", 100).await.unwrap());
+        let expires = server.raw().ask(&["PTTL", &limiter.redis_key("alice")]).int();
+        // A second, or two for what looks back at the window before, and one more.
+        assert!((1..=3100).contains(&expires), "{text}: {expires} ms");
+        crate::eventually("all of it is back", || {
+            let reserved = limiter.reserve("alice", 100);
+            async { reserved.await.is_ok() }
+        })
+        .await;
+    }
+}
+
 #[tokio::test]
 async fn a_key_over_its_limit_costs_one_round_trip_a_second() {
     let Some(server) = Server::start() else { return };
@@ -176,6 +196,7 @@ async fn a_key_over_its_limit_costs_one_round_trip_a_second() {
 async fn a_policy_is_replaced_or_nothing_changes() {
     let Some(server) = Server::start() else { return };
     let limiter = limiter(&server, "api", policy("5/day"));
+    // There is room for one quota, and time is told in microseconds.
     for refused in ["5/day; 6/day", "1/100 ns"] {
         limiter.replace_policy(policy(refused)).unwrap_err();
         assert_eq!(limiter.policy(), policy("5/day"));
@@ -276,7 +297,7 @@ async fn keys_can_be_read_and_cleared_by_hand_and_go_by_themselves() {
     let value = raw.ask(&["GET", "tollgate:login:{alice}"]);
     let words: Vec<&str> = value.text().split(' ').collect();
     // A request of 5 in a minute owes 12,000,000 units of which one goes each microsecond.
-    assert_eq!(words[1..], ["b,12000000,1,12000000", "b,864000000,1,864000000"]);
+    assert_eq!(words[1..], ["5/minute:b,12000000,1,12000000", "100/day:b,864000000,1,864000000"]);
     let expires = raw.ask(&["PTTL", "tollgate:login:{alice}"]).int();
     assert!((864_000..=867_000).contains(&expires), "100 a day are one in 864 seconds: {expires}");
     assert_eq!(raw.ask(&["DEL", "tollgate:login:{alice}"]).int(), 1);
@@ -308,8 +329,16 @@ fn what_cannot_be_set_up_is_refused_and_shows_no_password() {
     assert_eq!(error.kind(), &SetupErrorKind::Quota { name: "fast".to_owned(), too_short: true });
     let error = RedisLimiter::new(&store, "x", policy("1000000000/second burst 10000000000000000")).unwrap_err();
     assert!(matches!(error.kind(), SetupErrorKind::Quota { too_short: false, .. }), "{error}");
-    let builder = RedisLimiter::builder(&store, "x", Quota::per_second(1)).plan("two", policy("1/second; 2/second"));
-    assert_eq!(builder.build().unwrap_err().kind(), &SetupErrorKind::Shape { expected: 1, given: 2 });
+    for quotas in [0, 1, 9] {
+        let builder =
+            RedisLimiter::builder(&store, "x", Quota::per_second(1)).plan("two", policy("1/second; 2/second"));
+        let error = builder.quotas(quotas).build().unwrap_err();
+        assert!(matches!(error.kind(), SetupErrorKind::Plan(_)), "{error}");
+    }
+    for prefix in ["sh{op}:", "a b", "é", &"p".repeat(65)] {
+        let error = RedisStore::builder("redis://127.0.0.1:6").prefix(prefix).build().unwrap_err();
+        assert_eq!(error.kind(), &SetupErrorKind::Prefix, "{prefix}");
+    }
     let builder = RedisLimiter::builder(&store, "x", Quota::per_second(1)).capacity(0);
     assert!(matches!(builder.build().unwrap_err().kind(), SetupErrorKind::Plan(_)));
 }

@@ -2,6 +2,7 @@
 
 mod access;
 mod cluster;
+mod fail_over;
 mod faults;
 mod layer;
 mod leases;
@@ -9,10 +10,12 @@ mod limits;
 #[path = "../http/logged.rs"]
 #[allow(dead_code, reason = "shared with tests/http, which needs more of it")]
 mod logged;
+mod policies;
 mod proxy;
 mod server;
 #[cfg(feature = "redis-tls")]
 mod tls;
+mod together;
 mod waiting;
 
 use std::time::Duration;

@@ -177,7 +177,7 @@ impl Raw {
         Self::try_to(address).expect("the server listens")
     }
 
-    fn try_to(address: SocketAddr) -> std::io::Result<Self> {
+    pub(crate) fn try_to(address: SocketAddr) -> std::io::Result<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
         stream.set_nodelay(true)?;

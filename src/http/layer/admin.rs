@@ -8,8 +8,6 @@ use crate::decision::Standing;
 use crate::http::denials::WhenNoKey;
 use crate::http::key::{KeyExtractor, NoKey};
 use crate::key::SharedKey;
-use crate::plan::Plan;
-use crate::reservation::Reservation;
 
 /// # Administration
 ///
@@ -20,8 +18,10 @@ use crate::reservation::Reservation;
 /// Requests that [`when`](Self::when) leaves to another layer are that layer's to find. A layer that
 /// [delays](#method.delay) is asked in the same way. Nobody who waits is woken by a reset: whoever is first asks when its
 /// time comes.
-// What settles a charge here is in this process, and so is the account.
-impl<K: KeyExtractor, L: Backend<Receipt = Reservation>> RateLimitLayer<K, L> {
+///
+/// In process, what they tell is there at once. Over a server, it is to be awaited, and is an error if the server does not
+/// answer: `layer.peek(&head)?.await?`.
+impl<K: KeyExtractor, L: Backend> RateLimitLayer<K, L> {
     /// Where a request's client stands, without charging it, with all quotas of the policy that judges it.
     ///
     /// ```
@@ -42,11 +42,11 @@ impl<K: KeyExtractor, L: Backend<Receipt = Reservation>> RateLimitLayer<K, L> {
     /// # Errors
     ///
     /// When the request has no key, unless such requests are counted [together](WhenNoKey::Share).
-    pub fn peek(&self, head: &Parts) -> Result<Standing, NoKey> {
-        let limiter = self.limiter().limiter().on_own(self.gate.settings.plan_of(head));
+    pub fn peek(&self, head: &Parts) -> Result<L::Told<Standing>, NoKey> {
+        let (limiter, plan) = (self.limiter(), self.gate.settings.plan_of(head));
         match self.gate.key.extract(head) {
-            Ok(key) => Ok(limiter.standing(&key)),
-            Err(_) if self.shares_without_key() => Ok(limiter.standing(&SharedKey)),
+            Ok(key) => Ok(limiter.standing_on(plan, &key)),
+            Err(_) if self.shares_without_key() => Ok(limiter.standing_on(plan, &SharedKey)),
             Err(no_key) => Err(no_key),
         }
     }
@@ -56,14 +56,12 @@ impl<K: KeyExtractor, L: Backend<Receipt = Reservation>> RateLimitLayer<K, L> {
     /// # Errors
     ///
     /// As [`peek`](Self::peek).
-    pub fn reset(&self, head: &Parts) -> Result<(), NoKey> {
-        let limiter = self.limiter().limiter().on_own(Plan::DEFAULT);
+    pub fn reset(&self, head: &Parts) -> Result<L::Told<()>, NoKey> {
         match self.gate.key.extract(head) {
-            Ok(key) => limiter.reset(&key),
-            Err(_) if self.shares_without_key() => limiter.reset(&SharedKey),
-            Err(no_key) => return Err(no_key),
+            Ok(key) => Ok(self.limiter().forget(&key)),
+            Err(_) if self.shares_without_key() => Ok(self.limiter().forget(&SharedKey)),
+            Err(no_key) => Err(no_key),
         }
-        Ok(())
     }
 
     /// Whether requests without a key are counted together.

@@ -4,13 +4,14 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::RateLimitLayer;
+use crate::backend::Backend;
 use crate::http::any_body::AnyBody;
 use crate::http::decide::Decide;
 use crate::http::key::KeyExtractor;
 use crate::limiter::RateLimiter;
 
 /// # Several limits as one
-impl<K: KeyExtractor + Send + Sync + 'static> RateLimitLayer<K> {
+impl<K, L: Backend> RateLimitLayer<K, L> {
     /// Joins this layer with another: a request must pass both, and is charged to both or to none.
     ///
     /// Two layers, one around the other, do otherwise: the outer one has charged a request before the inner one denies it.
@@ -53,10 +54,49 @@ impl<K: KeyExtractor + Send + Sync + 'static> RateLimitLayer<K> {
     /// let limit = RateLimitLayer::per_minute(600).and(delaying);
     /// ```
     ///
+    /// Nor can one whose limiter is on a server. Direct calls can be judged as one there, by `tollgate::redis::check_all`.
+    ///
     /// Nor can joined layers stand in for another, as by [`when`](Self::when). Give [`when`](Self::when) to those that are joined.
     #[must_use]
-    pub fn and(self, other: impl Into<JointLayer>) -> JointLayer {
-        JointLayer::from(self).and(other)
+    pub fn and(self, other: impl Join) -> JointLayer
+    where
+        Self: Join,
+    {
+        self.joint().and(other)
+    }
+}
+
+/// A limit that can be judged with others as one: a [`RateLimitLayer`] whose limiter answers at once, or several of them.
+///
+/// This trait is sealed: it cannot be implemented for other types.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be judged with other limits as one",
+    label = "its limiter does not answer at once",
+    note = "while a request waited for one limit, the others could promise it nothing: join layers that do not delay",
+    note = "limits on a server are judged as one by `tollgate::redis::check_all`"
+)]
+pub trait Join: sealed::Sealed {
+    #[doc(hidden)]
+    fn joint(self) -> JointLayer;
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+impl<K, L> sealed::Sealed for RateLimitLayer<K, L> {}
+
+impl<K: KeyExtractor + Send + Sync + 'static> Join for RateLimitLayer<K> {
+    fn joint(self) -> JointLayer {
+        JointLayer::from(self)
+    }
+}
+
+impl sealed::Sealed for JointLayer {}
+
+impl Join for JointLayer {
+    fn joint(self) -> JointLayer {
+        self
     }
 }
 
@@ -73,8 +113,8 @@ pub struct JointLayer {
 impl JointLayer {
     /// Joins one more, or several more.
     #[must_use]
-    pub fn and(self, other: impl Into<Self>) -> Self {
-        Self { members: self.members.iter().chain(&*other.into().members).cloned().collect() }
+    pub fn and(self, other: impl Join) -> Self {
+        Self { members: self.members.iter().chain(&*other.joint().members).cloned().collect() }
     }
 
     /// Lets it stand around services with any response body, as [`RateLimitLayer::any_body`] does. Call this last.

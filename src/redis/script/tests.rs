@@ -163,6 +163,14 @@ impl Twin {
         }
     }
 
+    /// Another policy has changed the key: its time is now.
+    fn touch(&mut self, now: u64) {
+        if self.is_bucket() {
+            self.owed = self.spent(now).0;
+        }
+        self.last = now;
+    }
+
     /// Gives back of a charge that had been made then, and left so much owed.
     fn settle(&mut self, now: u64, cost: u64, charged: &Charging, index: usize) {
         let (mark, owed) = charged.of[index];
@@ -179,8 +187,12 @@ impl Twin {
     }
 }
 
+/// Which quotas a policy has, in its order.
+type Order = Vec<usize>;
+
 #[derive(Clone, Debug)]
 struct Charging {
+    order: Order,
     at: u64,
     cost: u64,
     of: Vec<(u64, u128)>,
@@ -199,12 +211,24 @@ enum Step {
 }
 
 fn command(script: &str, key: &str, op: Op, cost: u64, told: &[ScriptQuota], more: &[u64]) -> Vec<String> {
-    let mut words = vec!["EVAL".to_owned(), script.to_owned(), "1".to_owned(), key.to_owned()];
-    words.extend([op.as_str().to_owned(), cost.to_string(), told.len().to_string()]);
-    for quota in told {
-        let (kind, numbers) = quota.arguments();
-        words.push(kind.to_owned());
-        words.extend(numbers.map(|number| number.to_string()));
+    let quotas = told.iter().zip(["q0/day", "q1/day", "q2/day"]);
+    let quotas = quotas.map(|(told, called)| (called.to_owned(), told.clone())).collect();
+    command_of(script, &[(key, op, cost, quotas)], more)
+}
+
+/// What is asked about one of several: its key, and its quotas as they are called.
+type SubjectAsked<'a> = (&'a str, Op, u64, Vec<(String, ScriptQuota)>);
+
+fn command_of(script: &str, parts: &[SubjectAsked<'_>], more: &[u64]) -> Vec<String> {
+    let mut words = vec!["EVAL".to_owned(), script.to_owned(), parts.len().to_string()];
+    words.extend(parts.iter().map(|(key, ..)| (*key).to_owned()));
+    for (_, op, cost, quotas) in parts {
+        words.extend([op.as_str().to_owned(), cost.to_string(), quotas.len().to_string()]);
+        for (called, told) in quotas {
+            let (kind, numbers) = told.arguments();
+            words.extend([called.clone(), kind.to_owned()]);
+            words.extend(numbers.map(|number| number.to_string()));
+        }
     }
     words.extend(more.iter().map(u64::to_string));
     words
@@ -225,6 +249,21 @@ const LATEST: u64 = (1 << 53) - 10 * 366 * 86_400 * 1_000_000;
 
 /// Runs one history, and says how often it passed and was denied.
 fn agree(raw: &mut Raw, script: &str, key: &str, quotas: &[Quota], start: u64, steps: &[Step]) -> (u64, u64) {
+    let all: Order = (0..quotas.len()).collect();
+    agree_by_turns(raw, script, key, quotas, &[all], start, steps)
+}
+
+/// The same, by policies that take turns, each with some of the quotas. But as long as nothing is kept of the key, by the first,
+/// which has all: one that knows less would give its own what it finds.
+fn agree_by_turns(
+    raw: &mut Raw,
+    script: &str,
+    key: &str,
+    quotas: &[Quota],
+    policies: &[Order],
+    start: u64,
+    steps: &[Step],
+) -> (u64, u64) {
     let told: Vec<ScriptQuota> = quotas.iter().map(|quota| ScriptQuota::new(quota).expect("it can be kept")).collect();
     let mut twins: Vec<Twin> = quotas.iter().map(|quota| Twin::new(*quota)).collect();
     let (mut now, mut charged, mut retry) = (start, Vec::<Charging>::new(), 0);
@@ -250,20 +289,29 @@ fn agree(raw: &mut Raw, script: &str, key: &str, quotas: &[Quota], start: u64, s
             Step::Settle(cost) if !charged.is_empty() => (Op::Settle, cost),
             Step::Settle(_) => continue,
         };
-        let context = || format!("step {n} {step:?} at {now} of {quotas:?}: {steps:?}");
+        let is_new = policies.len() > 1 && raw.ask(&["EXISTS", key]).int() == 0;
+        let mut order = policies[if is_new { 0 } else { n % policies.len() }].clone();
         let mut more = Vec::new();
         let before = twins.clone();
-        let fits = twins.iter().all(|twin| twin.fits(now, cost));
-        let mut settled = None;
+        let mut fits = false;
+        let (mut settled, mut writes) = (None, cost > 0 && op != Op::Peek);
         match op {
-            Op::Check | Op::Reserve if fits && cost > 0 => twins.iter_mut().for_each(|twin| twin.charge(now, cost)),
-            Op::Refund if cost > 0 => twins.iter_mut().for_each(|twin| twin.refund(now, cost)),
+            Op::Check | Op::Reserve => {
+                fits = order.iter().all(|&index| twins[index].fits(now, cost));
+                writes &= fits;
+                if writes {
+                    order.iter().for_each(|&index| twins[index].charge(now, cost));
+                }
+            }
+            Op::Refund if writes => order.iter().for_each(|&index| twins[index].refund(now, cost)),
             Op::Settle => {
                 let charge = charged.remove(cost as usize % charged.len());
                 let unused = cost.min(charge.cost);
-                if unused > 0 {
-                    for (index, twin) in twins.iter_mut().enumerate() {
-                        twin.settle(now, unused, &charge, index);
+                order.clone_from(&charge.order);
+                writes = unused > 0;
+                if writes {
+                    for (at, &index) in order.iter().enumerate() {
+                        twins[index].settle(now, unused, &charge, at);
                     }
                 }
                 more.push(charge.at);
@@ -272,12 +320,21 @@ fn agree(raw: &mut Raw, script: &str, key: &str, quotas: &[Quota], start: u64, s
             }
             _ => {}
         }
+        if writes {
+            let others = (0..quotas.len()).filter(|index| !order.contains(index));
+            others.for_each(|index| twins[index].touch(now));
+        }
         more.push(now);
-        let reply = ask(raw, script, key, op, settled.unwrap_or(cost), &told, &more);
+        let context = || format!("step {n} {step:?} at {now} by {order:?} of {quotas:?}: {steps:?}");
+        let part = order.iter().map(|&index| (format!("q{index}/day"), told[index].clone())).collect();
+        let value = raw.ask(&command_of(script, &[(key, op, settled.unwrap_or(cost), part)], &more));
+        assert!(matches!(value, Value::Array(_)), "{value:?}, {}", context());
+        let reply = Reply::read(&value.ints(), order.len()).expect("an answer of the script");
         assert_eq!(reply.time, now, "{}", context());
         let asks = matches!(op, Op::Check | Op::Reserve);
         assert_eq!(reply.passed, fits || !asks, "{}", context());
-        for (index, (twin, judged)) in twins.iter().zip(&reply.quotas).enumerate() {
+        for (&index, judged) in order.iter().zip(&reply.quotas) {
+            let twin = &twins[index];
             assert_eq!(judged.left, twin.left(now), "left of {index}, {}", context());
             let fresh = |at: u64| twin.spent(at).0 == 0;
             let back = now + judged.reset_micros;
@@ -307,8 +364,8 @@ fn agree(raw: &mut Raw, script: &str, key: &str, quotas: &[Quota], start: u64, s
             }
         }
         if op == Op::Reserve && reply.passed && cost > 0 {
-            let of = twins.iter().map(|twin| (twin.mark(now), twin.spent(now).0)).collect();
-            charged.push(Charging { at: now, cost, of, marks: reply.marks });
+            let of = order.iter().map(|&index| (twins[index].mark(now), twins[index].spent(now).0)).collect();
+            charged.push(Charging { order, at: now, cost, of, marks: reply.marks });
         }
     }
     (passed, denied)
@@ -372,6 +429,109 @@ fn the_script_agrees_with_exact_twins_on_random_histories() {
         .unwrap_or_else(|error| panic!("{error}"));
     let (passed, denied) = totals.get();
     assert!(passed > 1000 && denied > 1000, "{passed} passed, {denied} denied");
+}
+
+/// Policies that have some of the same quotas, in any order, leave each what it is.
+#[test]
+fn policies_of_other_widths_and_orders_agree_with_exact_twins() {
+    let Some(server) = Server::start() else { return };
+    let (script, totals) = (script_with_time(), std::cell::Cell::new((0, 0)));
+    let raw = std::cell::RefCell::new(server.raw());
+    let histories =
+        (prop::collection::vec(quota(), 3), START..START + 200_000_000_000, prop::collection::vec(step(), 20..80));
+    let policies = [vec![0, 1, 2], vec![2, 0], vec![1], vec![1, 2, 0], vec![0]];
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
+        cases: 200,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    });
+    runner
+        .run(&histories, |(quotas, start, steps)| {
+            let raw = &mut raw.borrow_mut();
+            let (passed, denied) = agree_by_turns(raw, &script, "turns", &quotas, &policies, start, &steps);
+            let (all_passed, all_denied) = totals.get();
+            totals.set((all_passed + passed, all_denied + denied));
+            Ok(())
+        })
+        .unwrap_or_else(|error| panic!("{error}"));
+    let (passed, denied) = totals.get();
+    assert!(passed > 1000 && denied > 1000, "{passed} passed, {denied} denied");
+}
+
+/// Where a quota goes on: by its name, then by its period, then in order. As in process: see `rules/given.rs`.
+#[test]
+fn a_quota_goes_on_with_what_belongs_to_it() {
+    let Some(server) = Server::start() else { return };
+    let mut raw = server.raw();
+    // Records that have spent 1, 2 and so on, by turns with the policy that finds them, and what each of its quotas finds spent.
+    for (kept, policy, finds) in [
+        ("5/minute; 100/day", "5/minute; 100/day", &[1, 2][..]),
+        ("5/minute; 100/day", "100/day; 5/minute", &[2, 1]),
+        ("a: 5/minute; b: 100/day", "b: 7/hour", &[2]),
+        ("a: 5/minute; b: 100/day", "70/day", &[2]),
+        ("a: 5/minute; b: 100/day", "7/hour", &[1]),
+        ("a: 5/minute; b: 100/day", "7/hour; 8/week", &[1, 2]),
+        ("a: 5/minute; b: 100/day", "b: 5/minute; a: 9/day", &[2, 1]),
+        ("a: 5/minute; b: 100/day", "b: 5/minute; c: 9/day", &[2, 1]),
+        ("5/minute", "20/minute; 100/day", &[1, 0]),
+        ("100/day", "5/minute; 90/day", &[0, 1]),
+        ("a: 5/minute; b: 100/day", "c: 7/week; b: 100/day; d: 8/hour", &[1, 2, 0]),
+        ("a: 5/7 days; 6/minute", "50/week; minute: 9/hour", &[1, 2]),
+    ] {
+        let [kept, policy] = [kept, policy].map(|text| text.parse::<Policy>().unwrap());
+        let mut value = START.to_string();
+        for ((name, quota), spent) in kept.quotas().zip(1..) {
+            value += &format!(" {}:f,1000,9000000000000000,{spent}", called(name, quota));
+        }
+        raw.ask(&["SET", "kept", &value]);
+        let windows = policy
+            .quotas()
+            .map(|(name, quota)| (called(name, quota), ScriptQuota { kind: "f", numbers: [1000, 1000, 0] }));
+        let windows: Vec<_> = windows.collect();
+        let quotas = windows.len();
+        let value = raw.ask(&command_of(SCRIPT, &[("kept", Op::Peek, 1, windows.clone())], &[]));
+        let reply = Reply::read(&value.ints(), quotas).unwrap();
+        let found: Vec<u64> = reply.quotas.iter().map(|judged| 1000 - judged.left).collect();
+        assert_eq!(found, finds, "{kept}, and then {policy}");
+        // A charge leaves as many records as the wider of the two has, and no two for one quota.
+        raw.ask(&command_of(SCRIPT, &[("kept", Op::Check, 1, windows)], &[]));
+        let value = raw.ask(&["GET", "kept"]);
+        let names: std::collections::BTreeSet<_> =
+            value.text().split(' ').skip(1).map(|record| record.split(':').next()).collect();
+        assert_eq!(names.len(), quotas.max(kept.quotas().len()), "{value:?}");
+    }
+}
+
+/// Several subjects are asked about in one call: all are charged or none is, and what is asked of one adds up.
+#[test]
+fn several_subjects_are_charged_as_one() {
+    let Some(server) = Server::start() else { return };
+    let mut raw = server.raw();
+    let ten = |called: &str| vec![(called.to_owned(), ScriptQuota::new(&"10/day".parse().unwrap()).unwrap())];
+    let mut check = |parts: &[(&str, u64)]| -> Vec<(bool, u64)> {
+        let parts: Vec<SubjectAsked<'_>> =
+            parts.iter().map(|&(key, cost)| (key, Op::Check, cost, ten("10/day"))).collect();
+        let value = raw.ask(&command_of(SCRIPT, &parts, &[]));
+        let each = value.array().iter().map(|value| Reply::read(&value.ints(), 1).expect("an answer"));
+        each.map(|reply| (reply.passed, reply.quotas[0].left)).collect()
+    };
+    assert_eq!(check(&[("x", 4), ("y", 6)]), [(true, 6), (true, 4)]);
+    assert_eq!(check(&[("x", 4), ("y", 6), ("z", 1)]), [(true, 2), (false, 4), (true, 9)]);
+    assert_eq!(check(&[("x", 0), ("y", 0), ("z", 0)]), [(true, 6), (true, 4), (true, 10)], "nothing was charged");
+    assert_eq!(check(&[("x", 4), ("x", 3)]), [(true, 2), (false, 2)], "together they are too much");
+    assert_eq!(check(&[("x", 4), ("y", 1), ("x", 2)]), [(true, 2), (true, 3), (true, 0)]);
+    assert_eq!(check(&[("x", 0), ("y", 0)]), [(true, 0), (true, 3)]);
+    assert_eq!(raw.ask(&["EXISTS", "x", "y", "z"]).int(), 2);
+    for key in ["x", "y"] {
+        assert!(raw.ask(&["PTTL", key]).int() > 1000, "{key}");
+    }
+    // One that is no limit's stops all.
+    raw.ask(&["SET", "z", "mine"]);
+    let parts: Vec<SubjectAsked<'_>> = ["y", "z"].map(|key| (key, Op::Check, 1, ten("10/day"))).into();
+    let value = raw.ask(&command_of(SCRIPT, &parts, &[]));
+    assert!(matches!(&value, Value::Error(error) if error.starts_with("TOLLGATE ")), "{value:?}");
+    let value = raw.ask(&command_of(SCRIPT, &[("y", Op::Peek, 0, ten("10/day"))], &[]));
+    assert_eq!(Reply::read(&value.ints(), 1).unwrap().quotas[0].left, 3);
 }
 
 #[test]
@@ -576,8 +736,21 @@ fn a_value_that_is_no_limits_is_left_alone() {
     let Some(server) = Server::start() else { return };
     let mut raw = server.raw();
     let told = [ScriptQuota::new(&"10/second".parse().unwrap()).unwrap()];
-    for garbage in ["", "hello", "12", "12 b,1", "12 x,1,2,3", "12 b,0,1,1", "12 s,1,2,3", "9 b,1,1,1,1", "\u{0}\u{1}"]
-    {
+    for garbage in [
+        "",
+        "hello",
+        "12",
+        "12 q/day:b,1",
+        "12 q/day:x,1,2,3",
+        "12 q/day:b,0,1,1",
+        "12 q/day:s,1,2,3",
+        "9 q/day:b,1,1,1,1",
+        "12 b,1,2,3",
+        "12 :b,1,2,3",
+        "12 q/day:w,1,2,,",
+        "12 q/day:b,1,2,3 q",
+        "\u{0}\u{1}",
+    ] {
         raw.ask(&["SET", "garbage", garbage]);
         let answer = raw.ask(&command(SCRIPT, "garbage", Op::Check, 1, &told, &[]));
         assert!(matches!(&answer, Value::Error(error) if error.starts_with("TOLLGATE ")), "{garbage:?}: {answer:?}");
