@@ -16,7 +16,7 @@ pub(crate) struct Parked {
 }
 
 impl Parked {
-    /// Of a token bucket. Its words lose their lowest bits, which are a nanosecond or two.
+    /// Of a token bucket. Its words lose their lowest bits, which are a nanosecond or two, or, where it never refills, less than a token.
     pub(crate) fn token_bucket(bucket: TokenBucket, bits: u32) -> Self {
         Self { counter: Counter::TokenBucket(bucket), bits }
     }

@@ -20,6 +20,10 @@ use super::verdict::Verdict;
 /// The clock in units when it stands at 0: as many words lie before time. At most so many nanoseconds of the horizon.
 const ORIGIN: u64 = 1 << 16;
 
+/// The shift of a bucket that never refills. What was spent before it came waits in it, up to 2^60 tokens; and where its words lose
+/// bits, four at most since there are at most 16 plans, no token is rounded up to more.
+const NEVER_REFILLS_SHIFT: u32 = 4;
+
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TokenBucket {
     burst: u64,
@@ -38,7 +42,7 @@ impl TokenBucket {
     pub(crate) fn new(amount: u64, period_nanos: u64, burst: u64) -> Self {
         let (amount, period) = (u128::from(amount), u128::from(period_nanos));
         if amount == 0 {
-            return Self { burst: 0, shift: 0, size: 0, rate: 0, inverse: 0 };
+            return Self { burst: 0, shift: NEVER_REFILLS_SHIFT, size: 0, rate: 0, inverse: 0 };
         }
         let fill_nanos = (u128::from(burst) * period).div_ceil(amount);
         // The finest unit with `amount·2^shift / period` units per ns times the whole span below 2^64. `Quota` keeps

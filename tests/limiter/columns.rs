@@ -130,6 +130,18 @@ fn toggling_forgives_nothing_and_charges_nothing() {
     }
 }
 
+/// What is owed where nothing ever passes waits in words that lose a bit for each doubling of the number of plans. Those were bits of
+/// whole tokens: of four plans it was fours that were owed, of sixteen sixteens.
+#[test]
+fn what_waits_under_a_limit_of_nothing_does_not_grow() {
+    for plans in [4, 16] {
+        let others = (2..plans).map(|_| "b: 7/day");
+        let policies: Vec<&str> = ["a: 100/hour", "a: 0/hour"].into_iter().chain(others).collect();
+        let bench = Bench::new(Some(2), &policies);
+        bench.spend(0, 5).left(1, &[0]).left(2, &[7]).left(1, &[0]).left(0, &[95]);
+    }
+}
+
 #[test]
 fn plans_may_have_different_quotas() {
     for unit in UNITS {

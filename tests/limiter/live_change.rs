@@ -420,6 +420,14 @@ fn a_policy_of_nothing_comes_and_goes() {
     }
 }
 
+/// A bucket that never refills told whole tokens: so half a token owed was a whole one after a limit of nothing had come and gone.
+#[test]
+fn a_policy_of_nothing_remembers_parts_of_a_token() {
+    let bench = Bench::new("100/hour");
+    bench.check(1, true, 99).advance(18).resets_in(18);
+    bench.change("0/hour").advance(60).change("100/hour").resets_in(18);
+}
+
 /// A thread put aside in the middle of a check for as many changes as there are generations once read a key's word by rules
 /// that were gone, and a check could leave the key with a debt of hours, or panic.
 #[test]
