@@ -1,8 +1,8 @@
 //! [`Account`]: what one key owes under one quota, as the documentation has it, in exact numbers.
 //!
-//! The quotas of the histories are such that no algorithm has to round: amounts and periods are powers of two, and the clock moves
-//! by [`TICK`]. Time may step back. Nothing here depends on how the limiter keeps it in a word, but for strict windows, whose rule is
-//! about sub-windows and batches (see [`Strict`]).
+//! The histories are such that nothing has to be rounded as time passes: the clock moves by [`TICK`], or amounts and periods are powers
+//! of two. Time may step back. Two things depend on how the limiter keeps an account in a word: what a bucket owes that is carried over
+//! (see [`Terms::told`]), and strict windows, whose rule is about sub-windows and batches (see [`Strict`]).
 
 use tollgate::{Algorithm, Quota};
 
@@ -11,11 +11,14 @@ use super::strict::Strict;
 /// The longest period, in nanoseconds.
 pub(super) const PERIOD: u64 = 1 << 36;
 
-/// By how many nanoseconds the clock moves: coarse enough for all windows to tell.
-pub(super) const TICK: u64 = 1 << 24;
+/// By how many nanoseconds the clock moves: coarse enough for all windows to tell, and three times a power of two as one of the periods is.
+pub(super) const TICK: u64 = 3 << 24;
 
-/// A token, in as many parts as the longest period has nanoseconds.
-pub(super) const TOKEN: i64 = PERIOD as i64;
+/// A token, in parts: a nanosecond refills a whole number of them, by any amount and any of the periods.
+const TOKEN: i64 = 3 * PERIOD as i64;
+
+/// A limiter tells time for so many nanoseconds, which is 36 years, and words reach a little further back than its first moment.
+const SPAN: u128 = (1 << 60) + (1 << 16) + 2;
 
 /// The Unix time at which a manual clock starts, in nanoseconds.
 const UNIX_AT_ZERO: u128 = 1_000_000_000 * 1_000_000_000;
@@ -67,6 +70,33 @@ impl Terms {
         self.quota.period().as_nanos() as u64
     }
 
+    /// What a nanosecond refills in a bucket, in parts of a token.
+    fn refill(&self) -> i64 {
+        self.amount() as i64 * (TOKEN / self.period() as i64)
+    }
+
+    /// The word of a bucket tells fractions of a token by this power of two: the finest by which the whole span of time and a full bucket
+    /// fit 64 bits. One that never refills tells sixteenths.
+    fn shift(&self) -> u32 {
+        let (amount, period, burst) =
+            (u128::from(self.amount()), u128::from(self.period()), u128::from(self.quota.limit()));
+        if amount == 0 {
+            return 4;
+        }
+        let span = SPAN + (burst * period).div_ceil(amount);
+        (0..63).take_while(|shift| (amount << (shift + 1)) * span < period << 64).count() as u32
+    }
+
+    /// What a bucket owes that is carried over, rounded up to what its word can tell. Where the account waits, the word loses its
+    /// lowest bits, and it is the time at which all will be refilled that is rounded up.
+    fn told(&self, owed: i64, now: u64) -> i64 {
+        let shift = self.shift();
+        // Finer than 2^-36 of a token is nothing that there is at a tick.
+        let up = |parts: i64, shift: u32| (parts as u64).next_multiple_of(TOKEN as u64 >> shift.min(36)) as i64;
+        let until_now = self.refill() * now as i64;
+        up(until_now + up(owed, shift), shift - (u64::BITS - self.word_bits)) - until_now
+    }
+
     /// The end of a window that opens now.
     fn opened(&self, now: u64) -> u64 {
         match self.quota.algorithm() {
@@ -84,7 +114,7 @@ impl Account {
     pub(super) fn new(terms: Terms) -> Self {
         let state = match terms.quota.algorithm() {
             // One in any window is one and then none for a period: a bucket of one.
-            Algorithm::StrictWindow if terms.amount() > 1 => {
+            Algorithm::StrictWindow if terms.amount() != 1 => {
                 State::Strict(Strict::new(terms.amount(), terms.period(), terms.word_bits))
             }
             Algorithm::TokenBucket | Algorithm::StrictWindow => Bucket { owed: 0, as_of: 0 },
@@ -99,7 +129,7 @@ impl Account {
         let mut this = Self::new(terms);
         let remembered = spent.min(terms.most);
         match &mut this.state {
-            Bucket { owed, as_of } => (*owed, *as_of) = (spent as i64 * TOKEN, now),
+            Bucket { owed, as_of } => (*owed, *as_of) = (terms.told(spent as i64 * TOKEN, now), now),
             Window { end, used } => (*end, *used) = (terms.opened(now), remembered),
             Sliding { number, used, .. } => (*number, *used) = (now / terms.period() + 1, remembered),
             State::Strict(strict) => strict.owe(now, spent),
@@ -109,8 +139,7 @@ impl Account {
 
     /// Parts of a token. Time before that of the last charge adds to what is owed.
     fn bucket_owes(&self, owed: i64, as_of: u64, now: u64) -> i64 {
-        let parts_per_nano = self.terms.amount() as i64 * (TOKEN / self.terms.period() as i64);
-        (owed + parts_per_nano * (as_of as i64 - now as i64)).max(0)
+        (owed + self.terms.refill() * (as_of as i64 - now as i64)).max(0)
     }
 
     /// A sliding window's number, its count, and the count before it. Time that steps back does not leave the last one.
@@ -177,8 +206,19 @@ impl Account {
         }
     }
 
+    /// Whether what is owed stays owed for good.
+    pub(super) fn never_refills(&self) -> bool {
+        matches!(self.state, Bucket { .. }) && self.terms.amount() == 0
+    }
+
     /// Gives back of a charge that had left the account as `charged`. What of it is over is not given back.
     pub(super) fn give_back(&mut self, now: u64, cost: u64, charged: &Self) {
+        let owed = self.owes(now);
+        self.take_away(now, cost, charged);
+        assert!(self.owes(now) + cost >= owed, "more than {cost} of {charged:?} at {now}: {self:?}");
+    }
+
+    fn take_away(&mut self, now: u64, cost: u64, charged: &Self) {
         match (&mut self.state, &charged.state) {
             (&mut Bucket { owed, as_of }, &Bucket { owed: then, as_of: charged_at }) => {
                 let outstanding = charged.bucket_owes(then, charged_at, now).min(self.bucket_owes(owed, as_of, now));
@@ -214,11 +254,11 @@ impl Account {
         }
     }
 
-    /// A bucket that owes so many parts of a token more.
-    pub(super) fn owing_more(&self, now: u64, parts: i64) -> Self {
+    /// A bucket at a nanosecond that is no tick. The clock is rounded up to what its word can tell, so less than that may still be owed.
+    pub(super) fn between_ticks(&self) -> Self {
         let mut this = self.clone();
-        if let Bucket { owed, as_of } = self.state {
-            this.state = Bucket { owed: self.bucket_owes(owed, as_of, now) + parts, as_of: now };
+        if let Bucket { owed, .. } = &mut this.state {
+            *owed -= (TOKEN as u64).div_ceil(1 << self.terms.shift()) as i64 - 1;
         }
         this
     }
@@ -244,7 +284,7 @@ impl Account {
         let mut new = Self::new(terms);
         match (&self.state, &mut new.state) {
             (&Bucket { owed, as_of }, Bucket { .. }) => {
-                new.state = Bucket { owed: self.bucket_owes(owed, as_of, now), as_of: now };
+                new.state = Bucket { owed: terms.told(self.bucket_owes(owed, as_of, now), now), as_of: now };
             }
             // Between windows of one length, the window goes on.
             (&Window { end, used }, Window { .. })

@@ -4,27 +4,27 @@ use std::time::Duration;
 
 use tollgate::{Algorithm, Clock, Denied, ManualClock, Plan, Policy, Quota, RateLimiter, Reservation, Status};
 
-use super::account::{Account, PERIOD, TICK, TOKEN};
+use super::account::{Account, PERIOD, TICK};
 use super::key::{Key, Plans};
 use crate::random::Random;
 
 /// Where the clock stands at first, so that it can step back.
-const START: u64 = 8 * PERIOD;
+const START: u64 = 24 * PERIOD;
 
-/// How many parts of a token a bucket may owe too much for each time that its key was carried over: what the fastest one refills in a
-/// nanosecond, of which there are 256 in half a period.
-const ROUNDED_UP: i64 = TOKEN * 512 / PERIOD as i64;
+/// Keys that all find room, in whatever two of the table's three buckets of eight.
+const KEYS: [&str; 5] = ["key", "alice", "bob", "carol", "dave"];
 
 /// A limiter as it is built, and what happens to it.
 #[derive(Clone, Debug)]
 pub(super) struct History {
-    /// Of buckets only, where the clock stands at any nanosecond, and not at multiples of `TICK`. The clock never steps back: that would
-    /// tell a bucket that is full from one that is full but for what was rounded up. Nor is there a reset: a reservation from before could
-    /// give back what was rounded up with it.
-    fine: bool,
-    width: usize,
+    /// Of buckets only, by powers of two, where the clock stands at any nanosecond, and not at multiples of `TICK`.
+    pub(super) fine: bool,
+    /// How many keys there are. If several, the clock never steps back: one that owes nothing any more gives up its place to another, and
+    /// would owe again.
+    pub(super) keys: usize,
+    pub(super) width: usize,
     /// By plan.
-    policies: Vec<Policy>,
+    pub(super) policies: Vec<Policy>,
     pub(super) acts: Vec<Act>,
 }
 
@@ -39,6 +39,8 @@ pub(super) enum Act {
     Look,
     /// What follows is asked on this plan.
     On(usize),
+    /// What follows is asked by this key.
+    By(usize),
     Replace(usize, Policy),
     /// So much passes on the unlimited plan.
     Unlimited(u64),
@@ -56,9 +58,10 @@ impl History {
         let width = 1 + random.below(3) as usize;
         let plans = 1 + random.below(3) as usize;
         let fine = random.below(8) == 0;
+        let keys = if random.below(4) == 0 { KEYS.len() } else { 1 };
         let policies = (0..plans).map(|_| any_policy(&mut random, width, fine)).collect();
-        let acts = (0..20 + random.below(200)).map(|_| any_act(&mut random, plans, width, fine)).collect();
-        Self { fine, width, policies, acts }
+        let acts = (0..20 + random.below(200)).map(|_| any_act(&mut random, plans, width, keys, fine)).collect();
+        Self { fine, keys, width, policies, acts }
     }
 
     /// The shortest history that still differs, as far as leaving out acts can tell.
@@ -110,20 +113,33 @@ fn any_quota(random: &mut Random, fine: bool) -> Quota {
     ];
     let algorithm = algorithms[if fine { 0 } else { random.below(5) as usize }];
     // Of more than 16 a strict window makes batches.
-    let amount = if random.below(8) == 0 { 256 } else { 1 << random.below(6) };
-    let period = if random.below(4) == 0 { PERIOD / 2 } else { PERIOD };
+    let amount = match random.below(16) {
+        0 => 0,
+        1 | 2 => 256,
+        3..8 if !fine => 1 + random.below(300),
+        _ => 1 << random.below(6),
+    };
+    let period = match random.below(8) {
+        0 | 1 => PERIOD / 2,
+        2 | 3 if !fine => PERIOD / 4 * 3,
+        _ => PERIOD,
+    };
     let quota = Quota::new(amount, Duration::from_nanos(period)).expect("it can be kept");
     match algorithm {
+        Algorithm::TokenBucket if amount == 0 => quota,
         Algorithm::TokenBucket => quota.burst([amount, amount, 2 * amount, 1][random.below(4) as usize]),
         window => quota.try_algorithm(window).expect("it can be kept"),
     }
 }
 
-fn any_act(random: &mut Random, plans: usize, width: usize, fine: bool) -> Act {
+fn any_act(random: &mut Random, plans: usize, width: usize, keys: usize, fine: bool) -> Act {
     let pause = |random: &mut Random| {
         let ticks = if random.below(2) == 0 { random.below(300) } else { random.below(3 * PERIOD / TICK) };
         ticks * TICK + if fine { random.below(TICK) } else { 0 }
     };
+    if keys > 1 && random.below(5) == 0 {
+        return Act::By(random.below(keys as u64) as usize);
+    }
     match random.below(32) {
         0..8 => Act::Check(random.below(12)),
         8 => Act::Check(random.below(40)),
@@ -132,14 +148,14 @@ fn any_act(random: &mut Random, plans: usize, width: usize, fine: bool) -> Act {
         13..16 => Act::Settle(random.below(6) as usize, random.below(110)),
         16 if random.below(4) == 0 => Act::Refund(random.below(80)),
         16 => Act::Refund(random.below(12)),
-        17 if random.below(2) == 0 && !fine => Act::Reset,
+        17 if random.below(2) == 0 => Act::Reset,
         17 => Act::Unlimited(random.below(9)),
         18..20 => Act::Look,
         20..23 => Act::On(random.below(plans as u64) as usize),
         23..25 => Act::Replace(random.below(plans as u64) as usize, any_policy(random, width, fine)),
         25..29 => Act::Advance(pause(random)),
         29..31 => Act::Wait,
-        _ if fine => Act::Look,
+        _ if keys > 1 => Act::Look,
         _ => Act::StepBack(pause(random)),
     }
 }
@@ -152,13 +168,12 @@ struct Stage {
     clock: ManualClock,
     now: u64,
     fine: bool,
-    /// How many parts of a token buckets may owe too much.
-    rounded_up: i64,
     on: usize,
+    by: usize,
     plans: Plans,
     /// How often a policy was replaced.
     version: u64,
-    key: Key,
+    keys: Vec<Key>,
     open: Vec<Open>,
     /// Until when the last denial said to wait.
     until: u64,
@@ -167,6 +182,7 @@ struct Stage {
 /// A reservation that is not settled.
 struct Open {
     reservation: Reservation,
+    key: usize,
     plan: usize,
     version: u64,
     charged: Vec<Account>,
@@ -187,68 +203,70 @@ impl Stage {
             _ => limiter.plan(&format!("plan {plan}")).expect("its name"),
         };
         let handles = (0..policies.len()).map(|number| limiter.on(plan(number)).expect("its own")).collect();
-        let (plans, key) = (Plans::new(policies, history.width), Key::new(history.width));
+        let plans = Plans::new(policies, history.width);
+        let keys = (0..history.keys).map(|_| Key::new(history.width)).collect();
         Self {
             limiter,
             handles,
             clock,
             now: START,
             fine: history.fine,
-            rounded_up: 0,
             on: 0,
+            by: 0,
             plans,
             version: 0,
-            key,
+            keys,
             open: Vec::new(),
             until: 0,
         }
     }
 
     fn play(&mut self, act: &Act) -> Result<(), String> {
+        let key = KEYS[self.by];
         match *act {
             Act::Check(cost) => {
-                let answer = self.handles[self.on].check_n("key", cost).map(|permit| *permit.status());
+                let answer = self.handles[self.on].check_n(key, cost).map(|permit| *permit.status());
                 self.compare(cost, answer)?;
             }
             Act::Reserve(cost) => {
-                let answer = self.handles[self.on].reserve("key", cost);
+                let answer = self.handles[self.on].reserve(key, cost);
                 let status = answer.as_ref().map(|reservation| *reservation.permit().status());
                 let charged = self.compare(cost, status.map_err(|denied| *denied))?;
-                let (plan, version) = (self.on, self.version);
-                self.open.extend(answer.ok().map(|reservation| Open { reservation, plan, version, charged }));
+                let (key, plan, version) = (self.by, self.on, self.version);
+                self.open.extend(answer.ok().map(|reservation| Open { reservation, key, plan, version, charged }));
             }
             Act::Settle(which, percent) if !self.open.is_empty() => {
-                let Open { reservation, plan, version, charged } = self.open.swap_remove(which % self.open.len());
+                let Open { reservation, key, plan, version, charged } = self.open.swap_remove(which % self.open.len());
                 let cost = reservation.cost();
                 let actual = cost * percent / 100;
                 same("settled", reservation.settle(actual).is_ok(), actual <= cost)?;
                 if actual < cost && version == self.version {
-                    self.come(plan);
-                    self.give_back(cost - actual, &charged);
+                    self.keys[key].come(self.now, &self.plans, plan);
+                    self.give_back(key, cost - actual, &charged);
                 }
             }
             Act::Refund(cost) => {
-                self.handles[self.on].refund("key", cost);
+                self.handles[self.on].refund(key, cost);
                 let charged = self.accounts();
-                self.give_back(cost, &charged);
+                self.give_back(self.by, cost, &charged);
             }
             Act::Reset => {
-                self.handles[self.on].reset("key");
-                self.key.forget();
+                self.handles[self.on].reset(key);
+                self.keys[self.by].forget();
             }
             Act::Settle(..) | Act::Look => self.look()?,
             Act::On(plan) => self.on = plan,
+            Act::By(key) => self.by = key,
             Act::Replace(plan, ref policy) => {
                 self.handles[plan].replace_policy(policy).expect("there is room");
                 self.plans.replace(plan, policy);
                 self.version += 1;
-                self.key.carry(self.now, &self.plans);
-                self.was_carried();
+                self.keys.iter_mut().for_each(|key| key.carry(self.now, &self.plans));
             }
             Act::Unlimited(cost) => {
                 let unlimited = self.limiter.on(Plan::UNLIMITED).expect("every limiter has it");
-                same("unlimited", unlimited.check_n("key", cost).is_ok(), true)?;
-                unlimited.refund("key", cost);
+                same("unlimited", unlimited.check_n(key, cost).is_ok(), true)?;
+                unlimited.refund(key, cost);
             }
             Act::Advance(by) => self.advance(by),
             Act::Wait => {
@@ -269,28 +287,18 @@ impl Stage {
         self.now += by;
     }
 
-    fn come(&mut self, plan: usize) {
-        if self.key.come(self.now, &self.plans, plan) {
-            self.was_carried();
-        }
-    }
-
-    fn was_carried(&mut self) {
-        self.rounded_up += if self.fine { ROUNDED_UP } else { 0 };
-    }
-
     /// The key's accounts on the plan that is asked.
     fn accounts(&mut self) -> Vec<Account> {
-        self.come(self.on);
-        self.key.accounts(&self.plans)
+        self.keys[self.by].come(self.now, &self.plans, self.on);
+        self.keys[self.by].accounts(&self.plans)
     }
 
-    fn give_back(&mut self, cost: u64, charged: &[Account]) {
-        let mut accounts = self.key.accounts(&self.plans);
+    fn give_back(&mut self, key: usize, cost: u64, charged: &[Account]) {
+        let mut accounts = self.keys[key].accounts(&self.plans);
         for (account, charged) in accounts.iter_mut().zip(charged) {
             account.give_back(self.now, cost, charged);
         }
-        self.key.put(&self.plans, accounts);
+        self.keys[key].put(&self.plans, accounts);
     }
 
     /// Compares an answer with what the model says, which follows it. Returns the accounts as they are then.
@@ -307,19 +315,19 @@ impl Stage {
                 same("passes", true, passes(&accounts, now))?;
                 if cost > 0 {
                     accounts.iter_mut().for_each(|account| account.charge(now, cost));
-                    self.key.put(&self.plans, accounts.clone());
+                    self.keys[self.by].put(&self.plans, accounts.clone());
                 }
                 self.compare_status(&accounts, &status)?;
                 self.compare_least(&accounts, &status)?;
             }
             Err(denied) => {
-                let rounded_up: Vec<Account> = accounts.iter().map(|account| self.rounded_up(account)).collect();
-                same("passes", false, passes(&rounded_up, now))?;
+                same("passes", false, passes(&accounts, now))?;
                 same("for good", denied.is_permanent(), is_too_much)?;
                 if let Some(wait) = denied.retry_after() {
                     self.until = now + wait.as_nanos() as u64;
-                    same("passes after the wait", true, passes(&accounts, self.until))?;
-                    let this = &rounded_up[denied.status().quota_index()];
+                    let then: Vec<Account> = accounts.iter().map(Account::between_ticks).collect();
+                    same("passes after the wait", true, passes(&then, self.until))?;
+                    let this = &then[denied.status().quota_index()];
                     same("passes a moment earlier", false, this.passes(self.until - 1, cost))?;
                 }
                 self.compare_status(&accounts, denied.status())?;
@@ -328,40 +336,35 @@ impl Stage {
         Ok(accounts)
     }
 
-    fn rounded_up(&self, account: &Account) -> Account {
-        account.owing_more(self.now, self.rounded_up)
-    }
-
     fn compare_status(&self, accounts: &[Account], status: &Status) -> Result<(), String> {
         let index = status.quota_index();
         let ((name, quota), account) = (&self.plans.quotas(self.on)[index], &accounts[index]);
         same("the name", status.quota(), name)?;
         same("the limit", status.limit(), quota.limit())?;
-        self.compare_remaining(account, status.remaining())?;
+        same("what remains", status.remaining(), account.remaining(self.now))?;
+        if account.never_refills() {
+            return same("the reset", status.reset_after(), Duration::ZERO);
+        }
+        let then = account.between_ticks();
         let full_at = self.now + status.reset_after().as_nanos() as u64;
-        same("what is owed after the reset", 0, account.owes(full_at))?;
-        let until_then = full_at == self.now || self.rounded_up(account).owes(full_at - 1) > 0;
+        same("what is owed after the reset", 0, then.owes(full_at))?;
+        let until_then = full_at == self.now || then.owes(full_at - 1) > 0;
         same("is owed until the reset", true, until_then)
-    }
-
-    fn compare_remaining(&self, account: &Account, remaining: u64) -> Result<(), String> {
-        let least = self.rounded_up(account).remaining(self.now);
-        same("what remains", remaining, account.remaining(self.now).min(remaining.max(least)))
     }
 
     /// Of all quotas, a status is that of the one with the least left.
     fn compare_least(&self, accounts: &[Account], status: &Status) -> Result<(), String> {
-        let tightest = accounts.iter().min_by_key(|account| account.remaining(self.now));
-        self.compare_remaining(tightest.expect("a policy has a quota"), status.remaining())
+        let least = accounts.iter().map(|account| account.remaining(self.now)).min();
+        same("the least that remains", status.remaining(), least.expect("a policy has a quota"))
     }
 
     /// Compares where the key stands.
     fn look(&mut self) -> Result<(), String> {
         let accounts = self.accounts();
-        let standing = self.handles[self.on].standing("key");
+        let standing = self.handles[self.on].standing(KEYS[self.by]);
         same("how many quotas", standing.len(), accounts.len())?;
         standing.iter().try_for_each(|status| self.compare_status(&accounts, status))?;
-        self.compare_least(&accounts, &self.handles[self.on].peek("key"))
+        self.compare_least(&accounts, &self.handles[self.on].peek(KEYS[self.by]))
     }
 }
 

@@ -112,14 +112,12 @@ impl Key {
         Self { plan: 0, columns: (0..width).map(|_| None).collect() }
     }
 
-    /// Comes under a plan; whether it stood under another.
-    pub(super) fn come(&mut self, now: u64, plans: &Plans, plan: usize) -> bool {
-        let moves = self.plan != plan;
-        if moves {
+    /// Comes under a plan.
+    pub(super) fn come(&mut self, now: u64, plans: &Plans, plan: usize) {
+        if self.plan != plan {
             self.plan = plan;
             self.carry(now, plans);
         }
-        moves
     }
 
     /// Is carried over to the rules of the plan under which it stands.

@@ -39,12 +39,13 @@ impl Layout {
             // As many sub-windows as there are in 36 years.
             let number_bits = bits((1 << 60) / sub + lookback + 2);
             let fits = |batch: u64| {
-                let strokes = amount / batch + lookback;
+                let strokes = (amount / batch).max(1) + lookback;
                 strokes <= 60 && u64::from(number_bits + bits(batch - 1)) + strokes <= u64::from(word_bits)
             };
-            let Some(batch) = (1..=amount).find(|&batch| fits(batch)) else { continue };
+            let Some(batch) = (1..=amount.max(1)).find(|&batch| fits(batch)) else { continue };
             let this = Self { amount, sub, lookback, batch };
-            let worth = |of: &Self| (u128::from(of.amount + 1 - of.batch), u128::from((of.lookback + 1) * of.sub));
+            let worth =
+                |of: &Self| (u128::from((of.amount + 1 - of.batch).max(1)), u128::from((of.lookback + 1) * of.sub));
             let is_better = |best: &Self| worth(&this).0 * worth(best).1 > worth(best).0 * worth(&this).1;
             if best.as_ref().is_none_or(is_better) {
                 best = Some(this);
