@@ -389,6 +389,12 @@ impl Table {
     /// Afterwards no other tag is left, and none comes back, if insertions have been told before by
     /// [`Judge::is_current`].
     pub(crate) fn carry_over(&self, current: impl Fn(Owner) -> Owner, carry: impl Fn(Owner, &Words) -> Words) {
+        self.carry_over_shared(&current, &carry);
+        self.carry_over_keys(current, carry);
+    }
+
+    /// The first part of it, after which nobody is inserting under an old tag.
+    pub(crate) fn carry_over_shared(&self, current: impl Fn(Owner) -> Owner, carry: impl Fn(Owner, &Words) -> Words) {
         for stripe in &self.stripes {
             // Also waits for whoever was inserting under an old tag.
             let mut stripe = stripe.0.lock();
@@ -398,6 +404,10 @@ impl Table {
                 stripe.shared = (current(owner), carry(owner, &words));
             }
         }
+    }
+
+    /// The second part of it: the walk over all keys.
+    pub(crate) fn carry_over_keys(&self, current: impl Fn(Owner) -> Owner, carry: impl Fn(Owner, &Words) -> Words) {
         for bucket in 0..self.buckets as usize {
             let home = self.first + bucket * (1 + self.width) * WAYS;
             for slot in (home..home + WAYS).map(Slot) {

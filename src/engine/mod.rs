@@ -210,15 +210,17 @@ impl Engine {
     /// carries over its own key's.
     pub(crate) fn replace_policy(&self, plan: usize, policy: Policy) {
         self.state.rules.replace(plan, policy, || {
-            let now = self.state.clock.now();
-            let version = self.state.rules.version();
-            let current = |owner: Owner| {
-                let plan = Rules::plan(owner.tag(self.state.tag_mask));
-                owner.key(self.state.tag_mask).under(Rules::tag(version, plan))
-            };
-            let carry = |owner: Owner, words: &Words| self.state.carry(owner, current(owner), words, now);
+            let (current, carry) = self.carrying();
             self.state.table.carry_over(current, carry);
         });
+    }
+
+    /// What a change of rules does to the table: an owner under the rules in force, and what its words become.
+    fn carrying(&self) -> (impl Fn(Owner) -> Owner, impl Fn(Owner, &Words) -> Words) {
+        let State { rules, clock, tag_mask, .. } = &self.state;
+        let (version, now, mask) = (rules.version(), clock.now(), *tag_mask);
+        let current = move |owner: Owner| owner.key(mask).under(Rules::tag(version, Rules::plan(owner.tag(mask))));
+        (current, move |owner: Owner, words: &Words| self.state.carry(owner, current(owner), words, now))
     }
 }
 
