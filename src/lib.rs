@@ -28,6 +28,11 @@
     feature = "tokio",
     doc = "- [`until_ready`](RateLimiter::until_ready) waits instead of being denied, first come first served: see [`wait`]."
 )]
+//! - [`check_all`] judges several limits as one: all are charged, or none is.
+#![cfg_attr(
+    feature = "redis",
+    doc = "- [`redis`] has limits that programs and machines share: [`RedisLimiter`], on a [`RedisStore`]."
+)]
 //! - [`Clock`] is the system's, or one moved by hand in tests.
 #![cfg_attr(
     all(any(doc, doctest), feature = "axum", feature = "serde", feature = "tokio"),

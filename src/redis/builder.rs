@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 
-use super::error::{SetupError, SetupErrorKind};
+use super::error::SetupError;
 use super::inquiry::Shared;
 use super::limiter::RedisLimiter;
 use super::lots::Lots;
@@ -218,7 +218,7 @@ impl RedisLimiterBuilder {
     /// If memory for the keys cannot be reserved.
     pub fn build(self) -> Result<RedisLimiter, SetupError> {
         if !(1..=NAME_MAX).contains(&self.name.len()) {
-            return Err(SetupErrorKind::Name.into());
+            return Err(SetupError::Name);
         }
         let programs = match self.when_unreachable {
             WhenUnreachable::Local { programs } => programs,

@@ -6,16 +6,10 @@ use std::sync::Arc;
 use super::script::Unkept;
 use crate::setting_error::SettingError;
 
-/// The error of a store or a limiter that cannot be set up. No text of it shows a URL, since that may have a password.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SetupError {
-    kind: SetupErrorKind,
-}
-
-/// Why a store or a limiter cannot be set up.
+/// Why a store or a limiter cannot be set up. No text of it shows a URL, since that may have a password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum SetupErrorKind {
+pub enum SetupError {
     /// The URL is not one of a Redis server.
     Url,
     /// The URL asks for TLS, and this program was built without it. Or root certificates are given that are none, or that the
@@ -85,64 +79,53 @@ impl fmt::Display for Unleasable {
 }
 
 impl SetupError {
-    /// What does not fit.
-    pub fn kind(&self) -> &SetupErrorKind {
-        &self.kind
-    }
-
     pub(super) fn quota(name: &str, why: Unkept) -> Self {
-        SetupErrorKind::Quota { name: name.to_owned(), too_short: why == Unkept::TooShort }.into()
-    }
-}
-
-impl From<SetupErrorKind> for SetupError {
-    fn from(kind: SetupErrorKind) -> Self {
-        Self { kind }
+        Self::Quota { name: name.to_owned(), too_short: why == Unkept::TooShort }
     }
 }
 
 impl From<Unleasable> for SetupError {
     fn from(why: Unleasable) -> Self {
-        SetupErrorKind::Leases(why).into()
+        Self::Leases(why)
     }
 }
 
 impl From<SettingError> for SetupError {
     fn from(error: SettingError) -> Self {
-        SetupErrorKind::Plan(error).into()
+        Self::Plan(error)
     }
 }
 
 impl fmt::Display for SetupError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.kind {
-            SetupErrorKind::Url => f.write_str(
+        match self {
+            Self::Url => f.write_str(
                 "this is not the URL of a Redis server: write redis://host:port, or redis://user:password@host:port/database \
                  with what is special in a password percent-encoded",
             ),
-            SetupErrorKind::Tls => f.write_str(
+            Self::Tls => f.write_str(
                 "TLS needs a URL that begins with rediss, the feature `redis-tls`, and root certificates in PEM, if any are given",
             ),
-            SetupErrorKind::Name => f.write_str("a limiter on a server needs a name of 1 to 100 bytes"),
-            SetupErrorKind::Quota { name, too_short: true } => {
+            Self::Name => f.write_str("a limiter on a server needs a name of 1 to 100 bytes"),
+            Self::Quota { name, too_short: true } => {
                 write!(f, "quota {name} is too short for the server, which counts whole microseconds")
             }
-            SetupErrorKind::Quota { name, too_short: false } => {
+            Self::Quota { name, too_short: false } => {
                 write!(f, "quota {name} is too large for the server, which counts exactly up to 2^52 parts of a request")
             }
-            SetupErrorKind::Prefix => {
+            Self::Prefix => {
                 f.write_str("a prefix of keys has at most 64 bytes, each a letter, a digit, or one of -_.:/")
             }
-            SetupErrorKind::Leases(why) => write!(f, "leases cannot pay here: {why}"),
-            SetupErrorKind::Plan(error) => error.fmt(f),
+            Self::Leases(why) => write!(f, "leases cannot pay here: {why}"),
+            Self::Plan(error) => error.fmt(f),
         }
     }
 }
 
 impl std::error::Error for SetupError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match &self.kind {
-            SetupErrorKind::Plan(error) => Some(error),
+        match self {
+            Self::Plan(error) => Some(error),
             _ => None,
         }
     }

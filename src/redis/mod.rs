@@ -162,4 +162,4 @@ pub use asking::Asking;
 pub use delayed::RedisDelayed;
 pub use turn::RedisTurn;
 
-pub use error::{SetupError, SetupErrorKind, Unanswered, UnansweredKind, Unleasable};
+pub use error::{SetupError, Unanswered, UnansweredKind, Unleasable};

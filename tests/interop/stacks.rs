@@ -390,6 +390,28 @@ async fn around_tonics_body() {
     assert!(denied.metadata().contains_key("grpc-retry-pushback-ms"));
 }
 
+/// One service of a server is limited by itself, and keeps its name: the server finds it by that.
+#[tokio::test]
+async fn around_one_of_tonics_services() {
+    use tonic::transport::server::TcpIncoming;
+    use tonic::transport::{Endpoint, Server};
+    use tonic_health::pb::HealthCheckRequest;
+    use tonic_health::pb::health_client::HealthClient;
+
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let to = format!("http://{}", listener.local_addr().unwrap());
+    let (_reporter, health) = tonic_health::server::health_reporter();
+    let server = Server::builder().add_service(limit("2/minute").layer(health));
+    tokio::spawn(async move { server.serve_with_incoming(TcpIncoming::from(listener)).await });
+
+    let mut client = HealthClient::new(Endpoint::from_shared(to).unwrap().connect().await.unwrap());
+    for _ in 0..2 {
+        soon(client.check(HealthCheckRequest::default())).await.unwrap();
+    }
+    let denied = soon(client.check(HealthCheckRequest::default())).await.unwrap_err();
+    assert_eq!(denied.code(), tonic::Code::ResourceExhausted);
+}
+
 /// The request's body is of no concern either.
 #[tokio::test]
 async fn whatever_is_sent() {

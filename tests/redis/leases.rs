@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use tollgate::redis::{RedisLimiter, SetupErrorKind, Unleasable, WhenUnreachable};
+use tollgate::redis::{RedisLimiter, SetupError, Unleasable, WhenUnreachable};
 
 use crate::server::{Raw, Server};
 use crate::{patient, policy};
@@ -188,7 +188,7 @@ async fn leases_that_cannot_pay_are_refused() {
     let build = |text: &str| RedisLimiter::builder(&store, "api", policy(text)).leases(4).build();
     let error = build("100/second").unwrap_err();
     let why = Unleasable::TooSmall { name: "100/second".to_owned(), least: 400 };
-    assert_eq!(error.kind(), &SetupErrorKind::Leases(why));
+    assert_eq!(error, SetupError::Leases(why));
     assert!(error.to_string().contains("below 400"), "{error}");
     let limiter = build("1000/second").unwrap();
     assert!(limiter.replace_policy(policy("100/second")).is_err());

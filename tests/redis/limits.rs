@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use tollgate::redis::{RedisLimiter, RedisStore, SetupErrorKind};
+use tollgate::redis::{RedisLimiter, RedisStore, SetupError};
 use tollgate::{Clock, Plan, Quota};
 
 use crate::server::Server;
@@ -310,7 +310,7 @@ fn what_cannot_be_set_up_is_refused_and_shows_no_password() {
     for url in ["", "nonsense", "http://:s3cr3t@host", "redis://user:s3cr3t@host:99999", "redis://:s3cr3t@host/notadb"]
     {
         let error = RedisStore::new(url).unwrap_err();
-        assert_eq!(error.kind(), &SetupErrorKind::Url, "{url}");
+        assert_eq!(error, SetupError::Url, "{url}");
         assert!(!format!("{error} {error:?}").contains(secret));
     }
     let store = RedisStore::new("redis://user:s3cr3t@127.0.0.1:6/3").unwrap();
@@ -323,22 +323,22 @@ fn what_cannot_be_set_up_is_refused_and_shows_no_password() {
     assert!(!shown.contains(secret) && shown.contains("127.0.0.1:6"), "{shown}");
 
     for name in ["", &"a".repeat(101)] {
-        assert_eq!(RedisLimiter::new(&store, name, Quota::per_second(1)).unwrap_err().kind(), &SetupErrorKind::Name);
+        assert_eq!(RedisLimiter::new(&store, name, Quota::per_second(1)).unwrap_err(), SetupError::Name);
     }
     let error = RedisLimiter::new(&store, "x", policy("fine: 1/second; fast: 1/100 ns")).unwrap_err();
-    assert_eq!(error.kind(), &SetupErrorKind::Quota { name: "fast".to_owned(), too_short: true });
+    assert_eq!(error, SetupError::Quota { name: "fast".to_owned(), too_short: true });
     let error = RedisLimiter::new(&store, "x", policy("1000000000/second burst 10000000000000000")).unwrap_err();
-    assert!(matches!(error.kind(), SetupErrorKind::Quota { too_short: false, .. }), "{error}");
+    assert!(matches!(error, SetupError::Quota { too_short: false, .. }), "{error}");
     for quotas in [0, 1, 9] {
         let builder =
             RedisLimiter::builder(&store, "x", Quota::per_second(1)).plan("two", policy("1/second; 2/second"));
         let error = builder.quotas(quotas).build().unwrap_err();
-        assert!(matches!(error.kind(), SetupErrorKind::Plan(_)), "{error}");
+        assert!(matches!(error, SetupError::Plan(_)), "{error}");
     }
     for prefix in ["sh{op}:", "a b", "é", &"p".repeat(65)] {
         let error = RedisStore::builder("redis://127.0.0.1:6").prefix(prefix).build().unwrap_err();
-        assert_eq!(error.kind(), &SetupErrorKind::Prefix, "{prefix}");
+        assert_eq!(error, SetupError::Prefix, "{prefix}");
     }
     let builder = RedisLimiter::builder(&store, "x", Quota::per_second(1)).capacity(0);
-    assert!(matches!(builder.build().unwrap_err().kind(), SetupErrorKind::Plan(_)));
+    assert!(matches!(builder.build().unwrap_err(), SetupError::Plan(_)));
 }

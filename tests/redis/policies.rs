@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tollgate::Quota;
-use tollgate::redis::{RedisLimiter, SetupErrorKind, WhenUnreachable};
+use tollgate::redis::{RedisLimiter, SetupError, WhenUnreachable};
 
 use crate::server::{Server, free_port, program};
 use crate::{limiter, patient, policy};
@@ -103,7 +103,7 @@ async fn a_policy_is_replaced_by_one_of_another_width() {
     limiter.replace_policy(policy("200/week fixed; 30/day fixed; 5/minute fixed")).unwrap();
     assert_eq!(left(&limiter).await, [200, 20, 1]);
     let error = limiter.replace_policy(policy("1/second; 2/minute; 3/hour; 4/day")).unwrap_err();
-    assert!(matches!(error.kind(), SetupErrorKind::Plan(_)), "{error}");
+    assert!(matches!(error, SetupError::Plan(_)), "{error}");
     assert_eq!(left(&limiter).await, [200, 20, 1], "nothing has changed");
 }
 

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use tollgate::Quota;
-use tollgate::redis::{RedisLimiter, RedisStore, SetupErrorKind};
+use tollgate::redis::{RedisLimiter, RedisStore, SetupError};
 
 use crate::server::{Server, free_port, program};
 
@@ -62,7 +62,7 @@ async fn a_server_that_speaks_tls_is_asked_if_its_authority_is_trusted() {
 
     for (url, pem) in [("redis://localhost", &pem[..]), ("rediss://localhost", b"nonsense")] {
         let error = RedisStore::builder(url).root_certificates(pem).build().unwrap_err();
-        assert_eq!(error.kind(), &SetupErrorKind::Tls, "{url}");
+        assert_eq!(error, SetupError::Tls, "{url}");
     }
     std::fs::remove_dir_all(&folder).unwrap();
 }

@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 
 use super::{OnCall, RedisStore, Store, StoreCounts};
 use crate::clock::Clock;
-use crate::redis::error::{SetupError, SetupErrorKind};
+use crate::redis::error::SetupError;
 use crate::redis::node::{Node, Site};
 use crate::redis::script::SCRIPT;
 use crate::redis::subject::{is_prefix, sha1};
@@ -23,7 +23,7 @@ const DEADLINE: Duration = Duration::from_millis(25);
 #[derive(Clone)]
 #[must_use]
 pub struct RedisStoreBuilder {
-    url: Result<ConnectionInfo, SetupErrorKind>,
+    url: Result<ConnectionInfo, SetupError>,
     deadline: Duration,
     prefix: String,
     runtime: Option<Handle>,
@@ -134,23 +134,23 @@ impl RedisStoreBuilder {
     pub fn build(self) -> Result<RedisStore, SetupError> {
         let information = self.url?;
         if !is_prefix(&self.prefix) {
-            return Err(SetupErrorKind::Prefix.into());
+            return Err(SetupError::Prefix);
         }
         #[cfg(not(feature = "redis-tls"))]
-        let client = Client::open(information).map_err(|_| SetupErrorKind::Url)?;
+        let client = Client::open(information).map_err(|_| SetupError::Url)?;
         #[cfg(feature = "redis-tls")]
         let client = match self.root_certificates {
-            None => Client::open(information).map_err(|_| SetupErrorKind::Url)?,
+            None => Client::open(information).map_err(|_| SetupError::Url)?,
             // Of what is no certificate nothing would be trusted.
             Some(pem)
                 if !String::from_utf8_lossy(&pem).contains("-----BEGIN CERTIFICATE-----")
                     || !matches!(information.addr(), ::redis::ConnectionAddr::TcpTls { .. }) =>
             {
-                return Err(SetupErrorKind::Tls.into());
+                return Err(SetupError::Tls);
             }
             Some(root_cert) => {
                 let certificates = ::redis::TlsCertificates { client_tls: None, root_cert: Some(root_cert) };
-                Client::build_with_tls(information, certificates).map_err(|_| SetupErrorKind::Tls)?
+                Client::build_with_tls(information, certificates).map_err(|_| SetupError::Tls)?
             }
         };
         let information = client.get_connection_info().clone();
@@ -170,12 +170,12 @@ impl RedisStoreBuilder {
     }
 }
 
-fn parse(url: &str) -> Result<ConnectionInfo, SetupErrorKind> {
+fn parse(url: &str) -> Result<ConnectionInfo, SetupError> {
     let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
     if matches!(scheme, "rediss" | "valkeys") && !cfg!(feature = "redis-tls") {
-        return Err(SetupErrorKind::Tls);
+        return Err(SetupError::Tls);
     }
-    url.into_connection_info().map_err(|_| SetupErrorKind::Url)
+    url.into_connection_info().map_err(|_| SetupError::Url)
 }
 
 impl fmt::Debug for RedisStoreBuilder {
