@@ -195,7 +195,7 @@ impl Reservations {
 }
 
 /// The denial with the longest wait, which is made so long that after it all pass at one time.
-fn look_at_all(demands: &[Demand<'_>]) -> Result<(), DeniedDemand> {
+pub(crate) fn look_at_all(demands: &[Demand<'_>]) -> Result<(), DeniedDemand> {
     let longest = |wait: u64| {
         let each = demands.iter().enumerate();
         let denied = each.filter_map(|(index, demand)| {

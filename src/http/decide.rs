@@ -226,7 +226,11 @@ impl<L: Backend> Settings<L> {
 
     #[inline]
     fn deny(&self, denied: Denied, plan: Plan, head: &mut Parts) -> Decision<L> {
-        if self.acts() { self.refuse(denied, plan, head) } else { Decision::Pass(self.let_pass(&denied, plan, head)) }
+        if self.acts() {
+            Decision::Answer(self.refuse(denied, plan, head))
+        } else {
+            Decision::Pass(self.let_pass(&denied, plan, head))
+        }
     }
 
     /// Whether this layer acts on what it finds, this time.
@@ -235,13 +239,13 @@ impl<L: Backend> Settings<L> {
         !self.shadow && self.rollout.as_ref().is_none_or(Rollout::acts)
     }
 
-    /// Answers a request instead of letting it pass.
+    /// The answer to a request that does not pass.
     #[inline]
-    pub(super) fn refuse(&self, denied: Denied, plan: Plan, head: &mut Parts) -> Decision<L> {
+    pub(super) fn refuse(&self, denied: Denied, plan: Plan, head: &mut Parts) -> Response<Bytes> {
         let limiter = self.limiter.limiter();
         self.observers.denied(&denied, head, limiter);
         let told = self.telling.when_denied(&denied, limiter, plan);
-        Decision::Answer(self.denials.answer(&denied, head, told))
+        self.denials.answer(&denied, head, told)
     }
 
     /// Lets a request pass that is over the limit.
@@ -296,7 +300,7 @@ impl<L: Backend> Pending<L> {
         let Self { settings, plan, instead_of_denial } = self;
         match answer {
             Ok(grant) => Decision::Pass(settings.pass(grant, plan, head)),
-            Err(denied) if instead_of_denial => settings.refuse(denied, plan, head),
+            Err(denied) if instead_of_denial => Decision::Answer(settings.refuse(denied, plan, head)),
             Err(denied) => settings.deny(denied, plan, head),
         }
     }

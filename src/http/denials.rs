@@ -41,10 +41,24 @@ pub enum WhenNoKey {
 /// The body of a denial.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum DenialBody {
-    /// This text, as `text/plain`.
-    Text(Bytes),
+    /// This, of this content type.
+    Fixed(HeaderValue, Bytes),
     /// A problem document (RFC 9457) of the type `quota-exceeded`, naming the quota that denied.
     ProblemJson,
+}
+
+impl DenialBody {
+    /// This text.
+    pub(super) fn text(text: Bytes) -> Self {
+        Self::Fixed(TEXT, text)
+    }
+
+    fn content_type(&self) -> HeaderValue {
+        match self {
+            Self::Fixed(content_type, _) => content_type.clone(),
+            Self::ProblemJson => PROBLEM_JSON,
+        }
+    }
 }
 
 type Build = dyn Fn(&Denied, &Parts) -> Response<Bytes> + Send + Sync;
@@ -68,7 +82,7 @@ impl Default for Denials {
         Self {
             extra: Vec::new(),
             build: None,
-            body: DenialBody::Text(Bytes::from_static(DEFAULT_BODY)),
+            body: DenialBody::text(Bytes::from_static(DEFAULT_BODY)),
             grpc: true,
             prepared: HeaderMap::new(),
             extra_differs: false,
@@ -89,7 +103,7 @@ impl Denials {
         headers.insert(RETRY_AFTER, HeaderValue::from_static(""));
         told.hold_places(&mut headers);
         self.extra_differs = self.extra.iter().any(|(name, _)| headers.contains_key(name));
-        headers.insert(CONTENT_TYPE, if let DenialBody::Text(_) = self.body { TEXT } else { PROBLEM_JSON });
+        headers.insert(CONTENT_TYPE, self.body.content_type());
         headers.insert(CACHE_CONTROL, NO_STORE);
         self.insert_extra(&mut headers);
         self.prepared = headers;
@@ -125,7 +139,7 @@ impl Denials {
             return response;
         }
         let body = match &self.body {
-            DenialBody::Text(text) => text.clone(),
+            DenialBody::Fixed(_, body) => body.clone(),
             DenialBody::ProblemJson => problem(denied.status().quota()),
         };
         let mut response = Response::new(body);

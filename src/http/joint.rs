@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use http::request::Parts;
 use http::{Request, Response};
 use tower_layer::Layer;
@@ -16,7 +17,7 @@ use super::layer::JointLayer;
 use super::outcome::After;
 use super::service::{RateLimit, follow};
 use crate::backend::Grant;
-use crate::demand::{Demand, reserve_all};
+use crate::demand::{Demand, DeniedDemand, look_at_all, reserve_all};
 use crate::limiter::RateLimiter;
 use crate::reservation::Reservation;
 
@@ -48,6 +49,43 @@ where
     }
 }
 
+impl JointLayer {
+    /// The answer to a request that would be denied now, told and logged as every denial is; or to one that lacks its key, where that is
+    /// refused. Nothing is charged. `None` if it would pass: then nobody is told, and the service asks once more.
+    ///
+    /// This is for servers that turn away what is over a limit before they read more of a request, or parse it whole. What would
+    /// pass may still be denied by the service, if another request was faster. The answer takes the head's extensions.
+    ///
+    /// ```
+    /// use http::Request;
+    /// use tollgate::RateLimitLayer;
+    /// use tollgate::http::{GlobalKey, JointLayer};
+    ///
+    /// let limit = RateLimitLayer::per_minute(1).key(GlobalKey);
+    /// let limits = JointLayer::from(limit.clone());
+    /// let (mut head, ()) = Request::new(()).into_parts();
+    /// assert!(limits.answer_if_denied(&mut head).is_none());
+    ///
+    /// limit.limiter().check(&())?;
+    /// assert_eq!(limits.answer_if_denied(&mut head).unwrap().status(), 429);
+    /// # Ok::<(), tollgate::Denied>(())
+    /// ```
+    pub fn answer_if_denied(&self, head: &mut Parts) -> Option<Response<Bytes>> {
+        let mut acting = Vec::with_capacity(self.members.len());
+        for member in &*self.members {
+            match member.question(head) {
+                Asked::Question(asking) if asking.settings.acts() => acting.push(asking),
+                Asked::Question(_) | Asked::Decided(Decision::Pass(_)) => {}
+                Asked::Decided(Decision::Answer(response)) => return Some(response),
+                Asked::Decided(Decision::Wait(wait, _)) => match wait {},
+            }
+        }
+        let demands: Vec<_> = acting.iter().map(demand).collect();
+        let denied = look_at_all(&demands).err()?;
+        Some(refuse(&acting, &denied, head))
+    }
+}
+
 /// Asks all that are concerned. One that does not act is asked after the others let the request pass, and by itself.
 fn decide(members: &[Arc<dyn Decide<RateLimiter>>], head: &mut Parts) -> Decision<RateLimiter> {
     let (mut acting, mut watching) = (Vec::with_capacity(members.len()), Vec::new());
@@ -62,12 +100,7 @@ fn decide(members: &[Arc<dyn Decide<RateLimiter>>], head: &mut Parts) -> Decisio
     let demands: Vec<_> = acting.iter().map(demand).collect();
     let reservations = match reserve_all(&demands) {
         Ok(reservations) => reservations,
-        Err(denied) => {
-            let asking = &acting[denied.index()];
-            asking.denied();
-            let Unasked { settings, terms, .. } = asking;
-            return settings.refuse(*denied.denied(), terms.plan, head);
-        }
+        Err(denied) => return Decision::Answer(refuse(&acting, &denied, head)),
     };
     let mut passed: Vec<_> = acting.iter().zip(reservations).collect();
     // Where two tell the same, the last one is heard: that has least left.
@@ -86,6 +119,13 @@ fn decide(members: &[Arc<dyn Decide<RateLimiter>>], head: &mut Parts) -> Decisio
         after = after.then(pass(asking, reservation, head));
     }
     Decision::Pass(after)
+}
+
+/// The answer of the one that denied, which tells its observers.
+fn refuse(acting: &[Unasked<RateLimiter>], denied: &DeniedDemand, head: &mut Parts) -> Response<Bytes> {
+    let asking = &acting[denied.index()];
+    asking.denied();
+    asking.settings.refuse(*denied.denied(), asking.terms.plan, head)
 }
 
 fn demand(asking: &Unasked<RateLimiter>) -> Demand<'_> {

@@ -10,7 +10,7 @@
 //! | Putting keys together | [`first_of`], [`AnyKey`] |
 //! | Which addresses are meant | [`Networks`] |
 //! | A request without a key | [`NoKey`], [`WhenNoKey`] |
-//! | What a client is told | [`Headers`], [`denial_text`](RateLimitLayer::denial_text), [`denial_problem`](RateLimitLayer::denial_problem) |
+//! | What a client is told | [`Headers`], [`denial_text`](RateLimitLayer::denial_text), [`denial_body`](RateLimitLayer::denial_body), [`denial_problem`](RateLimitLayer::denial_problem) |
 //! | Counting and introducing limits | [`Counters`], [`Rollout`] |
 //! | The response's body | [`AnswerBody`], [`ResponseBody`] |
 //!

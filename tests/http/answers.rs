@@ -272,11 +272,11 @@ fn in_x_ratelimit_headers() {
 
 #[test]
 fn as_envoy_does() {
-    let layer = limit("1/minute").0.denial_text("local_rate_limited");
+    let layer = limit("1/minute").0.denial_body(HeaderValue::from_static("text/plain"), "local_rate_limited");
     let layer = layer.denial_header(HeaderName::from_static("x-local-rate-limit"), HeaderValue::from_static("true"));
     let denial = "429 Too Many Requests
         cache-control: no-store
-        content-type: text/plain; charset=utf-8
+        content-type: text/plain
         retry-after: 60
         x-local-rate-limit: true
 

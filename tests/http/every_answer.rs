@@ -59,6 +59,7 @@ fn kinds() -> Vec<(&'static str, u16, RateLimitLayer<AnyKey>)> {
     vec![
         ("text", 429, spent()),
         ("own text", 429, spent().denial_text("local_rate_limited")),
+        ("own body", 429, spent().denial_body(HeaderValue::from_static("text/plain"), "local_rate_limited")),
         ("problem", 429, spent().denial_problem()),
         ("closure", 429, spent().denial_response(|_, _| careless())),
         ("fixed header", 429, spent().denial_header(CACHE_CONTROL, cacheable.clone())),

@@ -308,3 +308,28 @@ async fn the_limiter_keeps_who_was_denied_most() {
     }
     assert!(limiter("1/hour").1.offenders().is_empty());
 }
+
+/// What would be denied is answered without the service, as the service would, and what would pass is neither charged nor told.
+#[tokio::test]
+async fn a_denial_can_be_had_before_the_service_is_asked() {
+    let counters = Counters::new();
+    let (one, other) = (limit("2/hour"), limit("10/hour"));
+    let limits = JointLayer::from(one.clone().count_into(&counters)).and(other.clone());
+    let app = app(limits.clone());
+    let head = || Request::new(()).into_parts().0;
+    for _ in 0..2 {
+        assert!((0..3).all(|_| limits.answer_if_denied(&mut head()).is_none()));
+        assert_eq!(get_it(&app).await.status(), StatusCode::OK);
+    }
+    assert_eq!((left(&one), left(&other)), (0, 8));
+    let counts = || counters.snapshot().pop().map(|counts| (counts.allowed, counts.denied())).unwrap();
+    assert_eq!(counts(), (2, 0));
+    let (early, late) = (limits.answer_if_denied(&mut head()).expect("it is over the limit"), get_it(&app).await);
+    assert_eq!(counts(), (2, 2));
+    assert_eq!((early.status(), early.headers()), (late.status(), late.headers()));
+    assert!(early.extensions().get::<tollgate::Denied>().is_some());
+    assert_eq!((left(&one), left(&other)), (0, 8));
+    // A rehearsal denies nothing.
+    let shadow = JointLayer::from(limit("0/hour").shadow());
+    assert!(shadow.answer_if_denied(&mut head()).is_none());
+}

@@ -60,14 +60,31 @@ impl<K, L: Backend> RateLimitLayer<K, L> {
     /// ```
     /// use tollgate::RateLimitLayer;
     ///
-    /// // As Envoy's local_ratelimit answers.
-    /// let layer = RateLimitLayer::per_second(29).denial_text("local_rate_limited");
+    /// let layer = RateLimitLayer::per_second(29).denial_text("slow down\n");
     /// # let _ = layer;
     /// ```
     #[must_use]
     pub fn denial_text(self, text: impl Into<Bytes>) -> Self {
         let text = text.into();
-        self.setting(|settings| settings.denials.body = DenialBody::Text(text))
+        self.setting(|settings| settings.denials.body = DenialBody::text(text))
+    }
+
+    /// Answers denials over plain HTTP with this body of this content type. If [`denial_response`](Self::denial_response) is set
+    /// too, that counts.
+    ///
+    /// ```
+    /// use http::HeaderValue;
+    /// use tollgate::RateLimitLayer;
+    ///
+    /// // As Envoy's local_ratelimit answers, without a character set.
+    /// let text = HeaderValue::from_static("text/plain");
+    /// let layer = RateLimitLayer::per_second(29).denial_body(text, "local_rate_limited");
+    /// # let _ = layer;
+    /// ```
+    #[must_use]
+    pub fn denial_body(self, content_type: HeaderValue, body: impl Into<Bytes>) -> Self {
+        let body = body.into();
+        self.setting(|settings| settings.denials.body = DenialBody::Fixed(content_type, body))
     }
 
     /// Answers denials over plain HTTP with a problem document (`application/problem+json`, RFC 9457) of the type
