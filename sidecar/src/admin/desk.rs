@@ -2,13 +2,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, LOCATION, REFRESH};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
+use tokio::time::timeout;
 use tollgate::redis::Unanswered;
 use tollgate::{Plan, Quota, RateLimiter, Standing};
 
@@ -33,6 +34,9 @@ const RESETS_MAX: usize = 10;
 
 /// How many requests are answered. It is more than a person makes, and little for the machine.
 const PER_SECOND: Quota = Quota::per_second(20).burst(60);
+
+/// How long an overview waits for what a store says of those who are denied most.
+const LOOK_UP: Duration = Duration::from_millis(500);
 
 /// Answers. It belongs to one thread.
 #[derive(Debug)]
@@ -133,14 +137,14 @@ impl Desk {
         match path {
             "/" => {
                 let refreshes = query.get("refresh").is_some_and(|every| every == page::REFRESH.to_string());
-                let mut answer =
-                    html(StatusCode::OK, page::overview(&self.view(&enforcer), self.token.text(), refreshes));
+                let view = self.view(&enforcer).await;
+                let mut answer = html(StatusCode::OK, page::overview(&view, self.token.text(), refreshes));
                 if refreshes {
                     answer.headers_mut().insert(REFRESH, HeaderValue::from(page::REFRESH));
                 }
                 answer
             }
-            "/stats" => json(StatusCode::OK, &stats::all(&self.view(&enforcer), self.token.text())),
+            "/stats" => json(StatusCode::OK, &stats::all(&self.view(&enforcer).await, self.token.text())),
             "/limit" => match limit(&enforcer, query.get("name")) {
                 Some((_, limit)) => html(StatusCode::OK, detail::limit(host, limit, self.token.text(), None)),
                 None => self.no_limit(),
@@ -149,7 +153,13 @@ impl Desk {
         }
     }
 
-    fn view(&self, enforcer: &Enforcer) -> View {
+    async fn view(&self, enforcer: &Enforcer) -> View {
+        let store = self.store_state(enforcer);
+        let mut offenders = view::most_denied(enforcer);
+        if store.as_ref().is_some_and(|store| store.down_since.is_none()) {
+            // What is not there in time is shown as not known.
+            let _ = timeout(LOOK_UP, self.look_up(enforcer, &mut offenders)).await;
+        }
         let (now, history, totals) = (Instant::now(), self.history.borrow(), (self.source.totals)());
         View {
             host: self.host.clone(),
@@ -159,12 +169,26 @@ impl Desk {
             history: history.spans(now, totals),
             rules: view::rules(enforcer, &history, &limits(&self.source.counters), now),
             kept: enforcer.config().offenders,
-            offenders: view::most_denied(enforcer),
+            offenders,
             config: (self.source.config)(),
-            store: self.store_state(enforcer),
+            store,
             resets: self.resets.borrow().iter().cloned().collect(),
             now: SystemTime::now(),
         }
+    }
+
+    /// Asks the store when those pass who are denied most, as far as they are on the page.
+    async fn look_up(&self, enforcer: &Enforcer, offenders: &mut [view::Denied]) -> Result<(), Unanswered> {
+        let Some(store) = self.store(enforcer) else { return Ok(()) };
+        for denied in offenders.iter_mut().take(page::SHOWN_MAX) {
+            let Some((at, limit)) = limit(enforcer, Some(&denied.rule)) else { continue };
+            let found = self.keys.borrow().find(enforcer, at, &denied.text);
+            let Some(found) = found else { continue };
+            let plans = store.standings(limit, &found.key()).await?;
+            let free = plans.iter().map(|(_, standing)| free_there(standing)).reduce(Free::or);
+            denied.free = free.unwrap_or(Free::Unknown);
+        }
+        Ok(())
     }
 
     /// One key.

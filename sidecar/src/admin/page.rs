@@ -223,7 +223,7 @@ fn offenders(main: &mut String, view: &View, token: &str) {
 }
 
 /// How many of those denied most are on the page.
-const SHOWN_MAX: usize = 50;
+pub(super) const SHOWN_MAX: usize = 50;
 
 fn row(main: &mut String, offender: &DeniedKey, token: &str) {
     let over = match offender.overestimate {

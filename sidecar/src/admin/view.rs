@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use tollgate::{RateLimiter, Standing};
+use tollgate::{Offender, RateLimiter, Standing};
 
 use super::ConfigState;
 use super::history::{History, LimitRate, LimitTotals, Rate, Span, Totals, TotalsByLimit};
@@ -67,10 +67,29 @@ pub(super) enum Free {
     Never,
     /// After this time, if not before.
     Within(Duration),
-    /// That depends on the plan of who asks.
+    /// On some plan never.
     ByPlan,
-    /// The store would have to be asked.
+    /// The store has not said it.
     Unknown,
+}
+
+impl Free {
+    /// When it passes on one plan or the other, where it is not known which one its sender is on.
+    pub(super) fn or(self, other: Self) -> Self {
+        match (self.at_most(), other.at_most()) {
+            _ if self == other => self,
+            (Some(one), Some(other)) => Self::Within(one.max(other)),
+            _ => Self::ByPlan,
+        }
+    }
+
+    fn at_most(self) -> Option<Duration> {
+        match self {
+            Self::Now => Some(Duration::ZERO),
+            Self::In(wait) | Self::Within(wait) => Some(wait),
+            Self::Never | Self::ByPlan | Self::Unknown => None,
+        }
+    }
 }
 
 /// A store that proxies share.
@@ -156,12 +175,18 @@ fn offenders(enforcer: &Enforcer, at: usize, limit: &Limit) -> Vec<DeniedKey> {
         overestimate: offender.overestimate(),
         free: match enforcer.limiter_here(at) {
             None => Free::Unknown,
-            Some(_) if limit.plans.is_some() => Free::ByPlan,
-            Some(limiter) => free(&limiter.account_of(&offender)),
+            Some(limiter) => free_on_some_plan(limit, limiter, &offender),
         },
     });
     // Who has not been denied for some ten minutes is none of them any more.
     offenders.filter(|offender| offender.per_second >= 0.001).collect()
+}
+
+/// When a request of this key would pass, on whatever plan.
+fn free_on_some_plan(limit: &Limit, limiter: &RateLimiter, offender: &Offender) -> Free {
+    let plans = limit.plans.iter().flat_map(|plans| &plans.policies);
+    let others = plans.filter_map(|(name, _)| limiter.on(limiter.plan(name)?).ok());
+    others.fold(free(&limiter.account_of(offender)), |when, limiter| when.or(free(&limiter.account_of(offender))))
 }
 
 /// When a request of this key would pass.

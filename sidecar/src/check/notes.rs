@@ -52,6 +52,13 @@ pub fn notes(config: &Config) -> Vec<String> {
     if let Some(store) = &config.store {
         notes.push(shared(config, store));
     }
+    if config.offenders > 0 && config.admin.is_none() {
+        notes.push(
+            "Warning: offenders keeps the keys that are denied most, which takes a lock for each denial,\n\
+             and admin is off, so nobody sees them."
+                .to_owned(),
+        );
+    }
     notes
 }
 

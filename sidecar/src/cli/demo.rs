@@ -33,8 +33,8 @@ pub(super) fn set_up(args: &DemoArgs) -> io::Result<(Config, String)> {
         None => String::new(),
     };
     let text = format!(
-        "An upstream that says hello is on {upstream}, and tollgate in front of it on {listen}.\n\
-         Each client address has {limit}. Try:\n\n  \
+        "An upstream that says hello is on {upstream}, and tollgate in front of it on\n\
+         {listen}. Each client address has {limit}. Try:\n\n  \
          for i in 1 2 3 4 5 6 7; do curl -si http://{listen}/ | head -1; done\n\n\
          {page}Ctrl-C ends it. The same for your own server:\n\n  \
          tollgate serve --listen 0.0.0.0:5002 --upstream http://localhost:5000 --limit \"{limit}\"\n\n",

@@ -37,8 +37,20 @@ enum CountedWhere {
 
 impl Changes {
     /// From one configuration to another. A limit is its name.
+    ///
+    /// It takes each old limit for one that was made by the old configuration. A program that has been reloaded may have made it by one
+    /// with fewer quotas, and so with less room. That is told.
     pub fn between(old: &Config, new: &Config) -> Self {
-        Self::with_room(old, new, |at| old.limits[at].room())
+        let mut changes = Self::with_room(old, new, |at| old.limits[at].room());
+        let grows = |(limit, carried): (&Limit, &Carried)| match carried {
+            Carried::Kept(at) if new.store.is_none() && limit.quotas() > old.limits[*at].quotas() => {
+                Some(format!("{}: if it had fewer quotas when the program started, it may start fresh, and the log says so", limit.name))
+            }
+            _ => None,
+        };
+        let told: Vec<String> = new.limits.iter().zip(&changes.limits).filter_map(grows).collect();
+        changes.told.extend(told);
+        changes
     }
 
     /// The same, where each old limit, by its place, has room for so many quotas.
@@ -190,6 +202,7 @@ impl Changes {
             ("rate_headers", old.rate_headers != new.rate_headers),
             ("store", old.store != new.store),
             ("deadlines", old.deadlines != new.deadlines),
+            ("requires_upstream", old.requires_upstream != new.requires_upstream),
             ("access_log", old.access_log != new.access_log),
         ] {
             if changed {

@@ -297,6 +297,9 @@ impl File<'_> {
         }
         let log = root.take("log").and_then(|value| value.parsed(self.sink, "log = \"json\"", words::log));
         config.log = self.overrides.log.or(log).unwrap_or_default();
+        let requires = root.take("requires_upstream");
+        let requires = requires.and_then(|value| value.boolean(self.sink, "requires_upstream = false"));
+        config.requires_upstream = requires.unwrap_or(true);
         let access = root.take("access_log").and_then(|value| value.boolean(self.sink, "access_log = true"));
         config.access_log = self.overrides.access_log || access.unwrap_or(false);
     }

@@ -71,6 +71,8 @@ pub struct Config {
     pub offenders: usize,
     /// Where `/metrics`, `/healthz` and `/readyz` are served.
     pub metrics: Option<SocketAddr>,
+    /// Whether `/readyz` waits until an upstream has accepted a connection.
+    pub requires_upstream: bool,
     /// How long each thing may take.
     pub deadlines: Deadlines,
     /// How much of each thing there may be.
@@ -184,6 +186,7 @@ impl Config {
             admin: Some(Admin::default()),
             offenders: 0,
             metrics: None,
+            requires_upstream: true,
             deadlines: Deadlines::default(),
             caps: Caps::default(),
             threads: Self::default_threads(),

@@ -208,10 +208,11 @@ pub(crate) fn one_of<T>(text: &str, words: impl IntoIterator<Item = (&'static st
 /// A header to add: name and value.
 pub(crate) fn denial_header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), String> {
     /// What the answer's own framing and meaning need.
-    const KEPT: [&str; 10] = [
+    const KEPT: [&str; 11] = [
         "cache-control",
         "connection",
         "content-length",
+        "date",
         "keep-alive",
         "proxy-connection",
         "retry-after",

@@ -67,6 +67,7 @@ impl Config {
         }
         let log = if self.log == LogFormat::Json { "json" } else { "text" };
         file.unless(self.log == LogFormat::Text, "log", quoted(log));
+        file.unless(self.requires_upstream, "requires_upstream", self.requires_upstream);
         file.unless(!self.access_log, "access_log", self.access_log);
         file.unless(self.threads == Self::default_threads(), "threads", self.threads);
         self.write_tables(&mut file);

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use hyper::server::conn::{http1, http2};
@@ -14,11 +14,12 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, timeout};
 use tokio_rustls::server::TlsStream;
 
+use super::door::Door;
 use super::guard::Guard;
 use super::head::{Head, HeadBounds};
 use super::line::Line;
 use super::refusal::Refusal;
-use super::runtime::{Here, Timer};
+use super::runtime::{Streams, Timer};
 use super::service::Service;
 use super::thread::{EndNotice, Thread};
 use super::tunnel;
@@ -39,6 +40,9 @@ impl std::fmt::Debug for Stream {
 }
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How long the head of a frame is.
+const FRAME_HEAD: usize = 9;
 
 /// How long, and for how many bytes, a client is listened to that was already told all. To close at once would make the
 /// system take back what was told, if something more comes in.
@@ -72,14 +76,16 @@ async fn serve_stream(thread: &Rc<Thread>, mut stream: Stream, peer: SocketAddr,
     }
     let service = Service::new(line.clone(), tls, thread.clone());
     // Boxed, so that a connection that has not spoken yet is small.
-    if first.starts_with(PREFACE) {
-        Box::pin(serve_http2(thread, stream, line, service, first)).await
-    } else {
-        Box::pin(serve_http1(thread, stream, line, service, first)).await
+    match first.strip_prefix(PREFACE) {
+        None => Box::pin(serve_http1(thread, stream, line, service, first)).await,
+        Some(frames) if begins_with_settings(frames) => {
+            Box::pin(serve_http2(thread, stream, line, service, first)).await
+        }
+        Some(_) => Box::pin(refuse_http2(stream)).await,
     }
 }
 
-/// What the client says first, and whether that took too long: HTTP/2's preface, or a whole head of HTTP/1. Until then a
+/// What the client says first, and whether that took too long: HTTP/2's preface and the head of a frame, or a whole head of HTTP/1. Until then a
 /// connection is a few bytes, and no hyper. `None`: nothing came.
 async fn first_bytes(thread: &Rc<Thread>, stream: &mut Stream) -> io::Result<Option<(Vec<u8>, bool)>> {
     let mut first = Vec::new();
@@ -109,9 +115,11 @@ async fn first_bytes(thread: &Rc<Thread>, stream: &mut Stream) -> io::Result<Opt
             },
             () = drained, if silent => return Ok(None),
         };
-        let may_be_http2 = PREFACE.starts_with(&first) && first.len() < PREFACE.len();
-        if first.starts_with(PREFACE) || !may_be_http2 && !matches!(head.advance(&mut first, limits(thread)), Ok(None))
-        {
+        let is_whole = match first.starts_with(PREFACE) {
+            true => first.len() >= PREFACE.len() + FRAME_HEAD,
+            false => !PREFACE.starts_with(&first) && !matches!(head.advance(&mut first, limits(thread)), Ok(None)),
+        };
+        if is_whole {
             return Ok(Some((first, false)));
         }
     }
@@ -130,7 +138,8 @@ async fn serve_http1(
     service: Service,
     first: Vec<u8>,
 ) -> io::Result<()> {
-    let guard = Guard::new(stream, line.clone(), limits(thread), first);
+    let door = Door::new(thread.clone(), line.peer);
+    let guard = Guard::new(stream, line.clone(), door, limits(thread), first);
     let mut builder = http1::Builder::new();
     builder.timer(Timer).header_read_timeout(None).max_header_size(thread.caps.head_bytes);
     // hyper's own default needs no room to be cleared for each request.
@@ -171,6 +180,19 @@ async fn linger(mut stream: Stream) -> io::Result<()> {
     Ok(())
 }
 
+/// RFC 9113, 3.4: the preface ends with settings, which are no acknowledgement and of no stream. hyper does not look.
+fn begins_with_settings(frames: &[u8]) -> bool {
+    matches!(frames, [_, _, _, 4, flags, stream, 0, 0, 0, ..] if flags & 1 == 0 && stream & 0x7f == 0)
+}
+
+/// Says that this is not HTTP/2: with settings of its own, as it must, and PROTOCOL_ERROR.
+async fn refuse_http2(mut stream: Stream) -> io::Result<()> {
+    const SETTINGS: [u8; FRAME_HEAD] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    const GOAWAY: [u8; FRAME_HEAD + 8] = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+    stream.write_all(&[&SETTINGS[..], &GOAWAY].concat()).await?;
+    linger(stream).await
+}
+
 async fn serve_http2(
     thread: &Rc<Thread>,
     stream: Stream,
@@ -178,7 +200,8 @@ async fn serve_http2(
     service: Service,
     first: Vec<u8>,
 ) -> io::Result<()> {
-    let connection = http2::Builder::new(Here)
+    let deadlines = thread.current().config().deadlines;
+    let connection = http2::Builder::new(Streams { patience: deadlines.response + deadlines.idle })
         .timer(Timer)
         .max_concurrent_streams(128)
         .max_header_list_size(thread.caps.head_bytes.try_into().unwrap_or(u32::MAX))
@@ -204,7 +227,7 @@ impl ClientConnection for http1::Connection<Io, Service> {
     }
 }
 
-impl ClientConnection for http2::Connection<Io, Service, Here> {
+impl ClientConnection for http2::Connection<Io, Service, Streams> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
         Future::poll(Pin::new(self), cx)
     }
@@ -220,6 +243,8 @@ struct Serving<C> {
     line: Rc<Line>,
     connection: Option<C>,
     sleep: Option<Pin<Box<Sleep>>>,
+    /// Whom the timer wakes.
+    waker: Option<Waker>,
     drained: EndNotice,
     /// It was told to end.
     ending: bool,
@@ -228,7 +253,7 @@ struct Serving<C> {
 impl<C: ClientConnection> Serving<C> {
     fn new(thread: Rc<Thread>, line: Rc<Line>, connection: C) -> Self {
         let drained = EndNotice::new(thread.clone());
-        Self { thread, line, connection: Some(connection), sleep: None, drained, ending: false }
+        Self { thread, line, connection: Some(connection), sleep: None, waker: None, drained, ending: false }
     }
 
     fn take(mut self) -> C {
@@ -278,6 +303,16 @@ impl<C: ClientConnection> Future for Serving<C> {
                 continue;
             }
             let Some((at, late)) = this.next_deadline() else { return Poll::Pending };
+            // A timer that is too early is left: it costs more to move it with each request than to wake up in vain once. And while it
+            // is set, nothing is late, and there is no need to know the time.
+            let is_known = this.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+            if let Some(sleep) = &this.sleep
+                && is_known
+                && !sleep.is_elapsed()
+                && sleep.deadline() <= at
+            {
+                return Poll::Pending;
+            }
             if at <= Instant::now() {
                 match late {
                     Late::Write | Late::Gone => return Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
@@ -289,12 +324,12 @@ impl<C: ClientConnection> Future for Serving<C> {
                 }
                 continue;
             }
-            // A timer that is too early is left: it costs more to move it with each request than to wake up in vain once.
             let sleep = this.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
             if sleep.deadline() > at || sleep.is_elapsed() {
                 sleep.as_mut().reset(at);
             }
             if sleep.as_mut().poll(cx).is_pending() {
+                this.waker = Some(cx.waker().clone());
                 return Poll::Pending;
             }
         }

@@ -77,6 +77,11 @@ impl Force {
         let tls = config.tls.as_ref().map(Acceptor::new).transpose()?;
         let (enforcer, mut changes) = old.enforcer.reloaded(&config, &self.counters).map_err(io::Error::other)?;
         changes.until_restart = until_restart;
+        if let (Some(before), Some(now)) = (&old.tls, &tls)
+            && !now.shows_as(before)
+        {
+            changes.told.push("tls: there is another certificate".to_owned());
+        }
         if old.config.upstreams != config.upstreams {
             self.ready.store(false, Relaxed);
         }

@@ -9,11 +9,12 @@
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::chunked::{ChunkPart, Chunks};
+use super::door::Door;
 use super::head::{Framing, Head, HeadBounds};
 use super::line::Line;
 use super::refusal::Refusal;
@@ -23,6 +24,8 @@ use super::refusal::Refusal;
 pub(super) struct Guard<T> {
     io: T,
     line: Rc<Line>,
+    /// Who may answer in hyper's place.
+    door: Option<Door>,
     limits: HeadBounds,
     at: Reading,
     /// What has come and is not handed on.
@@ -50,16 +53,16 @@ enum Reading {
 
 impl<T> Guard<T> {
     /// Checks HTTP/1. These bytes have come already.
-    pub(super) fn new(io: T, line: Rc<Line>, limits: HeadBounds, first: Vec<u8>) -> Self {
-        let fresh = !first.is_empty();
-        Self { io, line, limits, at: Reading::Head(Head::default()), kept: first, good: 0, fresh, head_request: false }
+    pub(super) fn new(io: T, line: Rc<Line>, door: Door, limits: HeadBounds, first: Vec<u8>) -> Self {
+        let (at, fresh) = (Reading::Head(Head::default()), !first.is_empty());
+        Self { io, line, door: Some(door), limits, at, kept: first, good: 0, fresh, head_request: false }
     }
 
     /// Checks nothing.
     pub(super) fn raw(io: T, line: Rc<Line>, first: Vec<u8>) -> Self {
         let good = first.len();
         let limits = HeadBounds { bytes: 0, fields: 0 };
-        Self { io, line, limits, at: Reading::Raw, kept: first, good, fresh: false, head_request: false }
+        Self { io, line, door: None, limits, at: Reading::Raw, kept: first, good, fresh: false, head_request: false }
     }
 
     /// The connection, and what has come and was not handed on.
@@ -88,8 +91,9 @@ impl<T> Guard<T> {
         matches!(self.at, Reading::Length(_) | Reading::Chunked(_))
     }
 
-    /// How many of these bytes may be handed on. The others are to be kept, if they are still wanted.
-    fn look(&mut self, bytes: &mut [u8]) -> usize {
+    /// How many of these bytes may be handed on. The others are to be kept, if they are still wanted. `None`: they are a request that is
+    /// answered.
+    fn look(&mut self, bytes: &mut [u8]) -> Option<usize> {
         let mut good = 0;
         while good < bytes.len() {
             let rest = &mut bytes[good..];
@@ -102,6 +106,11 @@ impl<T> Guard<T> {
                         break;
                     }
                     Ok(Some(checked)) => {
+                        let is_all = checked.len == bytes.len();
+                        if is_all && checked.is_plain && self.is_denied() {
+                            self.at = Reading::Head(Head::default());
+                            return None;
+                        }
                         good += checked.len;
                         self.line.hand_on(checked.upgrade);
                         self.at = match checked.body {
@@ -145,7 +154,12 @@ impl<T> Guard<T> {
                 Reading::Refused | Reading::Broken | Reading::Over => break,
             }
         }
-        good
+        Some(good)
+    }
+
+    /// Whether a plain request is denied, and answered so.
+    fn is_denied(&mut self) -> bool {
+        self.line.is_quiet() && self.door.as_mut().is_some_and(|door| self.line.answer_early(|out| door.denies(out)))
     }
 
     /// Hands on what may be, as far as there is room.
@@ -203,8 +217,9 @@ impl<T: AsyncRead + Unpin> AsyncRead for Guard<T> {
             if this.fresh {
                 this.fresh = false;
                 let mut kept = std::mem::take(&mut this.kept);
-                this.good = this.look(&mut kept);
-                this.kept = kept;
+                if let Some(good) = this.look(&mut kept) {
+                    (this.good, this.kept) = (good, kept);
+                }
                 continue;
             }
             let before = buf.filled().len();
@@ -227,7 +242,10 @@ impl<T: AsyncRead + Unpin> AsyncRead for Guard<T> {
                 return Poll::Ready(Ok(()));
             }
             if this.kept.is_empty() {
-                let good = this.look(&mut buf.filled_mut()[before..]);
+                let Some(good) = this.look(&mut buf.filled_mut()[before..]) else {
+                    buf.set_filled(before);
+                    continue;
+                };
                 if !matches!(this.at, Reading::Refused | Reading::Broken) {
                     this.kept.extend_from_slice(&buf.filled()[before + good..]);
                 }
@@ -245,6 +263,27 @@ impl<T: AsyncRead + Unpin> AsyncRead for Guard<T> {
 }
 
 impl<T: AsyncWrite + Unpin> Guard<T> {
+    /// Writes what is to be written before anything of hyper's.
+    fn poll_say(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(mut said) = self.line.take_said() else { return Poll::Ready(Ok(())) };
+        let mut written = 0;
+        let result = loop {
+            let poll = Pin::new(&mut self.io).poll_write(cx, &said[written..]);
+            match self.note(poll) {
+                Poll::Ready(Ok(0)) => break Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(len)) => written += len,
+                Poll::Ready(Err(error)) => break Poll::Ready(Err(error)),
+                Poll::Pending => break Poll::Pending,
+            }
+            if written == said.len() {
+                break Poll::Ready(Ok(()));
+            }
+        };
+        said.drain(..written);
+        self.line.give_back_said(said);
+        result
+    }
+
     fn note(&self, poll: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         match poll {
             Poll::Pending => self.line.write_waits(),
@@ -257,6 +296,7 @@ impl<T: AsyncWrite + Unpin> Guard<T> {
 impl<T: AsyncWrite + Unpin> AsyncWrite for Guard<T> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        ready!(this.poll_say(cx))?;
         let poll = Pin::new(&mut this.io).poll_write(cx, bytes);
         this.note(poll)
     }
@@ -267,6 +307,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Guard<T> {
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        ready!(this.poll_say(cx))?;
         let poll = Pin::new(&mut this.io).poll_write_vectored(cx, bytes);
         this.note(poll)
     }
@@ -277,6 +318,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Guard<T> {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        ready!(this.poll_say(cx))?;
         Pin::new(&mut this.io).poll_flush(cx)
     }
 

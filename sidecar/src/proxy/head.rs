@@ -25,6 +25,8 @@ pub(super) struct Head {
     upgrade: bool,
     connection_upgrade: bool,
     unknown_expectation: bool,
+    close: bool,
+    via: bool,
 }
 
 #[derive(Debug, Default, PartialEq)]
@@ -53,6 +55,9 @@ pub(super) struct Checked {
     pub(super) body: Framing,
     /// The client asks to speak something else afterwards.
     pub(super) upgrade: bool,
+    /// A `GET` of HTTP/1.1 without a body, on a connection that goes on, which has passed no other proxy: what it is answered if it is
+    /// denied depends on nothing more.
+    pub(super) is_plain: bool,
 }
 
 /// Where a body ends.
@@ -212,6 +217,7 @@ impl Head {
         let (name, value_at) = name_and_value(line)?;
         let value = trim(&line[value_at..]);
         match name.len() {
+            3 if name.eq_ignore_ascii_case(b"via") => self.via = true,
             4 if name.eq_ignore_ascii_case(b"host") => {
                 let from = start + value_at + offset(&line[value_at..]);
                 if self.host.replace((from, from + value.len())).is_some() {
@@ -228,6 +234,7 @@ impl Head {
                         return Err(Refusal::CONNECTION);
                     }
                     self.connection_upgrade |= option.eq_ignore_ascii_case(b"upgrade");
+                    self.close |= option.eq_ignore_ascii_case(b"close");
                     // They are not the hop's own, and to take them away would change what the message is.
                     if [&b"host"[..], b"content-length", b"transfer-encoding"]
                         .iter()
@@ -287,7 +294,8 @@ impl Head {
         // As WebSocket and all others that are in use do it (RFC 6455, 4.1).
         let can = self.method == Method::Get && !self.old && body == Framing::Length(0);
         let upgrade = can && self.upgrade && self.connection_upgrade;
-        Ok(Checked { len, body, upgrade })
+        let is_plain = can && !self.upgrade && !self.close && !self.via;
+        Ok(Checked { len, body, upgrade, is_plain })
     }
 
     fn framing(&self) -> Result<Framing, Refusal> {

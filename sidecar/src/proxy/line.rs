@@ -30,6 +30,8 @@ pub(super) struct Line {
     asks_upgrade: Cell<Option<u64>>,
     reader: RefCell<Option<Waker>>,
     tunnel: RefCell<Option<Tunnel>>,
+    /// What goes to the client before whatever hyper writes next.
+    said: RefCell<Vec<u8>>,
 
     /// Requests whose response is not written yet.
     under_way: Cell<usize>,
@@ -39,6 +41,9 @@ pub(super) struct Line {
     write_waits_since: Cell<Option<Instant>>,
     saw_end: Cell<bool>,
 }
+
+/// How much can be said before a response.
+const SAID_MAX: usize = 64 * 1024;
 
 impl Line {
     pub(super) fn new(peer: SocketAddr) -> Self {
@@ -52,6 +57,7 @@ impl Line {
             asks_upgrade: Cell::new(None),
             reader: RefCell::new(None),
             tunnel: RefCell::new(None),
+            said: RefCell::default(),
             under_way: Cell::new(0),
             idle_since: Cell::new(Instant::now()),
             head_since: Cell::new(None),
@@ -126,6 +132,35 @@ impl Line {
         self.write_waits_since.set(None);
     }
 
+    /// Whether nothing of hyper's is under way: it has taken all heads, and the client all answers.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.handed_on.get() == self.served.get()
+            && self.under_way.get() == 0
+            && self.write_waits_since.get().is_none()
+            && self.said.borrow().is_empty()
+    }
+
+    /// A request may be answered without hyper, to which its head is not handed on. `answer` appends the answer, if there is one.
+    pub(super) fn answer_early(&self, answer: impl FnOnce(&mut Vec<u8>) -> bool) -> bool {
+        let is_answered = answer(&mut self.said.borrow_mut());
+        if is_answered {
+            self.head_since.set(None);
+            self.idle_since.set(Instant::now());
+        }
+        is_answered
+    }
+
+    /// Takes what is to be written before anything of hyper's; `None`, if that is nothing.
+    pub(super) fn take_said(&self) -> Option<Vec<u8>> {
+        let mut said = self.said.borrow_mut();
+        (!said.is_empty()).then(|| std::mem::take(&mut *said))
+    }
+
+    /// What could not be written yet of it; empty, it is kept for its memory.
+    pub(super) fn give_back_said(&self, rest: Vec<u8>) {
+        *self.said.borrow_mut() = rest;
+    }
+
     pub(super) fn ends(&self) {
         self.saw_end.set(true);
     }
@@ -175,6 +210,15 @@ impl Line {
             if let Some(reader) = self.reader.borrow_mut().take() {
                 reader.wake();
             }
+        }
+    }
+
+    /// Says something to the client before the response of the request under way. hyper has written all that it had before it let the
+    /// request begin, unless the client does not take it: then this would stand in the middle of that, and is not said.
+    pub(super) fn say(&self, text: &[u8]) {
+        let mut said = self.said.borrow_mut();
+        if self.write_waits_since.get().is_none() && said.len() + text.len() <= SAID_MAX {
+            said.extend_from_slice(text);
         }
     }
 

@@ -16,6 +16,8 @@ use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tollgate::http::LimiterCounts;
 
@@ -207,15 +209,25 @@ impl Told {
         if self.force.ready.load(Relaxed) {
             return None;
         }
-        let upstream = self.force.now().config.upstreams.iter().next().map(|upstream| upstream.authority.to_string());
-        let connect = tokio::net::TcpStream::connect(upstream.unwrap_or_default());
-        match timeout(Duration::from_millis(250), connect).await {
-            Ok(Ok(_)) => {
-                self.force.ready.store(true, Relaxed);
-                None
-            }
-            _ => Some("the upstream has accepted no connection yet"),
+        let in_force = self.force.now();
+        if !in_force.config.requires_upstream {
+            return None;
         }
+        // All at once: whoever asks does not wait for long.
+        let mut tries = JoinSet::new();
+        for upstream in in_force.config.upstreams.iter() {
+            let authority = &upstream.authority;
+            let (host, port) = (authority.host().to_owned(), authority.port_u16().unwrap_or(80));
+            let connect = async move { TcpStream::connect((host.trim_matches(['[', ']']), port)).await.is_ok() };
+            tries.spawn(timeout(in_force.config.deadlines.connect, connect));
+        }
+        while let Some(tried) = tries.join_next().await {
+            if let Ok(Ok(true)) = tried {
+                self.force.ready.store(true, Relaxed);
+                return None;
+            }
+        }
+        Some("no upstream has accepted a connection yet")
     }
 
     /// All metrics, in Prometheus' text format. Labels come from the configuration alone.

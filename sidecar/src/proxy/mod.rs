@@ -8,13 +8,18 @@
 //! ```text
 //! client - Stream - Guard - hyper - Service - limit - Forward - Upstream - Exchange - upstream
 //!            tls    strict   HTTP   checks           fields       pool      HTTP/1.1
+//!                    |
+//!                   Door: what is denied whatever it asks
 //! ```
 
 mod access;
 mod chain;
 mod chunked;
+mod clients;
 mod connection;
 mod content;
+mod date;
+mod door;
 mod fields;
 mod force;
 mod forward;
@@ -30,21 +35,21 @@ mod tls;
 mod tunnel;
 mod upstream;
 
-use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use http::HeaderValue;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
+use self::clients::Clients;
 use self::force::Force;
 use self::metrics::{Metrics, Outcome};
 use self::thread::Thread;
@@ -250,53 +255,6 @@ fn own_via() -> HeaderValue {
     HeaderValue::from_str(&format!("1.1 tollgate-{number:016x}")).expect("it is plain text")
 }
 
-/// Who is connected.
-#[derive(Clone, Debug)]
-struct Clients {
-    free: Arc<Semaphore>,
-    each: usize,
-    by_address: Arc<Mutex<HashMap<IpAddr, usize>>>,
-}
-
-/// A place among the connections. Dropped, it is free.
-#[derive(Debug)]
-struct ConnectionPlace {
-    _permit: OwnedSemaphorePermit,
-    address: IpAddr,
-    by_address: Arc<Mutex<HashMap<IpAddr, usize>>>,
-}
-
-impl Clients {
-    fn new(in_all: usize, each: usize) -> Self {
-        let free = Arc::new(Semaphore::new(in_all.clamp(1, Semaphore::MAX_PERMITS)));
-        Self { free, each, by_address: Arc::default() }
-    }
-
-    /// `None`: this client has as many as it may.
-    fn seat(&self, permit: OwnedSemaphorePermit, address: IpAddr) -> Option<ConnectionPlace> {
-        let address = address.to_canonical();
-        let mut by_address = self.by_address.lock().expect("nothing panics under it");
-        let count = by_address.entry(address).or_default();
-        if *count >= self.each {
-            return None;
-        }
-        *count += 1;
-        Some(ConnectionPlace { _permit: permit, address, by_address: self.by_address.clone() })
-    }
-}
-
-impl Drop for ConnectionPlace {
-    fn drop(&mut self) {
-        let mut by_address = self.by_address.lock().expect("nothing panics under it");
-        if let Some(count) = by_address.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                by_address.remove(&self.address);
-            }
-        }
-    }
-}
-
 /// One thread: accepts until it is to drain, then waits for its connections.
 async fn work(
     thread: Rc<Thread>,
@@ -310,7 +268,7 @@ async fn work(
     sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         let accept = async {
-            let permit = clients.free.clone().acquire_owned().await.map_err(io::Error::other)?;
+            let permit = clients.permit().await?;
             let (stream, peer) = listener.accept().await?;
             io::Result::Ok((stream, peer, permit))
         };

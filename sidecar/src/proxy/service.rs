@@ -73,10 +73,7 @@ impl Way {
 
     /// Asks the limits.
     fn ask(&mut self, request: Request<Incoming>) -> Work {
-        let (mut head, body) = request.into_parts();
-        let ruling = self.current.enforcer().judge(&mut head);
-        let ruling = ruling.unwrap_or_else(|no_peer| Ruling::Lacks(no_peer.to_string()));
-        let request = Request::from_parts(head, body);
+        let (ruling, request) = self.judge(request);
         match ruling {
             Ruling::Count => {}
             Ruling::Pass => return Work::Forwarded { future: self.forward.clone().call(request), exempt: false },
@@ -85,10 +82,21 @@ impl Way {
         }
         match &mut self.limited {
             Limited::Free => Work::Forwarded { future: self.forward.clone().call(request), exempt: false },
-            Limited::One(limited) => Work::Limited { future: Box::pin(limited.call(request)) },
-            Limited::Several(limited) => Work::Limited { future: Box::pin(limited.call(request)) },
+            Limited::One(limited) => Work::Limited { future: limited.call(request) },
+            Limited::Several(limited) => Work::Limited { future: limited.call(request) },
             Limited::InTurn(chain) => Work::InTurn { future: chain.call(request) },
         }
+    }
+
+    /// What is to happen to a request. It is not taken apart where there is nothing to judge.
+    fn judge(&self, request: Request<Incoming>) -> (Ruling, Request<Incoming>) {
+        let enforcer = self.current.enforcer();
+        if enforcer.counts_all() {
+            return (Ruling::Count, request);
+        }
+        let (mut head, body) = request.into_parts();
+        let ruling = enforcer.judge(&mut head);
+        (ruling.unwrap_or_else(|no_peer| Ruling::Lacks(no_peer.to_string())), Request::from_parts(head, body))
     }
 }
 
@@ -224,7 +232,7 @@ type Decided = <RateLimit<AnyBody<Forward>, JointLayer> as tower_service::Servic
 enum Work {
     Refused(Refusal),
     Lacks(String),
-    Limited { future: Pin<Box<Decided>> },
+    Limited { future: Decided },
     InTurn { future: Answering },
     Forwarded { future: Forwarding, exempt: bool },
 }
@@ -275,7 +283,7 @@ impl Future for Handling {
                 (response, outcome)
             }
             Work::Limited { future } => {
-                let Ok(response) = ready!(future.as_mut().poll(cx));
+                let Ok(response) = ready!(Pin::new(future).poll(cx));
                 let outcome = outcome(&response);
                 (response.map(Content::Limited), outcome)
             }

@@ -11,6 +11,7 @@ use http::HeaderValue;
 use http::request::Parts;
 use tokio::sync::watch;
 
+use super::date::Date;
 use super::force::InForce;
 use super::metrics::Metrics;
 use super::upstream::UpstreamPool;
@@ -29,6 +30,7 @@ pub(super) struct Thread {
     pub(super) access: Lines,
     pub(super) via: HeaderValue,
     pub(super) caps: Caps,
+    pub(super) date: Date,
     pub(super) drain: Drain,
 }
 
@@ -55,7 +57,17 @@ impl Thread {
         let now = in_force.borrow_and_update().clone();
         let caps = now.config.caps.clone();
         let current = RefCell::new(Rc::new(Current::new(now, None, &metrics, &ready)));
-        Self { in_force: RefCell::new(in_force), current, ready, metrics, access, via, caps, drain: Drain::default() }
+        Self {
+            in_force: RefCell::new(in_force),
+            current,
+            ready,
+            metrics,
+            access,
+            via,
+            caps,
+            date: Date::default(),
+            drain: Drain::default(),
+        }
     }
 
     /// What is in force now.
@@ -152,7 +164,8 @@ impl Drain {
 #[derive(Debug)]
 pub(super) struct EndNotice {
     thread: Rc<Thread>,
-    place: Option<u64>,
+    /// Where it waits, and who is woken.
+    place: Option<(u64, Waker)>,
 }
 
 impl EndNotice {
@@ -165,24 +178,21 @@ impl EndNotice {
         if drain.begun.get() {
             return Poll::Ready(());
         }
-        if let Some(place) = self.place {
-            if let Some(waker) = drain.waiting.borrow_mut().get_mut(&place) {
-                waker.clone_from(cx.waker());
-            }
-        } else {
-            let place = drain.next.get() + 1;
-            drain.next.set(place);
-            drain.waiting.borrow_mut().insert(place, cx.waker().clone());
-            self.place = Some(place);
-        }
+        let number = match &self.place {
+            Some((_, waker)) if waker.will_wake(cx.waker()) => return Poll::Pending,
+            Some((number, _)) => *number,
+            None => drain.next.replace(drain.next.get() + 1),
+        };
+        drain.waiting.borrow_mut().insert(number, cx.waker().clone());
+        self.place = Some((number, cx.waker().clone()));
         Poll::Pending
     }
 }
 
 impl Drop for EndNotice {
     fn drop(&mut self) {
-        if let Some(place) = self.place {
-            self.thread.drain.waiting.borrow_mut().remove(&place);
+        if let Some((number, _)) = &self.place {
+            self.thread.drain.waiting.borrow_mut().remove(number);
         }
     }
 }

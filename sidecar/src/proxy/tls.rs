@@ -17,7 +17,10 @@ use crate::config::Tls;
 
 /// Speaks TLS with clients. Clones show the same certificate.
 #[derive(Clone)]
-pub(super) struct Acceptor(TlsAcceptor);
+pub(super) struct Acceptor {
+    tls: TlsAcceptor,
+    chain: Arc<[CertificateDer<'static>]>,
+}
 
 impl Acceptor {
     /// Reads the two files. What is wrong is said with the file's name.
@@ -32,6 +35,7 @@ impl Acceptor {
             return Err(wrong(&tls.cert, &"there is no certificate in it"));
         }
         let key = PrivateKeyDer::from_pem_file(&tls.key).map_err(|error| wrong(&tls.key, &error))?;
+        let shown = chain.clone().into();
         let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(io::Error::other)?
@@ -39,11 +43,16 @@ impl Acceptor {
             .with_single_cert(chain, key)
             .map_err(|error| wrong(&tls.key, &error))?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Self(TlsAcceptor::from(Arc::new(config))))
+        Ok(Self { tls: TlsAcceptor::from(Arc::new(config)), chain: shown })
+    }
+
+    /// Whether both show the same certificate.
+    pub(super) fn shows_as(&self, other: &Self) -> bool {
+        self.chain == other.chain
     }
 
     pub(super) async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
-        self.0.accept(stream).await
+        self.tls.accept(stream).await
     }
 }
 

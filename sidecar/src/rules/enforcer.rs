@@ -3,8 +3,10 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use bytes::Bytes;
+use http::Response;
 use http::request::Parts;
-use tollgate::http::{Counters, NoKey};
+use tollgate::http::{Counters, JointLayer, NoKey};
 use tollgate::{Offender, RateLimiter, RedisLimiter};
 
 use super::counted::CountedIn;
@@ -23,6 +25,8 @@ pub struct Enforcer {
     rules: Arc<Rules>,
     limiters: Arc<[CountedIn]>,
     layer: Limits,
+    /// The same limits, if no request's head has a say: each counts all, by the peer or by nothing.
+    blind: Option<JointLayer>,
     store: Option<Shared>,
     config: Arc<Config>,
 }
@@ -76,15 +80,14 @@ impl Enforcer {
             (Some(now), Some(before)) => now.is_as(before),
             _ => false,
         };
-        // First what can fail.
+        // First what can fail: that a limit cannot be counted in the store.
         let fresh = |limit| CountedIn::new(limit, config.offenders, store.as_ref());
-        if store.is_some() {
-            config.limits.iter().try_for_each(|limit| fresh(limit).map(drop))?;
-        }
+        let there = |limit| store.is_some().then(|| fresh(limit)).transpose();
+        let made = config.limits.iter().map(there).collect::<Result<Vec<_>, _>>()?;
         let mut changes = Changes::with_room(&self.config, config, |at| self.limiters[at].room());
         let mut gone = vec![true; self.limiters.len()];
         let mut limiters = Vec::new();
-        for (at, limit) in config.limits.iter().enumerate() {
+        for ((at, limit), made) in config.limits.iter().enumerate().zip(made) {
             if let Carried::Kept(before) = changes.limits[at] {
                 let same_room = store.is_none() || self.config.limits[before].capacity == limit.capacity;
                 if same_store && same_room && self.limiters[before].replace(limit) {
@@ -97,7 +100,7 @@ impl Enforcer {
                     changes.starts_fresh(at, limit, "the limiter could not be changed");
                 }
             }
-            limiters.push(fresh(limit)?);
+            limiters.push(made.map_or_else(|| fresh(limit), Ok)?);
         }
         for (limiter, _) in self.limiters.iter().zip(gone).filter(|(_, gone)| *gone) {
             if let (Some(limiter), Some(store)) = (limiter.there(), &self.store) {
@@ -117,7 +120,13 @@ impl Enforcer {
         let plain = config.exempt.is_empty() && config.limits.iter().all(counts_all);
         let rules = Arc::new(Rules { matcher: Matcher::new(config)?, shares, plain });
         let layer = Maker { config, rules: &rules, counters }.limits(&limiters);
-        Ok(Self { rules, limiters: limiters.into(), layer, store, config: Arc::new(config.clone()) })
+        let blind = match &layer {
+            _ if !plain || !config.trusted_proxies.is_empty() || config.access_log => None,
+            Limits::One(layer) => Some(layer.clone().into()),
+            Limits::Several(layer) => Some(layer.clone()),
+            Limits::None | Limits::InTurn(_) => None,
+        };
+        Ok(Self { rules, limiters: limiters.into(), layer, blind, store, config: Arc::new(config.clone()) })
     }
 
     /// Says what is to happen to a request, and marks it for the layer. Its head carries the peer's address as a
@@ -127,10 +136,10 @@ impl Enforcer {
     ///
     /// If it does not.
     pub fn judge(&self, head: &mut Parts) -> Result<Ruling, NoKey> {
-        let Rules { matcher, shares, plain } = &*self.rules;
-        if *plain && !self.config.limits.is_empty() {
+        if self.counts_all() {
             return Ok(Ruling::Count);
         }
+        let Rules { matcher, shares, .. } = &*self.rules;
         let draw = |limit: usize| if self.config.limits[limit].is_always() { Draw::Act } else { shares[limit].draw() };
         let mark = match matcher.judge(head, draw) {
             Judged::Exempt(_) => return Ok(Ruling::Exempt),
@@ -146,6 +155,17 @@ impl Enforcer {
         };
         head.extensions.insert(mark);
         Ok(Ruling::Count)
+    }
+
+    /// Whether every limit counts every request, so that there is nothing to judge.
+    pub fn counts_all(&self) -> bool {
+        self.rules.plain && !self.config.limits.is_empty()
+    }
+
+    /// The answer to a request that is denied whatever its head says, by the peer in its extensions, which it takes. `None`: it would pass,
+    /// and nothing is charged; or its head has a say.
+    pub fn denial_of_any(&self, head: &mut Parts) -> Option<Response<Bytes>> {
+        self.blind.as_ref()?.answer_if_denied(head)
     }
 
     /// The client of a request, with its whole address.

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Response};
+use http::HeaderValue;
 use tollgate::http::{Counters, Headers, JointLayer, KeyExtractor as _};
 use tollgate::{Backend, Denied, Plan, RateLimitLayer, RedisLimiter};
 
@@ -171,14 +169,7 @@ fn answers<L: Backend>(mut layer: RateLimitLayer<LimitKey, L>, config: &Config) 
     }
     layer = match &config.denied.body {
         // As Envoy says it, which names no character set.
-        DeniedBody::Text(text) => {
-            let text = Bytes::from(text.clone());
-            layer.denial_response(move |_, _| {
-                let mut response = Response::new(text.clone());
-                response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-                response
-            })
-        }
+        DeniedBody::Text(text) => layer.denial_body(HeaderValue::from_static("text/plain"), text.clone()),
         DeniedBody::Problem => layer.denial_problem(),
     };
     for (name, value) in &config.denied.headers {

@@ -112,6 +112,7 @@ fn a_key_stands_otherwise_on_each_plan() {
     let desk = Desk::start(|config| {
         config.trusted_proxies = plans.trusted_proxies.clone();
         config.limits = plans.limits.clone();
+        config.offenders = 5;
     });
     assert_eq!(desk.through("x-forwarded-for: 192.0.2.7\r\nx-plan: pro\r\n"), 200);
     let peeked = peek(&desk, "limit=api&key=192.0.2.7");
@@ -120,4 +121,12 @@ fn a_key_stands_otherwise_on_each_plan() {
     assert_eq!((&peeked["plans"][1]["plan"], left(1)), (&"pro".into(), Some(4)));
     let page = desk.get("/key?limit=api&key=192.0.2.7").body();
     assert!(page.contains("A request passes now on plan pro."), "{page}");
+    // Who is denied by default would still pass on the other plan, and nobody knows which one comes next.
+    let other = "x-forwarded-for: 192.0.2.8\r\n";
+    assert_eq!([0; 3].map(|_| desk.through(other)), [200, 200, 429]);
+    let stats = desk.stats();
+    let most = &stats["limits"][0]["most_denied"][0];
+    assert_eq!(most["key"], "192.0.2.8");
+    assert!(most["free"].as_str().is_some_and(|free| free.starts_with("at most 43")), "{most}");
+    assert!(desk.get("/").body().contains("at most 12 h"));
 }

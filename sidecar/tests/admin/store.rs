@@ -33,7 +33,10 @@ fn a_reset_is_for_all_replicas() {
     assert!(page.contains("for all replicas, through Redis"), "{page}");
     let stats = other.stats();
     assert_eq!((&stats["store"]["is_up"], &stats["limits"][0]["denied"]), (&true.into(), &1.into()));
-    let key = stats["limits"][0]["most_denied"][0]["key"].as_str().unwrap().to_owned();
+    let most = &stats["limits"][0]["most_denied"][0];
+    assert!(most["free"].as_str().is_some_and(|free| free.starts_with("at most 86")), "{most}");
+    assert!(page.contains("at most 24 h"), "{page}");
+    let key = most["key"].as_str().unwrap().to_owned();
     let peeked = desk.get(&format!("/peek?limit=user&key={key}"));
     assert_eq!(peeked.status(), 200);
     let peeked: serde_json::Value = serde_json::from_str(&peeked.body()).unwrap();

@@ -66,7 +66,15 @@ fn what_cannot_be_carried_over_starts_fresh_and_says_why() {
         fresh,
     );
     // There is room for one quota more.
-    check("5/minute", "5/minute; 100/day", &["login: 5/minute is now 5/minute; 100/day; what was spent stays"], KEPT);
+    check(
+        "5/minute",
+        "5/minute; 100/day",
+        &[
+            "login: 5/minute is now 5/minute; 100/day; what was spent stays",
+            "login: if it had fewer quotas when the program started, it may start fresh, and the log says so",
+        ],
+        KEPT,
+    );
     check(
         "5/minute",
         "5/minute; 100/day; 300/week",
@@ -151,8 +159,14 @@ fn the_rest_is_told_in_a_line_each() {
     check("10.0.0.0/8", "10.0.0.0/16", &["trusted_proxies: 10.0.0.0/8 is now 10.0.0.0/16"], KEPT);
     check(
         "[limits.client]",
-        "exempt = [{ path = \"/healthz\" }]\naccess_log = true\n[denied]\nbody = \"problem\"\n[deadlines]\nidle = \"5s\"\n[limits.client]",
-        &["exempt: nothing is now /healthz", "denied: changed", "deadlines: changed", "access_log: changed"],
+        "exempt = [{ path = \"/healthz\" }]\naccess_log = true\nrequires_upstream = false\n[denied]\nbody = \"problem\"\n[deadlines]\nidle = \"5s\"\n[limits.client]",
+        &[
+            "exempt: nothing is now /healthz",
+            "denied: changed",
+            "deadlines: changed",
+            "requires_upstream: changed",
+            "access_log: changed",
+        ],
         KEPT,
     );
 }

@@ -246,6 +246,8 @@ fn what_is_legal_and_probably_not_meant_is_warned_of() {
     warns(&format!("{client}cost = \"response-bytes\"\n"), &["no response is charged more than was held"]);
     warns(&format!("{client}cost = \"response-bytes\"\nreserve = 1000\n"), &[]);
     warns("[limits.none]\nlimit = \"0/second\"\n", &["it denies every request"]);
+    warns(&format!("offenders = 20\nadmin = \"off\"\n{client}"), &["admin is off, so nobody sees them"]);
+    warns(&format!("offenders = 20\n{client}"), &[]);
     warns(
         &format!("[store]\nredis = \"redis://:secret@a\"\n{client}"),
         &[

@@ -127,6 +127,7 @@ fn the_readme_says_what_works() {
                 "--bin",
                 "--rm",
                 "--image",
+                "--command",
             ]
             .contains(&flag);
         assert!(known || flag.trim_matches('-').is_empty(), "{flag} is a flag");

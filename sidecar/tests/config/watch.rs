@@ -52,6 +52,37 @@ fn a_configmap_is_noticed() {
     std::fs::remove_dir_all(&folder).unwrap();
 }
 
+/// As certbot and cert-manager do: the files are exchanged one after the other, and no line of the configuration changes.
+#[test]
+fn a_renewed_certificate_is_noticed_once() {
+    let (cert, key) = (File::new("watched-cert.pem", "one"), File::new("watched-key.pem", "one"));
+    let toml = format!(
+        "listen = \"https://127.0.0.1:8443\"\nupstream = \"http://localhost:5000\"\ntls = {{ cert = {:?}, key = {:?} }}\n",
+        cert.path(),
+        key.path()
+    );
+    let file = File::new("watched-tls.toml", &toml);
+    let (mut watch, _) = Watch::new(Origin::new(Some(file.path().into()), Overrides::default())).unwrap();
+    assert!(watch.look().is_none());
+    for renewed in [&cert, &key] {
+        std::fs::write(renewed.path(), "two").unwrap();
+        assert!(watch.look().unwrap().is_ok());
+        assert!(watch.look().is_none());
+    }
+    // A bad file is said once, and hides no certificate for good.
+    std::fs::write(file.path(), "listen = 7").unwrap();
+    assert!(watch.look().unwrap().is_err());
+    assert!(watch.look().is_none());
+    std::fs::remove_file(cert.path()).unwrap();
+    assert!(watch.look().unwrap().is_err());
+    assert!(watch.look().is_none());
+    std::fs::write(file.path(), &toml).unwrap();
+    assert!(watch.look().unwrap().is_ok());
+    std::fs::write(cert.path(), "three").unwrap();
+    assert!(watch.look().unwrap().is_ok());
+    assert!(watch.look().is_none());
+}
+
 /// Flags beat the file at each reload too.
 #[test]
 fn what_beats_the_file_beats_it_again() {

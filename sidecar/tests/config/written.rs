@@ -27,6 +27,7 @@ offenders = 20
 metrics = "0.0.0.0:5004"
 log = "json"
 access_log = true
+requires_upstream = false
 threads = 3
 [upstreams]
 "a.example" = "http://localhost:5000"

@@ -2,6 +2,8 @@
 
 use std::net::TcpListener;
 
+use tollgate_sidecar::config::{Config, Upstreams};
+
 use crate::world::{Echo, Peer, eventually, global, proxy};
 
 fn get(address: std::net::SocketAddr, path: &str) -> (u16, String) {
@@ -67,4 +69,24 @@ fn it_is_ready_when_the_upstream_has_accepted_a_connection() {
     assert_eq!(get(metrics, "/readyz"), (503, "draining\n".into()));
     assert_eq!(get(metrics, "/healthz").0, 200);
     assert_eq!(get(metrics, "/other").0, 404);
+}
+
+/// One of several is enough, and where none is required, it is ready as soon as it answers.
+#[test]
+fn it_is_ready_as_far_as_the_upstream_is_required() {
+    let metrics = |config: &mut Config| config.metrics = Some("127.0.0.1:0".parse().unwrap());
+    let free = { TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap() };
+    let alone = proxy(free, |config| {
+        metrics(config);
+        config.requires_upstream = false;
+    });
+    assert_eq!(get(alone.metrics_address().unwrap(), "/readyz").0, 200);
+    let echo = Echo::start();
+    let hosts = [("down.example", free), ("up.example", echo.address)];
+    let hosts = hosts.map(|(host, at)| (host.to_owned(), format!("http://{at}").parse().unwrap()));
+    let several = proxy(free, |config| {
+        metrics(config);
+        config.upstreams = Upstreams::ByHost(hosts.into());
+    });
+    assert_eq!(get(several.metrics_address().unwrap(), "/readyz").0, 200);
 }

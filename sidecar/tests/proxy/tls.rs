@@ -64,6 +64,7 @@ fn a_reload_reads_the_certificate_anew() {
     let mut before = connect(proxy.address(), &[]);
     assert_eq!((shows("cert.pem"), shows("cert-next.pem")), (true, false));
     put("cert-next.pem", "key-next.pem");
+    assert_eq!(proxy.reload(&config).unwrap().told, ["tls: there is another certificate"]);
     assert!(proxy.reload(&config).unwrap().is_empty());
     assert_eq!((shows("cert.pem"), shows("cert-next.pem")), (false, true));
     // Who was connected stays.

@@ -112,10 +112,7 @@ fn what_is_odd_and_clear_goes_through() {
         ("HTTP/1.1 200 OK\r\ncontent-length: 5, 5\r\n\r\nhello", "hello"),
         ("HTTP/1.1 200 \r\ncontent-length: 5\r\n\r\nhello", "hello"),
         ("HTTP/1.1 200\r\ncontent-length: 5\r\n\r\nhello", "hello"),
-        (
-            "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello",
-            "hello",
-        ),
+        ("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello", "hello"),
         (
             "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n0\r\nhost: evil\r\nsum: 1\r\n\r\n",
             "hello",
@@ -126,6 +123,66 @@ fn what_is_odd_and_clear_goes_through() {
     ] {
         let response = answer(odd).unwrap().unwrap();
         assert_eq!(response.body(), body, "{odd:?}");
+    }
+}
+
+/// RFC 9110, 15.2: what comes before a response is passed on to who can read it, without what is for the hop.
+#[test]
+fn hints_go_on_before_the_response() {
+    let address = upstream(|stream| {
+        let mut peer = Peer::of(stream);
+        while let Ok(Some(request)) = peer.read_request() {
+            let path = request.start.split(' ').nth(1).unwrap().to_owned();
+            let _ = peer.send("HTTP/1.1 100 Continue\r\n\r\n");
+            let _ = peer.send(format!(
+                "HTTP/1.1 103 Early Hints\r\nlink: <{path}>\r\nconnection: x\r\nx: y\r\ncontent-length: 7\r\n\r\n"
+            ));
+            let _ = peer.send("HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 199 \r\n\r\n");
+            let _ = peer.send(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{path}", path.len()));
+        }
+    });
+    let proxy = proxy(address, |_| {});
+    let mut client = Peer::connect(proxy.address());
+    // Two at once, too: no hint comes before what belongs before it.
+    client.send("GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    for path in ["/1", "/2"] {
+        let hint = client.response();
+        assert_eq!((hint.status(), hint.field("link")), (103, Some(&*format!("<{path}>"))));
+        assert_eq!((hint.field("connection"), hint.field("x"), hint.field("content-length")), (None, None, None));
+        assert_eq!([client.response().status(), client.response().status()], [102, 199]);
+        let response = client.response();
+        assert_eq!((response.status(), response.body()), (200, path.to_owned()));
+    }
+    // HTTP/1.0 knows nothing of the kind.
+    let mut old = Peer::connect(proxy.address());
+    assert_eq!(old.ask("GET /3 HTTP/1.0\r\n\r\n").status(), 200);
+}
+
+/// A client that does not read holds up what it is told, and nothing is told in the middle of something else.
+#[test]
+fn hints_never_stand_in_another_response() {
+    const LONG: usize = 8_000_000;
+    let address = upstream(|stream| {
+        let mut peer = Peer::of(stream);
+        while let Ok(Some(request)) = peer.read_request() {
+            let _ = peer.send("HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n");
+            let body = if request.start.starts_with("GET /long") { "z".repeat(LONG) } else { String::new() };
+            let _ = peer.send(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()));
+        }
+    });
+    let proxy = proxy(address, |_| {});
+    let mut client = Peer::connect(proxy.address());
+    for path in ["/long", "/", "/long", "/"] {
+        client.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n")).unwrap();
+    }
+    sleep(Duration::from_millis(100));
+    for long in [true, false, true, false] {
+        let mut response = client.response();
+        if response.status() == 103 {
+            response = client.response();
+        }
+        assert_eq!(response.status(), 200);
+        assert!(response.body.len() == if long { LONG } else { 0 } && response.body.iter().all(|byte| *byte == b'z'));
     }
 }
 

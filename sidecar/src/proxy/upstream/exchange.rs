@@ -5,6 +5,7 @@
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -46,6 +47,8 @@ pub(super) struct Exchange {
     deaf: bool,
     /// All of the request is in `out`, so it can be sent once more.
     can_repeat: bool,
+    /// The client can be told something before the response: it speaks HTTP/1.1.
+    takes_hints: bool,
 
     answered: bool,
     receiving: Receiving,
@@ -162,8 +165,10 @@ impl Exchange {
     ) -> Self {
         let sending = write_head(&mut connection.out, &upstream, &client, parts, body);
         let deadline = Instant::now() + upstream.deadlines.get().response;
+        let takes_hints = parts.version == Version::HTTP_11;
         Self {
             upstream,
+            takes_hints,
             connection: Some(connection),
             client,
             written: 0,
@@ -188,6 +193,7 @@ impl Exchange {
             if !connection.read.is_empty() {
                 match read_head(&mut connection.read)? {
                     Some(head) if head.response.status().is_informational() && head.response.status() != 101 => {
+                        self.pass_on(&head.response);
                         continue;
                     }
                     Some(head) => {
@@ -215,12 +221,21 @@ impl Exchange {
         }
     }
 
-    fn respond(
-        mut self,
-        head: ResponseHead,
-        method: &Method,
-        asks: Option<&HeaderMap>,
-    ) -> Result<Response<Body>, Refusal> {
+    /// A hint on what is to come goes to those who know such (RFC 9110, 15.2). `100` is for the proxy itself to say.
+    fn pass_on(&self, hint: &Response<()>) {
+        let status = hint.status();
+        if !self.takes_hints || status == StatusCode::CONTINUE {
+            return;
+        }
+        let mut text = format!("HTTP/1.1 {} {}\r\n", status.as_str(), status.canonical_reason().unwrap_or("")).into_bytes();
+        for (name, value) in hint.headers().iter().filter(|(name, _)| *name != CONTENT_LENGTH) {
+            field(&mut text, name, value);
+        }
+        text.extend_from_slice(b"\r\n");
+        self.client.line.say(&text);
+    }
+
+    fn respond(mut self, head: ResponseHead, method: &Method, asks: Option<&HeaderMap>) -> Result<Response<Body>, Refusal> {
         let ResponseHead { mut response, mut receiving, reusable } = head;
         let status = response.status();
         if status == StatusCode::SWITCHING_PROTOCOLS {
@@ -604,9 +619,10 @@ fn field(out: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
 
 /// Reads the head of a response, if it is there. What two readers could take in two ways is garbage.
 fn read_head(read: &mut BytesMut) -> Result<Option<ResponseHead>, Refusal> {
-    let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
-    let mut parsed = httparse::Response::new(&mut fields);
-    let len = match parsed.parse(read) {
+    let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+    let mut parsed = httparse::Response::new(&mut []);
+    let parser = httparse::ParserConfig::default();
+    let len = match parser.parse_response_with_uninit_headers(&mut parsed, read, &mut fields) {
         Ok(httparse::Status::Complete(len)) => len,
         Ok(httparse::Status::Partial) => return Ok(None),
         Err(_) => return Err(Refusal::GARBAGE),
