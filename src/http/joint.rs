@@ -74,10 +74,10 @@ impl JointLayer {
         let mut acting = Vec::with_capacity(self.members.len());
         for member in &*self.members {
             match member.question(head) {
-                Asked::Question(asking) if asking.settings.acts() => acting.push(asking),
-                Asked::Question(_) | Asked::Decided(Decision::Pass(_)) => {}
-                Asked::Decided(Decision::Answer(response)) => return Some(response),
-                Asked::Decided(Decision::Wait(wait, _)) => match wait {},
+                ToAsk::Question(asking) if asking.settings.acts() => acting.push(asking),
+                ToAsk::Question(_) | ToAsk::Decided(Decision::Pass(_)) => {}
+                ToAsk::Decided(Decision::Answer(response)) => return Some(response),
+                ToAsk::Decided(Decision::Wait(wait, _)) => match wait {},
             }
         }
         let demands: Vec<_> = acting.iter().map(demand).collect();

@@ -178,7 +178,7 @@ impl Desk {
     }
 
     /// Asks the store when those pass who are denied most, as far as they are on the page.
-    async fn look_up(&self, enforcer: &Enforcer, offenders: &mut [view::Denied]) -> Result<(), Unanswered> {
+    async fn look_up(&self, enforcer: &Enforcer, offenders: &mut [view::DeniedKey]) -> Result<(), Unanswered> {
         let Some(store) = self.store(enforcer) else { return Ok(()) };
         for denied in offenders.iter_mut().take(page::SHOWN_MAX) {
             let Some((at, limit)) = limit(enforcer, Some(&denied.rule)) else { continue };
