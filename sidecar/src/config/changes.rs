@@ -43,9 +43,10 @@ impl Changes {
     pub fn between(old: &Config, new: &Config) -> Self {
         let mut changes = Self::with_room(old, new, |at| old.limits[at].room());
         let grows = |(limit, carried): (&Limit, &Carried)| match carried {
-            Carried::Kept(at) if new.store.is_none() && limit.quotas() > old.limits[*at].quotas() => {
-                Some(format!("{}: if it had fewer quotas when the program started, it may start fresh, and the log says so", limit.name))
-            }
+            Carried::Kept(at) if new.store.is_none() && limit.quotas() > old.limits[*at].quotas() => Some(format!(
+                "{}: if it had fewer quotas when the program started, it may start fresh, and the log says so",
+                limit.name
+            )),
             _ => None,
         };
         let told: Vec<String> = new.limits.iter().zip(&changes.limits).filter_map(grows).collect();

@@ -41,7 +41,8 @@ impl Watch {
     pub fn look(&mut self) -> Option<Result<Config, OriginError>> {
         self.origin.file()?;
         let contents = self.origin.contents();
-        let is_same = contents.as_ref().ok() == self.seen.as_ref() && certificate(self.tls.as_ref()) == self.certificate;
+        let is_same =
+            contents.as_ref().ok() == self.seen.as_ref() && certificate(self.tls.as_ref()) == self.certificate;
         (!is_same).then(|| self.take(contents))
     }
 

@@ -31,7 +31,9 @@ fn a_denial_is_the_same_early_and_late() {
         assert!(early == late && late == again, "{early:?} {late:?}");
         assert!(early.contains(&("x-local-rate-limit".to_owned(), "true".to_owned())), "{early:?}");
         // In their order, however many stand in one packet, and in whatever pieces they come.
-        client.send([GET, GET, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi", GET, LATE, GET].concat()).unwrap();
+        client
+            .send([GET, GET, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi", GET, LATE, GET].concat())
+            .unwrap();
         assert_eq!([0; 6].map(|_| client.response().status()), [429; 6]);
         for piece in GET.as_bytes().chunks(1) {
             client.send(piece).unwrap();

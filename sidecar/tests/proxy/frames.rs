@@ -263,12 +263,21 @@ fn http2_frames_that_are_wrong_end_the_stream_or_the_connection() {
         // RFC 7541: blocks that nobody can read.
         ("field number 0", frame(HEADERS, END, 1, &[&request[..], &[0x80]].concat())),
         ("a field that is in no table", frame(HEADERS, END, 1, &[&request[..], &[0xff, 0x50]].concat())),
-        ("a table that is too large", frame(HEADERS, END, 1, &[&[0x3f, 0xe1, 0xff, 0xff, 0x07], &request[..]].concat())),
+        (
+            "a table that is too large",
+            frame(HEADERS, END, 1, &[&[0x3f, 0xe1, 0xff, 0xff, 0x07], &request[..]].concat()),
+        ),
         ("a table resized too late", frame(HEADERS, END, 1, &[&request[..], &[0x20]].concat())),
         ("a name longer than the block", frame(HEADERS, END, 1, &[&request[..], &[0, 0x7f, 1, b'x']].concat())),
         ("a number without end", frame(HEADERS, END, 1, &[&request[..], &[0xff; 30]].concat())),
-        ("huffman: padding of 8 bits", frame(HEADERS, END, 1, &[&request[..], HUFFMAN_NAME, b"\x84\x49\x50\x9f\xff"].concat())),
-        ("huffman: padding of zeros", frame(HEADERS, END, 1, &[&request[..], HUFFMAN_NAME, b"\x83\x49\x50\x90"].concat())),
+        (
+            "huffman: padding of 8 bits",
+            frame(HEADERS, END, 1, &[&request[..], HUFFMAN_NAME, b"\x84\x49\x50\x9f\xff"].concat()),
+        ),
+        (
+            "huffman: padding of zeros",
+            frame(HEADERS, END, 1, &[&request[..], HUFFMAN_NAME, b"\x83\x49\x50\x90"].concat()),
+        ),
         (
             "huffman: the end within",
             frame(HEADERS, END, 1, &[&request[..], HUFFMAN_NAME, b"\x87\x49\x51\xff\xff\xff\xfa\x7f"].concat()),
@@ -279,7 +288,10 @@ fn http2_frames_that_are_wrong_end_the_stream_or_the_connection() {
             "continuations without end",
             [frame(HEADERS, 1, 1, &request), frame(CONTINUATION, 0, 1, &literal(b"x", b"y")).repeat(20_000)].concat(),
         ),
-        ("empty continuations without end", [frame(HEADERS, 1, 1, &request), frame(CONTINUATION, 0, 1, &[]).repeat(20_000)].concat()),
+        (
+            "empty continuations without end",
+            [frame(HEADERS, 1, 1, &request), frame(CONTINUATION, 0, 1, &[]).repeat(20_000)].concat(),
+        ),
     ];
     let mut wrong = Vec::new();
     for (what, frames) in &rows {

@@ -181,7 +181,8 @@ fn a_hint_is_left_out_over_http2() {
     let address = upstream(|stream| {
         let mut peer = Peer::of(stream);
         while let Ok(Some(_)) = peer.read_request() {
-            let _ = peer.send("HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi");
+            let _ =
+                peer.send("HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi");
         }
     });
     let proxy = proxy(address, |_| {});

@@ -227,7 +227,8 @@ impl Exchange {
         if !self.takes_hints || status == StatusCode::CONTINUE {
             return;
         }
-        let mut text = format!("HTTP/1.1 {} {}\r\n", status.as_str(), status.canonical_reason().unwrap_or("")).into_bytes();
+        let mut text =
+            format!("HTTP/1.1 {} {}\r\n", status.as_str(), status.canonical_reason().unwrap_or("")).into_bytes();
         for (name, value) in hint.headers().iter().filter(|(name, _)| *name != CONTENT_LENGTH) {
             field(&mut text, name, value);
         }
@@ -235,7 +236,12 @@ impl Exchange {
         self.client.line.say(&text);
     }
 
-    fn respond(mut self, head: ResponseHead, method: &Method, asks: Option<&HeaderMap>) -> Result<Response<Body>, Refusal> {
+    fn respond(
+        mut self,
+        head: ResponseHead,
+        method: &Method,
+        asks: Option<&HeaderMap>,
+    ) -> Result<Response<Body>, Refusal> {
         let ResponseHead { mut response, mut receiving, reusable } = head;
         let status = response.status();
         if status == StatusCode::SWITCHING_PROTOCOLS {
