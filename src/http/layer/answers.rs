@@ -78,7 +78,8 @@ impl<K, L: Backend> RateLimitLayer<K, L> {
     ///
     /// // As Envoy's local_ratelimit answers, without a character set.
     /// let text = HeaderValue::from_static("text/plain");
-    /// let layer = RateLimitLayer::per_second(29).denial_body(text, "local_rate_limited");
+    /// let layer = RateLimitLayer::per_second(29)
+    ///     .denial_body(text, "local_rate_limited");
     /// # let _ = layer;
     /// ```
     #[must_use]
