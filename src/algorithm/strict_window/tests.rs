@@ -475,6 +475,14 @@ fn the_table_of_shares_is_true() {
         }
     }
     assert!(include_str!("../../quota.rs").contains(&table), "the table is\n{table}");
+    // And what stands below it.
+    let least = |period: u64| (2..=100).map(|amount| percent(amount, period)).min();
+    for (period, expected) in [(1_000_000, 79), (100_000, 76), (10_000, 66), (1000, 59)] {
+        assert_eq!(least(period), Some(expected), "per {period} ns");
+    }
+    for period in (0..72).map(|step| 10_000_000 << step / 2 | step << 20).filter(|period| *period < 10 * 365 * DAY) {
+        assert!(least(period) >= Some(80), "per {period} ns");
+    }
 }
 
 /// Every quota fits a word.
