@@ -78,7 +78,7 @@ impl Desk {
 
     /// Remembers what has been counted by now.
     pub(super) fn sample(&self) {
-        let (totals, limits) = ((self.source.totals)(), limits(&self.source.counters));
+        let (totals, limits) = ((self.source.totals)(), limits(&self.source.counts));
         self.history.borrow_mut().sample(Instant::now(), totals, limits);
         self.store_state(&(self.source.enforcer)());
     }
@@ -167,7 +167,7 @@ impl Desk {
             totals,
             rate: history.rate(now, totals),
             history: history.spans(now, totals),
-            rules: view::rules(enforcer, &history, &limits(&self.source.counters), now),
+            rules: view::rules(enforcer, &history, &limits(&self.source.counts), now),
             kept: enforcer.config().offenders,
             offenders,
             config: (self.source.config)(),

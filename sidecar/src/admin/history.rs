@@ -3,7 +3,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use tollgate::http::{Counters, LimiterCounts};
+use tollgate::http::LimiterCounts;
+
+use crate::rules::Counts;
 
 /// How often it is sampled.
 pub(super) const EVERY: Duration = Duration::from_secs(5);
@@ -126,9 +128,9 @@ impl History {
 }
 
 /// What all limits have counted by now, by their names.
-pub(super) fn limits(counters: &Counters) -> TotalsByLimit {
+pub(super) fn limits(counts: &Counts) -> TotalsByLimit {
     let mut limits = TotalsByLimit::new();
-    for counts in counters.snapshot() {
+    for counts in counts.snapshot() {
         let limit = limits.entry(counts.name.clone()).or_default();
         add(limit, &counts);
     }

@@ -20,17 +20,16 @@ mod view;
 use std::fmt;
 use std::time::SystemTime;
 
-use tollgate::http::Counters;
 
 pub(crate) use self::history::Totals;
 pub(crate) use self::server::{Bound, Running};
-use crate::rules::Enforcer;
+use crate::rules::{Counts, Enforcer};
 
 /// Whose state is shown, asked for anew each time.
 pub(crate) struct Source {
     /// The limits that are in force now.
     pub(crate) enforcer: Box<dyn Fn() -> Enforcer + Send>,
-    pub(crate) counters: Counters,
+    pub(crate) counts: Counts,
     pub(crate) totals: Box<dyn Fn() -> Totals + Send>,
     pub(crate) config: Box<dyn Fn() -> ConfigState + Send>,
 }

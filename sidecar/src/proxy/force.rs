@@ -7,17 +7,16 @@ use std::time::SystemTime;
 
 use ring::digest::{SHA256, digest};
 use tokio::sync::watch;
-use tollgate::http::Counters;
 
 use super::tls::Acceptor;
 use crate::config::{Changes, Config};
-use crate::rules::Enforcer;
+use crate::rules::{Counts, Enforcer};
 
 /// The configuration in force, for all threads.
 #[derive(Debug)]
 pub(super) struct Force {
     now: watch::Sender<Arc<InForce>>,
-    pub(super) counters: Counters,
+    pub(super) counts: Counts,
     /// Whether an upstream of this configuration has accepted a connection.
     pub(super) ready: Arc<AtomicBool>,
     /// Held by whoever changes it.
@@ -46,12 +45,12 @@ impl Force {
     ///
     /// If a certificate cannot be read, or the configuration has what none that was read has.
     pub(super) fn new(config: Config) -> io::Result<Self> {
-        let counters = Counters::new();
-        let enforcer = Enforcer::new(&config, &counters).map_err(io::Error::other)?;
+        let counts = Counts::default();
+        let enforcer = Enforcer::new(&config, &counts).map_err(io::Error::other)?;
         let tls = config.tls.as_ref().map(Acceptor::new).transpose()?;
         let now = watch::Sender::new(Arc::new(InForce { config, enforcer, tls }));
         let last = Mutex::new(LastReload { success: SystemTime::now(), refused: None });
-        Ok(Self { now, counters, ready: Arc::default(), last })
+        Ok(Self { now, counts, ready: Arc::default(), last })
     }
 
     pub(super) fn now(&self) -> Arc<InForce> {
@@ -75,7 +74,7 @@ impl Force {
         let config = new.clone().taken_up_after(&old.config);
         // First what can fail. The certificate may be another one under the same name.
         let tls = config.tls.as_ref().map(Acceptor::new).transpose()?;
-        let (enforcer, mut changes) = old.enforcer.reloaded(&config, &self.counters).map_err(io::Error::other)?;
+        let (enforcer, mut changes) = old.enforcer.reloaded(&config, &self.counts).map_err(io::Error::other)?;
         changes.until_restart = until_restart;
         if let (Some(before), Some(now)) = (&old.tls, &tls)
             && !now.shows_as(before)
@@ -95,7 +94,7 @@ impl Force {
         let _last = self.last.lock().expect("nothing panics under it");
         let old = self.now();
         let config = Config { limits: Vec::new(), ..old.config.clone() };
-        if let Ok(enforcer) = Enforcer::new(&config, &Counters::new()) {
+        if let Ok(enforcer) = Enforcer::new(&config, &Counts::default()) {
             self.now.send_replace(Arc::new(InForce { config, enforcer, tls: None }));
         }
     }

@@ -239,7 +239,7 @@ impl Told {
             let sum: u64 = self.threads.iter().map(|thread| thread.outcome(outcome)).sum();
             text.value("requests_total", &[("outcome", name)], sum);
         }
-        let limiters = self.force.counters.snapshot();
+        let limiters = self.force.counts.snapshot();
         text.about("allowed_total", "counter", "Requests that a limiter let pass.");
         for limiter in &limiters {
             text.value("allowed_total", &[("limiter", &limiter.name)], limiter.allowed);

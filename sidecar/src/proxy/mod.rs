@@ -214,7 +214,7 @@ impl Drop for Proxy {
 
 /// What the admin page shows.
 fn shown(force: Arc<Force>, threads: Vec<Metrics>) -> admin::Source {
-    let (enforcer, counters) = (force.clone(), force.counters.clone());
+    let (enforcer, counts) = (force.clone(), force.counts.clone());
     let totals = move || {
         let sum = |outcome| threads.iter().map(|thread| thread.outcome(outcome)).sum::<u64>();
         let allowed = sum(Outcome::Forwarded) + sum(Outcome::Exempt) + sum(Outcome::Failed);
@@ -227,7 +227,7 @@ fn shown(force: Arc<Force>, threads: Vec<Metrics>) -> admin::Source {
     };
     admin::Source {
         enforcer: Box::new(move || enforcer.now().enforcer.clone()),
-        counters,
+        counts,
         totals: Box::new(totals),
         config: Box::new(config),
     }

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::Response;
 use http::request::Parts;
-use tollgate::http::{Counters, JointLayer, NoKey};
+use tollgate::http::{JointLayer, NoKey};
 use tollgate::{Offender, RateLimiter, RedisLimiter};
 
 use super::counted::CountedIn;
+use super::counts::Counts;
 use super::layers::{Limits, Maker};
 use super::limit_key::{Mark, Rules};
 use super::store::Shared;
@@ -53,11 +54,11 @@ impl Enforcer {
     /// # Errors
     ///
     /// If the configuration has what none that was read has.
-    pub fn new(config: &Config, counters: &Counters) -> Result<Self, EnforceError> {
+    pub fn new(config: &Config, counts: &Counts) -> Result<Self, EnforceError> {
         let store = config.store.as_ref().map(Shared::new).transpose()?;
         let counted = |limit| CountedIn::new(limit, config.offenders, store.as_ref());
         let limiters = config.limits.iter().map(counted).collect::<Result<_, _>>()?;
-        Self::with(config, limiters, store, counters)
+        Self::with(config, limiters, store, counts)
     }
 
     /// The limits of a changed configuration, and what has changed. A limit is its name: under the same name, what was spent stays
@@ -68,7 +69,7 @@ impl Enforcer {
     /// # Errors
     ///
     /// If the configuration has what none that was read has, or what cannot be counted in the store.
-    pub fn reloaded(&self, config: &Config, counters: &Counters) -> Result<(Self, Changes), EnforceError> {
+    pub fn reloaded(&self, config: &Config, counts: &Counts) -> Result<(Self, Changes), EnforceError> {
         Matcher::new(config)?;
         let store = match (&config.store, &self.store) {
             (None, _) => None,
@@ -107,19 +108,19 @@ impl Enforcer {
                 store.retire(limiter);
             }
         }
-        Ok((Self::with(config, limiters, store, counters)?, changes))
+        Ok((Self::with(config, limiters, store, counts)?, changes))
     }
 
     fn with(
         config: &Config,
         limiters: Vec<CountedIn>,
         store: Option<Shared>,
-        counters: &Counters,
+        counts: &Counts,
     ) -> Result<Self, EnforceError> {
         let shares = config.limits.iter().map(Shares::new).collect();
         let plain = config.exempt.is_empty() && config.limits.iter().all(counts_all);
         let rules = Arc::new(Rules { matcher: Matcher::new(config)?, shares, plain });
-        let layer = Maker { config, rules: &rules, counters }.limits(&limiters);
+        let layer = Maker { config, rules: &rules, counts }.limits(&limiters);
         let blind = match &layer {
             _ if !plain || !config.trusted_proxies.is_empty() || config.access_log => None,
             Limits::One(layer) => Some(layer.clone().into()),

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use http::HeaderValue;
-use tollgate::http::{Counters, Headers, JointLayer, KeyExtractor as _};
+use tollgate::http::{Headers, JointLayer, KeyExtractor as _};
 use tollgate::{Backend, Denied, Plan, RateLimitLayer, RedisLimiter};
 
 use super::counted::CountedIn;
+use super::counts::{Counts, TakenBack};
 use super::denied_by::DeniedBy;
 use super::limit_key::{LimitKey, Mark, Rules};
 use crate::config::{Config, Cost, DeniedBody, Limit, Percent};
@@ -28,7 +29,7 @@ pub enum Limits {
 pub(super) struct Maker<'a> {
     pub(super) config: &'a Config,
     pub(super) rules: &'a Arc<Rules>,
-    pub(super) counters: &'a Counters,
+    pub(super) counts: &'a Counts,
 }
 
 impl Maker<'_> {
@@ -84,7 +85,7 @@ impl Maker<'_> {
         let plans: Vec<Plan> = counted.plans(limit);
         let key = LimitKey { rules: self.rules.clone(), limit: at };
         let bit = 1 << at;
-        let mut layer = RateLimitLayer::sharing(limiter).key(key).count_into(self.counters);
+        let mut layer = RateLimitLayer::sharing(limiter).key(key).count_into(&self.counts.counters);
         if !self.rules.plain {
             layer = layer.exempt(move |head| {
                 let mark: Option<&Mark> = head.extensions.get();
@@ -103,7 +104,8 @@ impl Maker<'_> {
                 rules.matcher.rules[at].cost_of(head, by_proxy)
             });
         }
-        layer = settle(layer, &limit.cost, pays_back);
+        let taken_back = pays_back.then(|| self.counts.taken_back(&limit.name));
+        layer = settle(layer, &limit.cost, taken_back);
         if !plans.is_empty() {
             let rules = self.rules.clone();
             layer = layer.plan(move |head| {
@@ -143,14 +145,21 @@ impl Maker<'_> {
 }
 
 /// Settles what a request cost when its response is there. If another limit denied it, and this one pays back, that is nothing.
-fn settle<L: Backend>(layer: RateLimitLayer<LimitKey, L>, cost: &Cost, pays_back: bool) -> RateLimitLayer<LimitKey, L> {
+fn settle<L: Backend>(
+    layer: RateLimitLayer<LimitKey, L>,
+    cost: &Cost,
+    taken_back: Option<Arc<TakenBack>>,
+) -> RateLimitLayer<LimitKey, L> {
     let header = if let Cost::ResponseHeader(header) = cost { Some(header.clone()) } else { None };
     let layer = if *cost == Cost::ResponseBytes { layer.settle_by_body(|bytes| bytes) } else { layer };
-    if header.is_none() && !pays_back {
+    if header.is_none() && taken_back.is_none() {
         return layer;
     }
     layer.settle(move |response| {
-        if pays_back && response.extensions.get::<Denied>().is_some() {
+        if let Some(taken_back) = &taken_back
+            && response.extensions.get::<Denied>().is_some()
+        {
+            taken_back.count();
             return Some(0);
         }
         // What it costs is what the upstream says, and what was reserved where it says nothing that can be read.

@@ -11,9 +11,9 @@ use bytes::Bytes;
 use http::header::{HeaderName, RETRY_AFTER};
 use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt as _, Full};
-use tollgate::http::{Counters, PeerAddr};
+use tollgate::http::PeerAddr;
 use tollgate_sidecar::config::{Carried, Config, Overrides, read};
-use tollgate_sidecar::rules::{Enforcer, Limits, Ruling};
+use tollgate_sidecar::rules::{Counts, Enforcer, Limits, Ruling};
 use tower_layer::Layer as _;
 use tower_service::Service;
 
@@ -52,7 +52,7 @@ struct Answer {
 /// The proxy, as far as limits go.
 struct Proxy {
     enforcer: Enforcer,
-    counters: Counters,
+    counts: Counts,
     app: App,
 }
 
@@ -62,13 +62,13 @@ fn parsed(text: &str) -> Config {
 
 impl Proxy {
     fn new(text: &str) -> Self {
-        let counters = Counters::new();
-        let enforcer = Enforcer::new(&parsed(text), &counters).unwrap();
-        Self { enforcer, counters, app: App::default() }
+        let counts = Counts::default();
+        let enforcer = Enforcer::new(&parsed(text), &counts).unwrap();
+        Self { enforcer, counts, app: App::default() }
     }
 
     fn reload(&mut self, text: &str) -> Vec<String> {
-        let (enforcer, changes) = self.enforcer.reloaded(&parsed(text), &self.counters).unwrap();
+        let (enforcer, changes) = self.enforcer.reloaded(&parsed(text), &self.counts).unwrap();
         self.enforcer = enforcer;
         changes.told
     }
@@ -168,7 +168,7 @@ fn c_plans() {
 fn d_a_rehearsal() {
     let proxy = Proxy::new(&slow("rehearsal"));
     assert_eq!(proxy.passes(99, "GET /search", "192.0.2.7"), 99);
-    assert_eq!(proxy.counters.limiter("search").unwrap().shadow_denied(), 89);
+    assert_eq!(proxy.counts.snapshot()[0].shadow_denied(), 89);
     let proxy = Proxy::new(&slow("rehearsal").replace("shadow = true", "enforced = \"10%\""));
     let passed = proxy.passes(1010, "GET /search", "192.0.2.7");
     assert!(passed.abs_diff(910) < 10, "a tenth of those above the limit are denied: {passed} passed");
@@ -266,7 +266,7 @@ fn what_is_said_to_start_fresh_does() {
         let proxy = Proxy::new(text);
         assert_eq!(proxy.passes(9, "GET /", "192.0.2.7"), 9);
         let (enforcer, changes) =
-            proxy.enforcer.reloaded(&parsed(&text.replace("limit = \"10/day\"", change)), &proxy.counters).unwrap();
+            proxy.enforcer.reloaded(&parsed(&text.replace("limit = \"10/day\"", change)), &proxy.counts).unwrap();
         assert_eq!(changes.limits[0], if is_kept { Carried::Kept(0) } else { Carried::Fresh }, "{change}");
         assert_eq!(changes.told[0].contains("what was spent stays"), is_kept, "{:?}", changes.told);
         let (_, limiter) = enforcer.limiters().next().unwrap();

@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 
 use tollgate_sidecar::config::{Config, Upstreams};
+use tollgate_sidecar::proxy::Proxy;
 
 use crate::world::{Echo, Peer, eventually, global, proxy};
 
@@ -89,4 +90,33 @@ fn it_is_ready_as_far_as_the_upstream_is_required() {
         config.upstreams = Upstreams::ByHost(hosts.into());
     });
     assert_eq!(get(several.metrics_address().unwrap(), "/readyz").0, 200);
+}
+
+/// A limit is its name: another policy goes on with its counts, in the same series.
+#[test]
+fn a_reload_makes_no_series_twice_and_no_counter_goes_back() {
+    let with = |policy: &str| {
+        let mut config = Config::new("127.0.0.1:0".parse().unwrap(), "http://127.0.0.1:1".parse().unwrap());
+        config.admin = None;
+        config.metrics = Some("127.0.0.1:0".parse().unwrap());
+        config.limits.push(global(policy));
+        config
+    };
+    let proxy = Proxy::start(with("2/hour")).unwrap();
+    let mut client = Peer::connect(proxy.address());
+    let mut ask = |times: usize| (0..times).for_each(|_| drop(client.ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n")));
+    ask(3);
+    proxy.reload(&with("4/hour; 9/day")).unwrap();
+    ask(3);
+    let (_, text) = get(proxy.metrics_address().unwrap(), "/metrics");
+    let series: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+    let names: std::collections::BTreeSet<_> = series.iter().map(|line| line.rsplit_once(' ').unwrap().0).collect();
+    assert_eq!(names.len(), series.len(), "{text}");
+    for line in [
+        "tollgate_allowed_total{limiter=\"all\"} 4",
+        "tollgate_denied_total{limiter=\"all\",quota=\"2/hour\"} 1",
+        "tollgate_denied_total{limiter=\"all\",quota=\"4/hour\"} 1",
+    ] {
+        assert!(series.contains(&line), "{line}\n{text}");
+    }
 }

@@ -75,6 +75,8 @@ fn a_denial_gives_back_what_was_charged_before_it() {
     assert_eq!(metric(&proxy, "tollgate_requests_total{outcome=\"denied\"}"), 12);
     let watched: u64 = metric(&proxy, "tollgate_allowed_total{limiter=\"rehearsal\"}");
     assert_eq!(watched, 2, "it looked only at what passed");
+    // What the first limit let pass and the second denied has not passed.
+    assert_eq!(metric(&proxy, "tollgate_allowed_total{limiter=\"client\"}"), 5);
 }
 
 /// What a response costs, plans, and requests that no limit counts.
