@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tollgate::http::LimiterCounts;
 
-use crate::rules::Counts;
+use crate::rules::CountsByLimit;
 
 /// How often it is sampled.
 pub(super) const EVERY: Duration = Duration::from_secs(5);
@@ -128,7 +128,7 @@ impl History {
 }
 
 /// What all limits have counted by now, by their names.
-pub(super) fn limits(counts: &Counts) -> TotalsByLimit {
+pub(super) fn limits(counts: &CountsByLimit) -> TotalsByLimit {
     let mut limits = TotalsByLimit::new();
     for counts in counts.snapshot() {
         let limit = limits.entry(counts.name.clone()).or_default();

@@ -20,16 +20,15 @@ mod view;
 use std::fmt;
 use std::time::SystemTime;
 
-
 pub(crate) use self::history::Totals;
 pub(crate) use self::server::{Bound, Running};
-use crate::rules::{Counts, Enforcer};
+use crate::rules::{CountsByLimit, Enforcer};
 
 /// Whose state is shown, asked for anew each time.
 pub(crate) struct Source {
     /// The limits that are in force now.
     pub(crate) enforcer: Box<dyn Fn() -> Enforcer + Send>,
-    pub(crate) counts: Counts,
+    pub(crate) counts: CountsByLimit,
     pub(crate) totals: Box<dyn Fn() -> Totals + Send>,
     pub(crate) config: Box<dyn Fn() -> ConfigState + Send>,
 }

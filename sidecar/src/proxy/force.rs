@@ -10,13 +10,13 @@ use tokio::sync::watch;
 
 use super::tls::Acceptor;
 use crate::config::{Changes, Config};
-use crate::rules::{Counts, Enforcer};
+use crate::rules::{CountsByLimit, Enforcer};
 
 /// The configuration in force, for all threads.
 #[derive(Debug)]
 pub(super) struct Force {
     now: watch::Sender<Arc<InForce>>,
-    pub(super) counts: Counts,
+    pub(super) counts: CountsByLimit,
     /// Whether an upstream of this configuration has accepted a connection.
     pub(super) ready: Arc<AtomicBool>,
     /// Held by whoever changes it.
@@ -45,7 +45,7 @@ impl Force {
     ///
     /// If a certificate cannot be read, or the configuration has what none that was read has.
     pub(super) fn new(config: Config) -> io::Result<Self> {
-        let counts = Counts::default();
+        let counts = CountsByLimit::default();
         let enforcer = Enforcer::new(&config, &counts).map_err(io::Error::other)?;
         let tls = config.tls.as_ref().map(Acceptor::new).transpose()?;
         let now = watch::Sender::new(Arc::new(InForce { config, enforcer, tls }));
@@ -94,7 +94,7 @@ impl Force {
         let _last = self.last.lock().expect("nothing panics under it");
         let old = self.now();
         let config = Config { limits: Vec::new(), ..old.config.clone() };
-        if let Ok(enforcer) = Enforcer::new(&config, &Counts::default()) {
+        if let Ok(enforcer) = Enforcer::new(&config, &CountsByLimit::default()) {
             self.now.send_replace(Arc::new(InForce { config, enforcer, tls: None }));
         }
     }

@@ -10,7 +10,7 @@ use tollgate::http::{JointLayer, NoKey};
 use tollgate::{Offender, RateLimiter, RedisLimiter};
 
 use super::counted::CountedIn;
-use super::counts::Counts;
+use super::counts_by_limit::CountsByLimit;
 use super::layers::{Limits, Maker};
 use super::limit_key::{Mark, Rules};
 use super::store::Shared;
@@ -54,7 +54,7 @@ impl Enforcer {
     /// # Errors
     ///
     /// If the configuration has what none that was read has.
-    pub fn new(config: &Config, counts: &Counts) -> Result<Self, EnforceError> {
+    pub fn new(config: &Config, counts: &CountsByLimit) -> Result<Self, EnforceError> {
         let store = config.store.as_ref().map(Shared::new).transpose()?;
         let counted = |limit| CountedIn::new(limit, config.offenders, store.as_ref());
         let limiters = config.limits.iter().map(counted).collect::<Result<_, _>>()?;
@@ -69,7 +69,7 @@ impl Enforcer {
     /// # Errors
     ///
     /// If the configuration has what none that was read has, or what cannot be counted in the store.
-    pub fn reloaded(&self, config: &Config, counts: &Counts) -> Result<(Self, Changes), EnforceError> {
+    pub fn reloaded(&self, config: &Config, counts: &CountsByLimit) -> Result<(Self, Changes), EnforceError> {
         Matcher::new(config)?;
         let store = match (&config.store, &self.store) {
             (None, _) => None,
@@ -115,7 +115,7 @@ impl Enforcer {
         config: &Config,
         limiters: Vec<CountedIn>,
         store: Option<Shared>,
-        counts: &Counts,
+        counts: &CountsByLimit,
     ) -> Result<Self, EnforceError> {
         let shares = config.limits.iter().map(Shares::new).collect();
         let plain = config.exempt.is_empty() && config.limits.iter().all(counts_all);

@@ -7,7 +7,7 @@ use tollgate::http::{Headers, JointLayer, KeyExtractor as _};
 use tollgate::{Backend, Denied, Plan, RateLimitLayer, RedisLimiter};
 
 use super::counted::CountedIn;
-use super::counts::{Counts, TakenBack};
+use super::counts_by_limit::{CountsByLimit, TakenBack};
 use super::denied_by::DeniedBy;
 use super::limit_key::{LimitKey, Mark, Rules};
 use crate::config::{Config, Cost, DeniedBody, Limit, Percent};
@@ -29,7 +29,7 @@ pub enum Limits {
 pub(super) struct Maker<'a> {
     pub(super) config: &'a Config,
     pub(super) rules: &'a Arc<Rules>,
-    pub(super) counts: &'a Counts,
+    pub(super) counts: &'a CountsByLimit,
 }
 
 impl Maker<'_> {

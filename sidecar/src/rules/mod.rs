@@ -5,7 +5,7 @@
 //! ([`Draw`]) are made by the caller.
 
 mod counted;
-mod counts;
+mod counts_by_limit;
 mod denied_by;
 mod enforcer;
 mod host;
@@ -24,7 +24,7 @@ use http::Method;
 use http::request::Parts;
 use tollgate::http::{ClientIp, KeyExtractor, NoKey, PeerAddr, SettingError};
 
-pub use self::counts::Counts;
+pub use self::counts_by_limit::CountsByLimit;
 pub use self::denied_by::DeniedBy;
 pub use self::enforcer::{EnforceError, Enforcer, Ruling};
 pub use self::host::host_of;

@@ -13,7 +13,7 @@ use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use tollgate::http::PeerAddr;
 use tollgate_sidecar::config::{Carried, Config, Overrides, read};
-use tollgate_sidecar::rules::{Counts, Enforcer, Limits, Ruling};
+use tollgate_sidecar::rules::{CountsByLimit, Enforcer, Limits, Ruling};
 use tower_layer::Layer as _;
 use tower_service::Service;
 
@@ -52,7 +52,7 @@ struct Answer {
 /// The proxy, as far as limits go.
 struct Proxy {
     enforcer: Enforcer,
-    counts: Counts,
+    counts: CountsByLimit,
     app: App,
 }
 
@@ -62,7 +62,7 @@ fn parsed(text: &str) -> Config {
 
 impl Proxy {
     fn new(text: &str) -> Self {
-        let counts = Counts::default();
+        let counts = CountsByLimit::default();
         let enforcer = Enforcer::new(&parsed(text), &counts).unwrap();
         Self { enforcer, counts, app: App::default() }
     }

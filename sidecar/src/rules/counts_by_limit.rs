@@ -1,4 +1,4 @@
-//! [`Counts`]: what became of requests, by limit, over all configurations of a proxy.
+//! [`CountsByLimit`]: what became of requests, by limit, over all configurations of a proxy.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -8,12 +8,12 @@ use tollgate::http::{Counters, LimiterCounts};
 
 /// What became of requests, by limit. A limit is its name, however often its policy changes. Clones share the counts.
 #[derive(Clone, Debug, Default)]
-pub struct Counts {
+pub struct CountsByLimit {
     pub(super) counters: Counters,
     taken_back: Arc<Mutex<BTreeMap<String, Arc<TakenBack>>>>,
 }
 
-/// Requests that a limit let pass and that one asked later denied. Counts that publish nothing: relaxed.
+/// Requests that a limit let pass and that one asked later denied. CountsByLimit that publish nothing: relaxed.
 #[derive(Debug, Default)]
 pub(super) struct TakenBack {
     requests: AtomicU64,
@@ -21,7 +21,7 @@ pub(super) struct TakenBack {
     told: AtomicU64,
 }
 
-impl Counts {
+impl CountsByLimit {
     /// Who counts what this limit let pass in vain.
     pub(super) fn taken_back(&self, limit: &str) -> Arc<TakenBack> {
         let mut all = self.taken_back.lock().expect("nothing panics under it");
