@@ -61,6 +61,11 @@ impl Standing {
     /// What there is to say on the unlimited plan.
     pub(crate) const UNLIMITED: Self = Self { each: Cow::Borrowed(&[Permit::UNLIMITED.status]) };
 
+    /// Of at least one quota.
+    pub(crate) fn of(each: impl IntoIterator<Item = Status>) -> Self {
+        Self { each: each.into_iter().collect() }
+    }
+
     /// The quota that has least left.
     pub fn tightest(&self) -> &Status {
         self.each.iter().min_by_key(|status| status.remaining()).expect("a policy has at least one quota")
@@ -72,12 +77,6 @@ impl Deref for Standing {
 
     fn deref(&self) -> &[Status] {
         &self.each
-    }
-}
-
-impl FromIterator<Status> for Standing {
-    fn from_iter<I: IntoIterator<Item = Status>>(each: I) -> Self {
-        Self { each: each.into_iter().collect() }
     }
 }
 

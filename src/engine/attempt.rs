@@ -436,7 +436,7 @@ impl Attempt<'_> {
 
     pub(super) fn standing(&self) -> Option<Standing> {
         let each = self.quotas.iter().zip(self.words_now()?).enumerate();
-        Some(each.map(|(index, (quota, word))| quota.status(index, word, self.now)).collect())
+        Some(Standing::of(each.map(|(index, (quota, word))| quota.status(index, word, self.now))))
     }
 
     #[cfg(feature = "tokio")]

@@ -257,7 +257,7 @@ impl Inquiry {
         // What this program holds passes here, too. It was charged to all quotas.
         let held = self.shared.leases.as_ref().map_or(0, |(lots, _)| lots.held(&self.check(wire)));
         let with_held = |status: &Status| Status { remaining: (status.remaining + held).min(status.limit), ..*status };
-        Ok(wire.standing(&reply).iter().map(with_held).collect())
+        Ok(Standing::of(wire.standing(&reply).iter().map(with_held)))
     }
 
     pub(super) async fn refund(&self) -> Result<(), Unanswered> {

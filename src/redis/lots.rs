@@ -187,7 +187,7 @@ impl KeyHolding {
             reset_after_nanos: status.reset_after_nanos.saturating_sub(passed).max(1),
             ..*status
         };
-        let all = || self.standing.iter().map(known).collect();
+        let all = || Standing::of(self.standing.iter().map(known));
         Spent { status: known(self.standing.tightest()), standing: standing.then(all), lot }
     }
 

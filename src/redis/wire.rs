@@ -82,7 +82,7 @@ impl Wire {
     }
 
     pub(super) fn standing(&self, reply: &Reply) -> Standing {
-        reply.quotas.iter().enumerate().map(|(index, judged)| self.status(index, judged)).collect()
+        Standing::of(reply.quotas.iter().enumerate().map(|(index, judged)| self.status(index, judged)))
     }
 
     fn status(&self, index: usize, judged: &Judged) -> Status {
@@ -93,7 +93,7 @@ impl Wire {
     /// Where a key stands that has spent nothing.
     pub(super) fn full(&self) -> Standing {
         let full = |(index, &(quota, limit))| Status { quota, index, limit, remaining: limit, reset_after_nanos: 0 };
-        self.quotas.iter().enumerate().map(full).collect()
+        Standing::of(self.quotas.iter().enumerate().map(full))
     }
 
     /// The same, of the first quota, as if it had spent all.
