@@ -59,7 +59,7 @@ impl<L: Clone> Settings<L> {
     pub(super) fn over<M>(&self, limiter: M) -> Settings<M> {
         Settings {
             limiter,
-            owns_limiter: false,
+            owns_limiter: self.owns_limiter,
             rollout: self.rollout.clone(),
             shadow: self.shadow,
             cost: self.cost.clone(),

@@ -41,6 +41,12 @@ impl Delayed {
     pub fn limiter(&self) -> &RateLimiter {
         &self.limiter
     }
+
+    /// The same delay over another limiter.
+    #[cfg(feature = "tower")]
+    pub(crate) fn over(&self, limiter: RateLimiter) -> Self {
+        Self { limiter, bound: self.bound }
+    }
 }
 
 impl seal::Sealed for Delayed {}

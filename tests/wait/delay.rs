@@ -371,6 +371,40 @@ async fn costs_exemptions_headers_and_errors_are_as_without_delay() {
     assert_eq!(limiter.clock().elapsed(), ms(400));
 }
 
+/// The delay may be set first or last, and all else is the same.
+#[test]
+fn it_is_set_in_any_order_with_the_other_settings() {
+    let quota = || "5/minute; 100/day".parse::<Policy>().unwrap();
+    let counters = Counters::new();
+    let last = RateLimitLayer::new(quota())
+        .capacity(1000)
+        .key(GlobalKey)
+        .shadow()
+        .tell_handler()
+        .headers(Headers::Draft)
+        .count_into(&counters)
+        .exempt_preflight()
+        .delay(ms(500));
+    let first = RateLimitLayer::new(quota())
+        .delay(ms(500))
+        .exempt_preflight()
+        .count_into(&counters)
+        .headers(Headers::Draft)
+        .tell_handler()
+        .shadow()
+        .key(GlobalKey)
+        .capacity(1000);
+    // They say everything but what differs between two limiters in any case: the time that they were made.
+    let said = |layer: &RateLimitLayer<GlobalKey, Delayed>| {
+        let text = format!("{layer:?}");
+        let (before, after) = text.split_once("clock: ").expect("it has a clock");
+        format!("{before}{}", after.split_once(')').expect("a clock ends").1)
+    };
+    assert_eq!(said(&first), said(&last));
+    assert_eq!(first.limiter().limiter().stats(), last.limiter().limiter().stats());
+    assert!(first.limiter().limiter().stats().capacity < 1200);
+}
+
 #[test]
 fn what_it_takes_need_not_be_send_and_the_future_is_if_it_may_be() {
     fn is_send<T: Send>(_: &T) {}

@@ -12,6 +12,8 @@ use crate::http::settings::Settings;
 use crate::limiter::RateLimiter;
 use crate::policy::IntoPolicy;
 use crate::quota::Quota;
+#[cfg(feature = "tokio")]
+use crate::wait::Delayed;
 
 impl RateLimitLayer {
     /// `amount` per second for each client address. It reserves 18 MiB of address space; see [`capacity`](Self::capacity).
@@ -162,12 +164,36 @@ impl<K> RateLimitLayer<K> {
     #[must_use]
     #[track_caller]
     pub fn capacity(self, keys: usize) -> Self {
+        let limiter = self.limiter_of_its_own(keys);
+        self.setting(|settings| settings.limiter = limiter)
+    }
+}
+
+#[cfg(feature = "tokio")]
+impl<K> RateLimitLayer<K, Delayed> {
+    /// The same after [`delay`](Self::delay).
+    ///
+    /// # Panics
+    ///
+    /// As before it.
+    #[must_use]
+    #[track_caller]
+    pub fn capacity(self, keys: usize) -> Self {
+        let limiter = self.limiter_of_its_own(keys);
+        self.setting(|settings| settings.limiter = settings.limiter.over(limiter))
+    }
+}
+
+impl<K, L: Backend> RateLimitLayer<K, L> {
+    /// One like the layer's, for so many keys.
+    #[track_caller]
+    fn limiter_of_its_own(&self, keys: usize) -> RateLimiter {
         assert!(
             self.gate.settings.owns_limiter,
             "the capacity of a limiter that is shared is set where it is built: RateLimiter::builder(..).capacity({keys})"
         );
-        let limiter = RateLimiter::builder(self.limiter().policy()).capacity(keys).build();
+        let limiter = RateLimiter::builder(self.limiter().limiter().policy()).capacity(keys).build();
         leave_last_words(&limiter);
-        self.setting(|settings| settings.limiter = limiter)
+        limiter
     }
 }
