@@ -412,6 +412,44 @@ async fn around_one_of_tonics_services() {
     assert_eq!(denied.code(), tonic::Code::ResourceExhausted);
 }
 
+/// The documented limit of one method, by its path: no other spelling reaches the method, and what reaches none counts with the rest.
+#[tokio::test]
+async fn around_tonics_methods() {
+    const WATCH: &str = "/grpc.health.v1.Health/Watch";
+    let [all, streams] = [limit("100/minute"), limit("1/minute")];
+    let [calls, watched] = [&all, &streams].map(|layer| layer.limiter().clone());
+    let (_reporter, health) = tonic_health::server::health_reporter();
+    let app = tonic::service::Routes::new(health).into_axum_router();
+    let app = app.layer(all.when(|head| head.uri.path() == WATCH, streams));
+    let status = async |path: &str| {
+        // An empty message: not compressed, of length 0.
+        let request = Request::post(path).header("content-type", "application/grpc").body(Body::from(&[0_u8; 5][..]));
+        let answer = app.clone().oneshot(request.unwrap()).await.unwrap();
+        answer.headers().get("grpc-status").map(|status| status.to_str().unwrap().to_owned())
+    };
+    assert_eq!(status(WATCH).await, None, "it is served: its status comes at the end");
+    for spelling in [WATCH, "/grpc.health.v1.Health/Watch?again"] {
+        assert_eq!(status(spelling).await.as_deref(), Some("8"), "{spelling}");
+    }
+    assert_eq!((watched.peek(&()).remaining(), calls.peek(&()).remaining()), (0, 100));
+    let others = [
+        "/grpc.health.v1.Health/%57atch",
+        "/grpc.health.v1.%48ealth/Watch",
+        "/grpc.health.v1.Health/watch",
+        "/GRPC.health.v1.Health/Watch",
+        "/grpc.health.v1.Health/Watch/",
+        "/grpc.health.v1.Health//Watch",
+        "//grpc.health.v1.Health/Watch",
+        "/grpc.health.v1.Health/./Watch",
+        "/grpc.health.v1.Health/Watch%3f",
+        "/x/../grpc.health.v1.Health/Watch",
+    ];
+    for spelling in others {
+        assert_eq!(status(spelling).await.as_deref(), Some("12"), "{spelling} is no method");
+    }
+    assert_eq!(calls.peek(&()).remaining(), 100 - others.len() as u64);
+}
+
 /// The request's body is of no concern either.
 #[tokio::test]
 async fn whatever_is_sent() {
