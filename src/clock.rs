@@ -1,6 +1,8 @@
 //! [`Clock`]: the only place where time is read.
 
 use std::fmt;
+use std::fs::File;
+use std::io::Read;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -237,10 +239,7 @@ struct Tsc {
 impl Tsc {
     /// A counter, where the kernel vouches for it.
     fn new() -> Option<Self> {
-        let vouched = cfg!(all(target_os = "linux", target_arch = "x86_64"))
-            && std::fs::read_to_string("/sys/devices/system/clocksource/clocksource0/current_clocksource")
-                .is_ok_and(|source| source.trim() == "tsc");
-        if !vouched {
+        if !kernel_vouches() {
             return None;
         }
         let (quanta, scale) = CALIBRATED.get_or_init(Self::calibrate).clone()?;
@@ -311,6 +310,15 @@ impl Tsc {
         self.corrected_at.store(ticks, Relaxed);
         now
     }
+}
+
+/// Whether the kernel keeps time by the counter itself, at this moment.
+fn kernel_vouches() -> bool {
+    const SOURCE: &str = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
+    // One reading of a few bytes; `read_to_string` asks for the size before, and for more after it.
+    let mut name = [0; 8];
+    cfg!(all(target_os = "linux", target_arch = "x86_64"))
+        && File::open(SOURCE).and_then(|mut source| source.read(&mut name)).is_ok_and(|len| &name[..len] == b"tsc\n")
 }
 
 /// Nanoseconds that wrapped below zero are zero: a reading from before the correction that it is read against.
