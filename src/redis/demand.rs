@@ -45,7 +45,7 @@ impl RedisDemand {
 /// [`check_all`](crate::check_all) in process.
 ///
 /// They may be of one limiter or of several. What several ask of one key adds up. The permit says where the key stands that has
-/// least left. Without demands, it passes.
+/// least left. Without demands, it passes. It is meant for a handful: the server answers nobody else while its script looks at all.
 ///
 /// ```no_run
 /// use tollgate::Quota;

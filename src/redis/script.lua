@@ -45,7 +45,8 @@ local read = time[1] * 1000000 + time[2]
 local function parts(word)
   local called, kind, a, b, rest = match(word, '^([^:]+):([bfasw]),(%d+),(%d+),([%d,]+)$')
   if not called then return nil end
-  local this = { word = word, called = called, kind = kind, a = tonumber(a), b = tonumber(b) }
+  -- With room for all, so that it is made once.
+  local this = { word = word, called = called, kind = kind, a = tonumber(a), b = tonumber(b), c = nil, d = nil }
   if kind == 's' then
     local c, d = match(rest, '^(%d+),(%d+)$')
     this.c, this.d = tonumber(c), d and tonumber(d)
