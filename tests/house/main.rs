@@ -1,6 +1,7 @@
 //! The house keeps its edges: what may import what, read from the sources.
 
 mod doc_width;
+mod foreign_types;
 mod imports;
 mod laws;
 mod names;
