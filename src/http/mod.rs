@@ -89,6 +89,6 @@ pub use body::{AnswerBody, ResponseBody};
 pub use counters::{Counters, LimiterCounts};
 pub use denials::WhenNoKey;
 pub use headers::Headers;
-pub use layer::{Join, JointLayer, RateLimitLayer};
+pub use layer::{JointLayer, RateLimitLayer};
 pub use rollout::Rollout;
 pub use service::RateLimit;

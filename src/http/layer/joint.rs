@@ -12,7 +12,7 @@ use crate::limiter::RateLimiter;
 
 /// # Several limits as one
 impl<K, L: Backend> RateLimitLayer<K, L> {
-    /// Joins this layer with another: a request must pass both, and is charged to both or to none.
+    /// Joins this layer with another, or with [several](JointLayer): a request must pass all, and is charged to all or to none.
     ///
     /// Two layers, one around the other, do otherwise: the outer one has charged a request before the inner one denies it.
     /// And it may let a client come back too early.
@@ -111,7 +111,7 @@ pub struct JointLayer {
 }
 
 impl JointLayer {
-    /// Joins one more, or several more.
+    /// Joins one more [`RateLimitLayer`], or several more.
     #[must_use]
     pub fn and(self, other: impl Join) -> Self {
         Self { members: self.members.iter().chain(&*other.joint().members).cloned().collect() }

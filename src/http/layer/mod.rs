@@ -5,7 +5,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-pub use self::joint::{Join, JointLayer};
+pub use self::joint::JointLayer;
 use super::any_body::AnyBody;
 use super::gate::Gate;
 use super::key::ClientIp;
