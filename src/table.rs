@@ -92,7 +92,7 @@ pub enum WhenFull {
     /// [`Stats::shared`](crate::Stats::shared).
     ///
     /// Nothing is ever forgiven: a key that gets a place later starts with what its shared entry owes. While the
-    /// table is full of live keys, newcomers can deny each other.
+    /// table is full of live keys, newcomers can deny each other, and each of their checks takes a lock, also if it is denied.
     Share,
 }
 
