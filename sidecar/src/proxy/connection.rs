@@ -22,6 +22,7 @@ use super::refusal::Refusal;
 use super::runtime::{Streams, Timer};
 use super::service::Service;
 use super::thread::{EndNotice, Thread};
+use super::tls::Acceptor;
 use super::tunnel;
 
 /// Where a client's bytes come from.
@@ -55,17 +56,24 @@ pub(super) async fn serve(thread: Rc<Thread>, stream: TcpStream, peer: SocketAdd
     let tls = current.tls().cloned();
     let deadline = current.config().deadlines.header;
     drop(current);
-    let result = match tls {
-        None => serve_stream(&thread, Stream::Tcp(stream), peer, false).await,
-        Some(acceptor) => match timeout(deadline, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => Box::pin(serve_stream(&thread, Stream::Tls(Box::new(stream)), peer, true)).await,
-            Ok(Err(error)) => Err(error),
-            Err(_) => Err(io::ErrorKind::TimedOut.into()),
-        },
+    let is_tls = tls.is_some();
+    // Boxed, as all is that few connections come to, or none for long: each would hold room for it to its end.
+    let stream = match tls {
+        None => Ok(Stream::Tcp(stream)),
+        Some(acceptor) => Box::pin(handshake(acceptor, stream, deadline)).await,
+    };
+    let result = match stream {
+        Ok(stream) => serve_stream(&thread, stream, peer, is_tls).await,
+        Err(error) => Err(error),
     };
     if let Err(error) = result {
         tracing::debug!(%peer, %error, "a connection ended");
     }
+}
+
+async fn handshake(acceptor: Acceptor, stream: TcpStream, deadline: Duration) -> io::Result<Stream> {
+    let stream = timeout(deadline, acceptor.accept(stream)).await.map_err(|_| io::ErrorKind::TimedOut)??;
+    Ok(Stream::Tls(Box::new(stream)))
 }
 
 async fn serve_stream(thread: &Rc<Thread>, mut stream: Stream, peer: SocketAddr, tls: bool) -> io::Result<()> {
@@ -158,7 +166,7 @@ async fn serve_http1(
             Box::pin(tunnel::run(stream, first, tunnel, thread.current().config().deadlines.idle)).await
         }
         None if line.saw_end() => Ok(()),
-        None => linger(stream).await,
+        None => Box::pin(linger(stream)).await,
     }
 }
 

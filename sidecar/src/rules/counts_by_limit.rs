@@ -13,7 +13,7 @@ pub struct CountsByLimit {
     taken_back: Arc<Mutex<BTreeMap<String, Arc<TakenBack>>>>,
 }
 
-/// Requests that a limit let pass and that one asked later denied. CountsByLimit that publish nothing: relaxed.
+/// Requests that a limit let pass and that one asked later denied. Counts that publish nothing: relaxed.
 #[derive(Debug, Default)]
 pub(super) struct TakenBack {
     requests: AtomicU64,

@@ -2,7 +2,7 @@
 //! from the test's.
 
 use std::io::Read as _;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -32,11 +32,10 @@ fn files() -> usize {
     line.split_whitespace().nth(3).unwrap().parse().unwrap_or(usize::MAX)
 }
 
-#[cfg(target_os = "linux")]
-#[test]
-fn ten_thousand_slow_connections_cost_16_kb_each_at_most() {
-    const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
-    let crowd = 10_000.min(files().saturating_sub(200));
+const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+/// A program that has answered once, and where it listens.
+fn start() -> (Program, SocketAddr) {
     let echo = Echo::start();
     let port = { TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap() };
     let program = Command::new(env!("CARGO_BIN_EXE_tollgate"))
@@ -51,6 +50,33 @@ fn ten_thousand_slow_connections_cost_16_kb_each_at_most() {
         sleep(Duration::from_millis(10));
     }
     assert_eq!(Peer::connect(port).ask(GET).status(), 200);
+    (program, port)
+}
+
+/// A connection that has been answered, and is kept, takes no more.
+#[cfg(target_os = "linux")]
+#[test]
+fn idle_connections_cost_16_kb_each_at_most() {
+    let crowd = 2_000.min(files().saturating_sub(200));
+    let (program, port) = start();
+    let before = resident(&program);
+    let ask = format!("GET / HTTP/1.1\r\nHost: a\r\nx: {}\r\n\r\n", "y".repeat(500));
+    let clients = (0..crowd).map(|_| {
+        let mut client = Peer::connect(port);
+        assert_eq!(client.ask(&ask).status(), 200);
+        client
+    });
+    let clients: Vec<_> = clients.collect();
+    let each = resident(&program).saturating_sub(before) / crowd;
+    assert!(each <= 16 * 1024, "{each} bytes for each of {crowd}");
+    drop(clients);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn ten_thousand_slow_connections_cost_16_kb_each_at_most() {
+    let crowd = 10_000.min(files().saturating_sub(200));
+    let (program, port) = start();
     let before = resident(&program);
     let mut clients = Vec::new();
     for number in 0..crowd {
