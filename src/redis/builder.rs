@@ -84,6 +84,12 @@ impl RedisLimiter {
 }
 
 impl RedisLimiterBuilder {
+    /// What a check is answered while the server does not answer. By default each program enforces the whole limit by itself.
+    pub fn when_unreachable(mut self, when: WhenUnreachable) -> Self {
+        self.when_unreachable = when;
+        self
+    }
+
     /// Adds a plan: another policy, by which some keys or requests are judged ([`RedisLimiter::on`]).
     ///
     /// # Errors
@@ -102,9 +108,10 @@ impl RedisLimiterBuilder {
         self
     }
 
-    /// What a check is answered while the server does not answer. By default each program enforces the whole limit by itself.
-    pub fn when_unreachable(mut self, when: WhenUnreachable) -> Self {
-        self.when_unreachable = when;
+    /// How many keys to remember while the server does not answer, from 1 to 2^32: see
+    /// [`RateLimiterBuilder::capacity`](crate::RateLimiterBuilder::capacity). The default is 2^20.
+    pub fn capacity(mut self, keys: usize) -> Self {
+        self.capacity = Some(keys);
         self
     }
 
@@ -116,6 +123,27 @@ impl RedisLimiterBuilder {
     /// notices at once. Up to 4096 keys are remembered, in half a megabyte.
     pub fn remember_denied(mut self, longest: Duration) -> Self {
         self.remember_denied = longest;
+        self
+    }
+
+    /// How many may wait at once in this program, for all keys together: see
+    /// [`RateLimiterBuilder::waiters`](crate::RateLimiterBuilder::waiters).
+    pub fn waiters(mut self, waiters: usize) -> Self {
+        self.waiters = Some(waiters);
+        self
+    }
+
+    /// How many may wait at once in this program for one key: see
+    /// [`RateLimiterBuilder::waiters_per_key`](crate::RateLimiterBuilder::waiters_per_key).
+    pub fn waiters_per_key(mut self, waiters: usize) -> Self {
+        self.waiters_per_key = Some(waiters);
+        self
+    }
+
+    /// Where to take the time from for what is decided without the server, and for how long a denial is remembered. The default is
+    /// [`Clock::system`]. The server's clock is its own.
+    pub fn clock(mut self, clock: impl Into<Clock>) -> Self {
+        self.clock = Some(clock.into());
         self
     }
 
@@ -175,34 +203,6 @@ impl RedisLimiterBuilder {
     #[track_caller]
     pub fn leases(mut self, programs: u32) -> Self {
         self.leases = Some(NonZeroU32::new(programs).expect("a key is leased by at least one program"));
-        self
-    }
-
-    /// How many keys to remember while the server does not answer, from 1 to 2^32: see
-    /// [`RateLimiterBuilder::capacity`](crate::RateLimiterBuilder::capacity). The default is 2^20.
-    pub fn capacity(mut self, keys: usize) -> Self {
-        self.capacity = Some(keys);
-        self
-    }
-
-    /// Where to take the time from for what is decided without the server, and for how long a denial is remembered. The default is
-    /// [`Clock::system`]. The server's clock is its own.
-    pub fn clock(mut self, clock: impl Into<Clock>) -> Self {
-        self.clock = Some(clock.into());
-        self
-    }
-
-    /// How many may wait at once in this program, for all keys together: see
-    /// [`RateLimiterBuilder::waiters`](crate::RateLimiterBuilder::waiters).
-    pub fn waiters(mut self, waiters: usize) -> Self {
-        self.waiters = Some(waiters);
-        self
-    }
-
-    /// How many may wait at once in this program for one key: see
-    /// [`RateLimiterBuilder::waiters_per_key`](crate::RateLimiterBuilder::waiters_per_key).
-    pub fn waiters_per_key(mut self, waiters: usize) -> Self {
-        self.waiters_per_key = Some(waiters);
         self
     }
 

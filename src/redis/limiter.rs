@@ -51,8 +51,8 @@ use crate::setting_error::SettingError;
 /// then is [set](super::RedisLimiterBuilder::when_unreachable); it is never an error. A call that was not answered in time may have
 /// been charged, and is not sent again: so a limit may be reached a little early, and never late.
 ///
-/// A server that is restarted empty, that evicts keys (`maxmemory-policy` other than `noeviction`), or that fails over to a replica
-/// which had not yet heard of the latest charges, has forgotten what it has lost, and grants that once more.
+/// A server can forget: when it is restarted empty, when it evicts keys (`maxmemory-policy` other than `noeviction`), or when it fails
+/// over to a replica that has not heard of the latest charges. What it has forgotten it grants once more.
 ///
 /// # Two limiters with one name
 ///
