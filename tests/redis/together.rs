@@ -119,7 +119,10 @@ async fn without_a_server_each_is_answered_as_it_is_set_and_all_or_none_is_charg
 async fn in_a_cluster_those_of_one_tag_are_one_and_others_are_paid_back() {
     let Some(nodes) = cluster().await else { return };
     let store = patient(&nodes[0].url());
-    let [address, account] = two(&store);
+    let [address, _] = two(&store);
+    // It remembers no denial, so that each is asked about.
+    let account = RedisLimiter::builder(&store, "account", policy("3/day fixed"));
+    let account = account.remember_denied(Duration::ZERO).build().unwrap();
     // Nothing is known of a cluster yet.
     for n in 0..10 {
         let key = format!("client {n}");
