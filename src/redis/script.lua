@@ -348,7 +348,7 @@ local function decide(key, skip, value)
   local text, expiry
   if cost > 0 and (op == 'refund' and value or op == 'settle' and value or charges and passes) or op == 'reset' and value then
     local words = { format('%.0f', now) }
-    local fresh = 0
+    local fresh, waits = 0, false
     if slot and lent + before > 0 then
       words[1] = format('%.0f,%.0f,%.0f,%.0f', now, slot, lent, before) .. (moved and ',m' or '')
       fresh = (floor(now / slot) + (lent > 0 and 2 or 1)) * slot - now
@@ -366,6 +366,8 @@ local function decide(key, skip, value)
           first[i] = first[i] - min(cost * p, outstanding)
           if slot then first[i] = max(first[i], least(p)) end
         end
+        -- Of no rate, nothing is given back: it waits for a policy that has one.
+        waits = waits or q == 0 and first[i] > 0
         words[i + 1] = format('%s:b,%.0f,%.0f,%.0f', called[i], p, q, first[i])
       elseif kind == 'f' or kind == 'a' then
         if charges then
@@ -413,7 +415,6 @@ local function decide(key, skip, value)
       fresh = max(fresh, back)
     end
     -- What no quota has taken, as it is now: its time goes on with the others'.
-    local waits = false
     for _, this in ipairs(rest or {}) do
       waits = waits or owed(this) > 0
       words[#words + 1] = this.kind ~= 'b' and this.word

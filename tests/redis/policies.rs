@@ -138,3 +138,15 @@ async fn stores_with_different_prefixes_share_nothing() {
     assert_eq!(server.raw().ask(&["EXISTS", "shop:tollgate:api:{alice}", "blog:tollgate:api:{alice}"]).int(), 2);
     assert_eq!(server.raw().ask(&["DBSIZE"]).int(), 2);
 }
+
+#[tokio::test]
+async fn what_is_refunded_while_nothing_passes_forgets_no_more_than_that() {
+    let Some(server) = Server::start() else { return };
+    let limiter = limiter(&server, "api", policy("10/day"));
+    limiter.check_n("a", 10).await.unwrap();
+    limiter.replace_policy(policy("0/second")).unwrap();
+    limiter.refund("a", 1).await.unwrap();
+    limiter.replace_policy(policy("10/day")).unwrap();
+    let left = limiter.peek("a").await.unwrap().remaining();
+    assert!(left <= 1, "{left} are left");
+}
