@@ -29,7 +29,7 @@ impl RedisLimiter {
     /// Asks for one for this key, by this handle's plan, together with what is asked of other limiters: see
     /// [`check_all`](super::check_all).
     pub fn demand<K: Key + ?Sized>(&self, key: &K) -> RedisDemand {
-        RedisDemand { inquiry: self.inquiry(self.current_plan(), key, 1) }
+        RedisDemand { inquiry: self.inquiry(self.current_plan(), key, 1).without_leases() }
     }
 }
 
@@ -226,8 +226,8 @@ fn decide_all_here(inquiries: &[Inquiry], sums: &[Sum<'_>], why: &Unanswered) ->
         inquiry.unanswered(why);
         match inquiry.shared.when_unreachable {
             WhenUnreachable::Local { .. } => local.push((index, inquiry)),
-            WhenUnreachable::Closed => return Err(DeniedDemand::new(index, inquiry.denied_blindly())),
-            WhenUnreachable::Open => {}
+            WhenUnreachable::Closed if inquiry.cost > 0 => return Err(DeniedDemand::new(index, inquiry.denied_blindly())),
+            WhenUnreachable::Open | WhenUnreachable::Closed => {}
         }
     }
     let demands = local.iter().map(|&(_, Inquiry { shared, plan, subject, cost, .. })| {

@@ -74,6 +74,8 @@ pub(super) struct Inquiry {
     local_key: Fingerprint,
     /// None on the unlimited plan.
     pub(super) wire: Option<Arc<Wire>>,
+    /// Whether what is leased may be spent for it.
+    may_lease: bool,
 }
 
 /// What is wanted beside the permit.
@@ -118,7 +120,13 @@ impl Inquiry {
             plan,
             cost,
             wire,
+            may_lease: true,
         }
+    }
+
+    /// The same, but nothing is leased for it, nor spent of what is.
+    pub(super) fn without_leases(self) -> Self {
+        Self { may_lease: false, ..self }
     }
 
     /// Who waits for which key in this program.
@@ -160,7 +168,7 @@ impl Inquiry {
     /// What is held of keys, and under which terms, if it may be spent.
     fn leased<'a>(&'a self, wire: &'a Wire) -> Option<(&'a Lots, &'a LeaseTerms)> {
         let (lots, _) = self.shared.leases.as_ref()?;
-        wire.terms().filter(|_| self.cost > 0).map(|terms| (lots, terms))
+        wire.terms().filter(|_| self.may_lease && self.cost > 0).map(|terms| (lots, terms))
     }
 
     /// Asks the server, or decides here if it does not answer.
@@ -344,6 +352,7 @@ impl Inquiry {
         self.unanswered(why);
         match self.shared.when_unreachable {
             WhenUnreachable::Open => Ok(RedisGrant::open(wire)),
+            WhenUnreachable::Closed if self.cost == 0 => Ok(RedisGrant::open(wire)),
             WhenUnreachable::Closed => Err(self.denied_blindly()),
             WhenUnreachable::Local { .. } => match self.shared.local.reserve_on(self.plan, self.local_key, self.cost) {
                 Ok(reservation) => {

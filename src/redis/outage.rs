@@ -26,7 +26,7 @@ pub enum WhenUnreachable {
     },
     /// Every check passes.
     Open,
-    /// Every check is denied, for a second at a time.
+    /// Every check is denied, for a second at a time. (One that costs nothing passes.)
     Closed,
 }
 

@@ -183,3 +183,28 @@ async fn leased_keys_are_asked_for_on_the_server() {
     check_all([leasing.demand("key"), account.demand("alice")]).await.unwrap();
     assert_eq!((leasing.stats().leased, store.stats().round_trips), (leased, trips + 1));
 }
+
+#[tokio::test]
+async fn no_lease_is_drawn_or_spent_for_several_limits_where_they_are_asked_in_turn() {
+    let Some(server) = Server::start() else { return };
+    let [one, other] = [patient(&server.url()), patient(&server.url())];
+    let leased = RedisLimiter::builder(&one, "hot", policy("100000/hour burst 100000")).leases(1).build().unwrap();
+    let account = RedisLimiter::new(&other, "account", policy("100000/hour")).unwrap();
+    // So that the key is known: this server has just come up.
+    RedisLimiter::new(&one, "hot", policy("100000/hour")).unwrap().check("a").await.unwrap();
+    for _ in 0..200 {
+        check_all([leased.demand("a"), account.demand("alice")]).await.unwrap();
+    }
+    assert_eq!((leased.stats().round_trips, leased.stats().leased_drawn), (200, 0));
+}
+
+#[tokio::test]
+async fn a_cost_of_nothing_passes_even_where_nothing_else_does() {
+    let store = RedisStore::new(&format!("redis://127.0.0.1:{}", free_port())).unwrap();
+    let closed = RedisLimiter::builder(&store, "api", policy("10/hour"));
+    let closed = closed.when_unreachable(WhenUnreachable::Closed).build().unwrap();
+    assert!(closed.check("a").await.is_err());
+    assert!(closed.check_n("a", 0).await.is_ok());
+    assert!(check_all([closed.demand("a").cost(0), closed.demand("b").cost(0)]).await.is_ok());
+    assert_eq!(check_all([closed.demand("a").cost(0), closed.demand("b")]).await.unwrap_err().index(), 1);
+}
