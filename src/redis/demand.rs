@@ -226,7 +226,9 @@ fn decide_all_here(inquiries: &[Inquiry], sums: &[Sum<'_>], why: &Unanswered) ->
         inquiry.unanswered(why);
         match inquiry.shared.when_unreachable {
             WhenUnreachable::Local { .. } => local.push((index, inquiry)),
-            WhenUnreachable::Closed if inquiry.cost > 0 => return Err(DeniedDemand::new(index, inquiry.denied_blindly())),
+            WhenUnreachable::Closed if inquiry.cost > 0 => {
+                return Err(DeniedDemand::new(index, inquiry.denied_blindly()));
+            }
             WhenUnreachable::Open | WhenUnreachable::Closed => {}
         }
     }
