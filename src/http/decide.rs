@@ -26,6 +26,9 @@ pub(super) trait Decide<L: Backend>: Send + Sync {
 
     /// What there is to ask about a request, where it is to be asked together with others.
     fn question(&self, head: &mut Parts) -> ToAsk<L>;
+
+    /// The same before the service is asked, which asks once more. So what may only be decided or told once is left to it.
+    fn question_ahead(&self, head: &mut Parts) -> ToAsk<L>;
 }
 
 /// What there is to ask about a request.

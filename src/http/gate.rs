@@ -7,6 +7,7 @@ use http::Request;
 use http::request::Parts;
 
 use super::decide::{Decide, Decision, Said, ToAsk};
+use super::denials::WhenNoKey;
 use super::key::{Glance, KeyExtractor, NoKey};
 use super::outcome::After;
 use super::scope::{DecidedBy, Scope};
@@ -163,6 +164,25 @@ impl<K: KeyExtractor + Send + Sync, L: Backend> Decide<L> for Gate<K, L> {
                 Some(decision) => ToAsk::Decided(decision),
                 None => ToAsk::Question(settings.asking(&SharedKey, cost, head)),
             },
+        }
+    }
+
+    fn question_ahead(&self, head: &mut Parts) -> ToAsk<L> {
+        let settings = &self.settings;
+        match self.scope.decided_by(head) {
+            DecidedBy::This if settings.rollout.is_none() && !settings.shadow => {}
+            DecidedBy::Other(other) => return other.question_ahead(head),
+            // A share of the requests would be taken twice.
+            DecidedBy::This | DecidedBy::Nobody => return ToAsk::Decided(Decision::PASS),
+        }
+        let Some(cost) = settings.cost(head) else { return ToAsk::Decided(Decision::PASS) };
+        match (self.key.extract(head), settings.when_no_key) {
+            (Ok(key), _) => ToAsk::Question(settings.asking(&key, cost, head)),
+            (Err(_), WhenNoKey::Share) => ToAsk::Question(settings.asking(&SharedKey, cost, head)),
+            (Err(_), WhenNoKey::Allow) => ToAsk::Decided(Decision::PASS),
+            (Err(no_key), WhenNoKey::Refuse) => {
+                ToAsk::Decided(settings.refuse_without_key(&no_key, head).unwrap_or(Decision::PASS))
+            }
         }
     }
 }

@@ -54,7 +54,9 @@ impl JointLayer {
     /// refused. Nothing is charged. `None` if it would pass: then nobody is told, and the service asks once more.
     ///
     /// This is for servers that turn away what is over a limit before they read more of a request, or parse it whole. What would
-    /// pass may still be denied by the service, if another request was faster. The answer takes the head's extensions.
+    /// pass may still be denied by the service, if another request was faster. A limit with a
+    /// [rollout](crate::http::RateLimitLayer::rollout) is left to the service, which takes its share once. The answer takes the head's
+    /// extensions.
     ///
     /// ```
     /// use http::Request;
@@ -73,9 +75,9 @@ impl JointLayer {
     pub fn answer_if_denied(&self, head: &mut Parts) -> Option<Response<Bytes>> {
         let mut acting = Vec::with_capacity(self.members.len());
         for member in &*self.members {
-            match member.question(head) {
-                ToAsk::Question(asking) if asking.settings.acts() => acting.push(asking),
-                ToAsk::Question(_) | ToAsk::Decided(Decision::Pass(_)) => {}
+            match member.question_ahead(head) {
+                ToAsk::Question(asking) => acting.push(asking),
+                ToAsk::Decided(Decision::Pass(_)) => {}
                 ToAsk::Decided(Decision::Answer(response)) => return Some(response),
                 ToAsk::Decided(Decision::Wait(wait, _)) => match wait {},
             }

@@ -89,6 +89,10 @@ impl<L: Delay> Decide<L::Delayed> for Undelayed<L> {
     fn question(&self, head: &mut Parts) -> ToAsk<L::Delayed> {
         ToAsk::Decided(self.decide(head))
     }
+
+    fn question_ahead(&self, _: &mut Parts) -> ToAsk<L::Delayed> {
+        ToAsk::Decided(Decision::PASS)
+    }
 }
 
 impl<L> Default for Scope<L> {

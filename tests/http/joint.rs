@@ -8,7 +8,9 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::{Method, Request, StatusCode};
-use tollgate::http::{Counters, ExtensionKey, GlobalKey, Headers, JointLayer, KeyExtractor};
+use tollgate::http::{
+    Counters, ExtensionKey, GlobalKey, Headers, JointLayer, KeyExtractor, Rollout, WhenNoKey,
+};
 use tollgate::{Clock, ManualClock, Plan, Policy, Quota, RateLimitLayer, RateLimiter, Standing, check_all};
 use tower::ServiceExt;
 
@@ -334,4 +336,33 @@ async fn a_denial_can_be_had_before_the_service_is_asked() {
     // A rehearsal denies nothing.
     let shadow = JointLayer::from(limit("0/hour").shadow());
     assert!(shadow.answer_if_denied(&mut head()).is_none());
+}
+
+/// What is looked at before the service is asked is looked at twice. So neither a share nor a count is taken twice.
+#[tokio::test]
+async fn what_is_had_before_the_service_is_asked_is_not_taken_twice() {
+    const REQUESTS: usize = 1000;
+    for (enabled, enforced) in [(100, 10), (10, 100)] {
+        let rollout = Rollout::new();
+        rollout.set_enabled_percent(enabled).expect("a percentage");
+        rollout.set_enforced_percent(enforced).expect("a percentage");
+        let limits = JointLayer::from(limit("0/hour").rollout(&rollout));
+        let app = app(limits.clone());
+        let mut denied = 0;
+        for _ in 0..REQUESTS {
+            let (mut head, ()) = Request::new(()).into_parts();
+            let early = limits.answer_if_denied(&mut head).is_some();
+            denied += usize::from(early || get_it(&app).await.status() == StatusCode::TOO_MANY_REQUESTS);
+        }
+        assert!((95..=105).contains(&denied), "{denied} of {REQUESTS} instead of 100, at {enabled} % and {enforced} %");
+    }
+
+    let counters = Counters::new();
+    let absent = |_: &http::request::Parts| None::<u64>;
+    let limits = limit("1/hour").key(absent).when_no_key(WhenNoKey::Allow).count_into(&counters);
+    let limits = JointLayer::from(limits);
+    let (mut head, ()) = Request::new(()).into_parts();
+    assert!(limits.answer_if_denied(&mut head).is_none());
+    assert_eq!(get_it(&app(limits)).await.status(), StatusCode::OK);
+    assert_eq!(counters.snapshot()[0].errors, 1);
 }
