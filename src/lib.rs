@@ -53,9 +53,9 @@
 //! # What it does not do
 //!
 //! - It does not share a limit between machines, unless by the feature `redis`: each process counts for itself.
-//! - It does not keep limits across a restart.
+//! - It does not keep limits across a restart of the program, unless they are on a server (feature `redis`).
 //! - It does not bound how many requests run at the same time. Use tower's `ConcurrencyLimit` for that.
-//! - It does not see bodies, and it does not slow down the bytes of a response.
+//! - It does not read what is in a body, and it does not slow down the bytes of a response.
 //! - It does not know who a client is. It counts by what it is given: an address, or what the program has authenticated.
 //! - It does not stop a flood of connections. A denial is cheap, but it is still an answer.
 //!
