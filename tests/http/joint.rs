@@ -8,9 +8,7 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::{Method, Request, StatusCode};
-use tollgate::http::{
-    Counters, ExtensionKey, GlobalKey, Headers, JointLayer, KeyExtractor, Rollout, WhenNoKey,
-};
+use tollgate::http::{Counters, ExtensionKey, GlobalKey, Headers, JointLayer, KeyExtractor, Rollout, WhenNoKey};
 use tollgate::{Clock, ManualClock, Plan, Policy, Quota, RateLimitLayer, RateLimiter, Standing, check_all};
 use tower::ServiceExt;
 
