@@ -62,8 +62,8 @@ pub(super) struct Pending<L> {
     pub(super) settings: Arc<Settings<L>>,
     /// The plan that it asked about.
     pub(super) plan: Plan,
-    /// Whether the request waits instead of being denied, and so is refused when it waited in vain.
-    pub(super) instead_of_denial: bool,
+    /// Whether this layer acts this time, where that was asked before the answer is known. It is asked once.
+    pub(super) acts: Option<bool>,
 }
 
 impl<L: Backend> Unasked<L> {
@@ -84,8 +84,8 @@ impl<L: Backend> Decision<L> {
 pub(super) struct Said<L: Backend> {
     answer: Answer<L::Receipt, L::Wait>,
     plan: Plan,
-    /// Whether the request waits instead of being denied.
-    instead_of_denial: bool,
+    /// Whether this layer acts this time, where that was asked already.
+    acts: Option<bool>,
 }
 
 impl<L: Backend> Settings<L> {
@@ -111,9 +111,9 @@ impl<L: Backend> Settings<L> {
     /// Asks about a request where nothing is set that concerns one that passes.
     #[inline]
     pub(super) fn ask_for_one<K: Key + ?Sized>(&self, key: &K) -> Result<(), Said<L>> {
-        let instead_of_denial = Cell::new(false);
-        let answer = self.limiter.ask_for_one(key, || self.may_wait(&instead_of_denial));
-        answer.map_err(|answer| self.said(key, answer, self.limiter.limiter().current_plan(), &instead_of_denial))
+        let acts = Cell::new(None);
+        let answer = self.limiter.ask_for_one(key, || self.may_wait(&acts));
+        answer.map_err(|answer| self.said(key, answer, self.limiter.limiter().current_plan(), &acts))
     }
 
     /// Asks about a request where [nothing depends on it](Self::asks_by_request), and tells what is to be told if it passes.
@@ -131,9 +131,9 @@ impl<L: Backend> Settings<L> {
 
     #[inline]
     fn ask_for<K: Key + ?Sized>(&self, key: &K, plan: Plan, cost: u64, wanted: Wanted) -> Said<L> {
-        let instead_of_denial = Cell::new(false);
-        let answer = self.limiter.ask(&Question { key, plan, cost, wanted }, || self.may_wait(&instead_of_denial));
-        self.said(key, answer, plan, &instead_of_denial)
+        let acts = Cell::new(None);
+        let answer = self.limiter.ask(&Question { key, plan, cost, wanted }, || self.may_wait(&acts));
+        self.said(key, answer, plan, &acts)
     }
 
     #[inline]
@@ -142,12 +142,12 @@ impl<L: Backend> Settings<L> {
         key: &K,
         answer: Answer<L::Receipt, L::Wait>,
         plan: Plan,
-        instead_of_denial: &Cell<bool>,
+        acts: &Cell<Option<bool>>,
     ) -> Said<L> {
         if let Answer::Denied(_) = answer {
             self.limiter.limiter().tell_denied(key);
         }
-        Said { answer, plan, instead_of_denial: instead_of_denial.get() }
+        Said { answer, plan, acts: acts.get() }
     }
 
     /// What there is to ask about a request.
@@ -158,9 +158,10 @@ impl<L: Backend> Settings<L> {
     }
 
     /// Whether a request may wait instead of being denied, and says so to whoever asks later.
-    fn may_wait(&self, instead_of_denial: &Cell<bool>) -> bool {
-        instead_of_denial.set(self.acts());
-        instead_of_denial.get()
+    fn may_wait(&self, acts: &Cell<Option<bool>>) -> bool {
+        let this_time = self.acts();
+        acts.set(Some(this_time));
+        this_time
     }
 
     /// The plan that a request is judged by.
@@ -185,12 +186,12 @@ impl<L: Backend> Settings<L> {
     /// What becomes of a request, by what was said about it.
     #[inline]
     pub(super) fn conclude(self: &Arc<Self>, said: Said<L>, head: &mut Parts) -> Decision<L> {
-        let Said { answer, plan, instead_of_denial } = said;
+        let Said { answer, plan, acts } = said;
         match answer {
             Answer::Granted(grant) => Decision::Pass(self.pass(grant, plan, head)),
-            Answer::Denied(denied) => self.deny(denied, plan, head),
+            Answer::Denied(denied) => self.deny(denied, plan, acts, head),
             Answer::NotDelayed(denied) => Decision::Pass(self.let_pass(&denied, plan, head)),
-            Answer::Later(wait) => Decision::Wait(wait, Pending { settings: self.clone(), plan, instead_of_denial }),
+            Answer::Later(wait) => Decision::Wait(wait, Pending { settings: self.clone(), plan, acts }),
         }
     }
 
@@ -228,8 +229,8 @@ impl<L: Backend> Settings<L> {
     }
 
     #[inline]
-    fn deny(&self, denied: Denied, plan: Plan, head: &mut Parts) -> Decision<L> {
-        if self.acts() {
+    fn deny(&self, denied: Denied, plan: Plan, acts: Option<bool>, head: &mut Parts) -> Decision<L> {
+        if acts.unwrap_or_else(|| self.acts()) {
             Decision::Answer(self.refuse(denied, plan, head))
         } else {
             Decision::Pass(self.let_pass(&denied, plan, head))
@@ -291,20 +292,19 @@ impl<L: Backend> Settings<L> {
 impl<L: crate::backend::Delay> Pending<L> {
     /// The same question, which will be answered without delay, as part of a layer that delays.
     pub(super) fn undelayed(self) -> Pending<L::Delayed> {
-        let Self { settings, plan, instead_of_denial } = self;
+        let Self { settings, plan, acts } = self;
         let limiter = settings.limiter.delayed(std::time::Duration::ZERO);
-        Pending { settings: Arc::new(settings.over(limiter)), plan, instead_of_denial }
+        Pending { settings: Arc::new(settings.over(limiter)), plan, acts }
     }
 }
 
 impl<L: Backend> Pending<L> {
     /// What becomes of a request whose answer is there at last.
     pub(super) fn conclude(self, answer: Result<Grant<L::Receipt>, Denied>, head: &mut Parts) -> Decision<L> {
-        let Self { settings, plan, instead_of_denial } = self;
+        let Self { settings, plan, acts } = self;
         match answer {
             Ok(grant) => Decision::Pass(settings.pass(grant, plan, head)),
-            Err(denied) if instead_of_denial => Decision::Answer(settings.refuse(denied, plan, head)),
-            Err(denied) => settings.deny(denied, plan, head),
+            Err(denied) => settings.deny(denied, plan, acts, head),
         }
     }
 }

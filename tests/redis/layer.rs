@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
-use tollgate::http::{GlobalKey, HeaderKey, KeyExtractor, NoKey};
+use tollgate::http::{GlobalKey, HeaderKey, KeyExtractor, NoKey, Rollout};
 use tollgate::redis::{RedisLimiter, WhenUnreachable};
 use tollgate::{Quota, RateLimitLayer};
 use tower::{Layer, Service, ServiceExt, service_fn};
@@ -148,4 +148,21 @@ async fn a_layer_looks_at_a_client_and_resets_it() {
     assert!(layer.peek(&nobody).is_err() && layer.reset(&nobody).is_err());
     drop(server);
     assert!(layer.peek(&head("alice")).unwrap().await.is_err(), "there is no server");
+}
+
+/// Before a request may wait, the layer is asked whether it acts. It is not asked once more when the answer is there.
+#[tokio::test]
+async fn a_delaying_layer_takes_the_share_of_its_rollout_once() {
+    let Some(server) = Server::start() else { return };
+    let rollout = Rollout::new();
+    rollout.set_enforced_percent(10).unwrap();
+    let limiter = limiter(&server, "api", crate::policy("0/hour"));
+    let layer = RateLimitLayer::sharing(&limiter).key(GlobalKey).rollout(&rollout).delay(Duration::from_millis(1));
+    let service = layer.any_body().layer(service_fn(hello));
+    let mut denied = 0;
+    for _ in 0..200 {
+        let response = service.clone().oneshot(request("/")).await.unwrap();
+        denied += u32::from(response.status() == StatusCode::TOO_MANY_REQUESTS);
+    }
+    assert!((17..=23).contains(&denied), "{denied} of 200 instead of 20");
 }
