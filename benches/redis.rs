@@ -82,7 +82,7 @@ const RUN: Duration = Duration::from_millis(1200);
 
 fn through_the_limiter(server: &Server, depth: u64) -> f64 {
     alone().block_on(async {
-        let store = RedisStore::builder(&server.url()).deadline(Duration::from_secs(5)).build().expect("a URL");
+        let store = RedisStore::builder(&server.url()).deadline(Duration::from_secs(5)).try_build().expect("a URL");
         let limiter = RedisLimiter::new(&store, "bench", LARGE).expect("it can be kept");
         store.connect().await.expect("it is there");
         let (start, done) = (Instant::now(), Arc::new(AtomicU64::new(0)));
@@ -140,7 +140,7 @@ fn by_a_plain_client(server: &Server, sha: &str, depth: u64) -> f64 {
 
 fn denied(server: &Server) {
     alone().block_on(async {
-        let store = RedisStore::builder(&server.url()).deadline(Duration::from_secs(5)).build().expect("a URL");
+        let store = RedisStore::builder(&server.url()).deadline(Duration::from_secs(5)).try_build().expect("a URL");
         let limiter = RedisLimiter::new(&store, "denied", Quota::per_day(1)).expect("it can be kept");
         limiter.check("key").await.expect("the first");
         let (start, mut checks) = (Instant::now(), 0_u64);
@@ -161,10 +161,10 @@ fn denied(server: &Server) {
 /// What one of the programs does: it hammers one key, and says how often it passed.
 fn program(url: &str, seconds: u64, leases: bool) {
     alone().block_on(async {
-        let store = RedisStore::builder(url).deadline(Duration::from_secs(5)).build().expect("a URL");
+        let store = RedisStore::builder(url).deadline(Duration::from_secs(5)).try_build().expect("a URL");
         let builder = RedisLimiter::builder(&store, "programs", Quota::per_second(2000).burst(burst(leases)));
         let builder = if leases { builder.leases(8) } else { builder };
-        let limiter = builder.build().expect("it can be kept");
+        let limiter = builder.try_build().expect("it can be kept");
         let (start, passed) = (Instant::now(), Arc::new(AtomicU64::new(0)));
         let tasks: Vec<_> = (0..8)
             .map(|_| {
@@ -235,10 +235,10 @@ fn leases() {
     // A server that has just come up counts what it may have forgotten.
     std::thread::sleep(Duration::from_secs(3));
     let time = alone().block_on(async {
-        let store = || RedisStore::builder(&server.url()).deadline(Duration::from_secs(5)).build().expect("a URL");
+        let store = || RedisStore::builder(&server.url()).deadline(Duration::from_secs(5)).try_build().expect("a URL");
         let limiter = |store: &RedisStore| RedisLimiter::builder(store, "leases", Quota::per_second(BURST));
-        let leasing: Vec<_> = (0..4).map(|_| limiter(&store()).leases(4).build().expect("it pays")).collect();
-        let looks = limiter(&store()).build().expect("it can be kept");
+        let leasing: Vec<_> = (0..4).map(|_| limiter(&store()).leases(4).try_build().expect("it pays")).collect();
+        let looks = limiter(&store()).try_build().expect("it can be kept");
         looks.check("key").await.expect("the first");
         let (start, until) = (Instant::now(), Duration::from_secs(30));
         // What a server would owe that is asked each time, and when.
@@ -333,7 +333,7 @@ fn kills() {
     alone().block_on(async {
         let store = RedisStore::new(&server.url()).expect("a URL");
         let builder = RedisLimiter::builder(&store, "kills", Quota::per_second(100));
-        let limiter = builder.when_unreachable(WhenUnreachable::local(4)).build().expect("it can be kept");
+        let limiter = builder.when_unreachable(WhenUnreachable::local(4)).try_build().expect("it can be kept");
         store.connect().await.expect("it is there");
         // 1000 checks a second, each in a task of its own, so that none waits for another.
         let waits = Arc::new(std::sync::Mutex::new(Vec::new()));

@@ -47,8 +47,9 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
         let store = RedisStore::new(&redis)?;
         // It would do without: its limits are local then. But an example should say what is missing.
         store.connect().await.map_err(|error| format!("{error}; start one first, as by: redis-server --port 6379"))?;
-        let limiter =
-            RedisLimiter::builder(&store, "fib", &limit).when_unreachable(WhenUnreachable::local(programs)).build()?;
+        let limiter = RedisLimiter::builder(&store, "fib", &limit)
+            .when_unreachable(WhenUnreachable::local(programs))
+            .try_build()?;
         let app = Router::new().route("/api/fib/{n}", get(fib)).layer(RateLimitLayer::sharing(&limiter));
         // The limiter counts by peer address, which axum passes on when it is asked to.
         servers

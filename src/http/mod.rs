@@ -83,7 +83,6 @@ pub use key::{KeyExtractor, NoKey, first_of};
 #[cfg(feature = "axum")]
 pub use key::{MethodRouteKey, PathParam, RouteKey};
 
-pub use crate::setting_error::SettingError;
 pub use any_body::AnyBody;
 pub use body::{AnswerBody, ResponseBody};
 pub use counters::{Counters, LimiterCounts};

@@ -26,7 +26,7 @@ use crate::setting_error::SettingError;
 /// // Later, wherever the program's switches are:
 /// rollout.set_enforced_percent(12.5)?;
 /// # let _ = layer;
-/// # Ok::<(), tollgate::http::SettingError>(())
+/// # Ok::<(), tollgate::SettingError>(())
 /// ```
 ///
 /// Cheap to clone; clones share everything, and one rollout can steer several layers.

@@ -32,7 +32,7 @@ use crate::throttle::Throttle;
 /// // Four programs share the limit: without the server each has a quarter.
 /// let limiter = RedisLimiter::builder(&store, "api", Quota::per_second(100))
 ///     .when_unreachable(WhenUnreachable::local(4))
-///     .build()?;
+///     .try_build()?;
 /// # let _ = limiter;
 /// # Ok(())
 /// # }
@@ -61,7 +61,7 @@ impl RedisLimiter {
     ///
     /// When the name is empty or longer than 100 bytes, or when a quota cannot be counted exactly on the server.
     pub fn new(store: &RedisStore, name: impl Into<String>, policy: impl IntoPolicy) -> Result<Self, SetupError> {
-        Self::builder(store, name, policy).build()
+        Self::builder(store, name, policy).try_build()
     }
 
     /// Starts building a limiter with plans or settings of its own.
@@ -163,7 +163,7 @@ impl RedisLimiterBuilder {
     /// // Four programs, so 500 of the burst for each.
     /// let limiter = RedisLimiter::builder(&store, "tenant", Quota::per_second(2000))
     ///     .leases(4)
-    ///     .build()?;
+    ///     .try_build()?;
     /// limiter.check("acme").await?;
     /// # Ok(())
     /// # }
@@ -216,7 +216,7 @@ impl RedisLimiterBuilder {
     /// # Panics
     ///
     /// If memory for the keys cannot be reserved.
-    pub fn build(self) -> Result<RedisLimiter, SetupError> {
+    pub fn try_build(self) -> Result<RedisLimiter, SetupError> {
         if !(1..=NAME_MAX).contains(&self.name.len()) {
             return Err(SetupError::Name);
         }

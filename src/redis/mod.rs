@@ -9,7 +9,7 @@
 //! // Four programs share the limit: without the server each has a quarter.
 //! let limiter = RedisLimiter::builder(&store, "api", Quota::per_second(28))
 //!     .when_unreachable(WhenUnreachable::local(4))
-//!     .build()?;
+//!     .try_build()?;
 //! limiter.check("alice").await?;
 //! # Ok(())
 //! # }

@@ -45,6 +45,12 @@ pub(super) struct Node {
     pub(super) breaker: Breaker,
 }
 
+/// How long it may take to connect: long enough for a handshake with TLS wherever answers come within the deadline, and short enough
+/// that a server which is back is found within a second.
+pub(super) fn connecting_at_most(deadline: Duration) -> Duration {
+    Duration::from_millis(500).max(deadline.saturating_mul(4))
+}
+
 enum Link {
     Lost {
         again_at: u64,
@@ -58,11 +64,8 @@ enum Link {
 impl Node {
     pub(super) fn new(client: Client, site: Site) -> Self {
         let Site { deadline, clock, runtime } = site;
-        // Long enough for a handshake with TLS wherever answers come within the deadline, and short enough that a server which is
-        // back is found within a second.
-        let connecting = Duration::from_millis(500).max(deadline.saturating_mul(4));
         let settings = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(connecting))
+            .set_connection_timeout(Some(connecting_at_most(deadline)))
             .set_response_timeout(None) // the deadline is ours
             .set_pipeline_buffer_size(COMMANDS_WAITING)
             .set_write_backpressure_boundary(WRITE_BYTES);

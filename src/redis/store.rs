@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::breaker::Leave;
 use super::call::{Call, command, read};
 use super::error::{Unanswered, UnansweredKind};
-use super::node::{Node, Site};
+use super::node::{Node, Site, connecting_at_most};
 use super::script::Reply;
 use crate::clock::Clock;
 
@@ -118,9 +118,14 @@ impl RedisStore {
     ///
     /// # Panics
     ///
-    /// Outside a tokio runtime.
+    /// Outside a tokio runtime whose timers are enabled.
     pub async fn connect(&self) -> Result<(), Unanswered> {
-        self.store.seed.connected().await.map(|_| ())
+        // The attempt ends by itself, but where the runtime that it was given stands still.
+        let at_most = connecting_at_most(self.deadline());
+        match tokio::time::timeout(at_most, self.store.seed.connected()).await {
+            Ok(connected) => connected.map(|_| ()),
+            Err(_) => Err(Unanswered::new(UnansweredKind::NotConnected, "it took too long")),
+        }
     }
 
     /// How many calls went to the server, and how many failed.

@@ -20,7 +20,7 @@ async fn a_user_with_the_documented_rights_can_do_all() {
     let url = format!("redis://tollgate:PASSWORD@127.0.0.1:{}", server.port());
     assert_eq!(raw.ask(&["ACL", "SETUSER", "tollgate", "+info"]), Value::Text("OK".to_owned()));
     let leasing =
-        RedisLimiter::builder(&patient(&url), "leased", crate::policy("1000/second")).leases(1).build().unwrap();
+        RedisLimiter::builder(&patient(&url), "leased", crate::policy("1000/second")).leases(1).try_build().unwrap();
     leasing.check("alice").await.unwrap();
     assert_eq!(leasing.store().stats().failures, 0);
     assert_eq!(raw.ask(&["ACL", "SETUSER", "tollgate", "-info"]), Value::Text("OK".to_owned()));

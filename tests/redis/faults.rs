@@ -13,7 +13,7 @@ use crate::{eventually, limiter, patient};
 /// As a program would have it, with the deadline of 25 ms.
 pub(crate) fn usual(url: &str, when: WhenUnreachable) -> RedisLimiter {
     let store = RedisStore::new(url).unwrap();
-    RedisLimiter::builder(&store, "api", Quota::per_day(100)).when_unreachable(when).build().unwrap()
+    RedisLimiter::builder(&store, "api", Quota::per_day(100)).when_unreachable(when).try_build().unwrap()
 }
 
 pub(crate) const CLOSED: WhenUnreachable = WhenUnreachable::Closed;
@@ -186,7 +186,7 @@ async fn a_server_that_forgot_the_script_is_told_it_again() {
 async fn a_key_that_holds_something_else_is_left_alone_and_hurts_no_other() {
     let Some(server) = Server::start() else { return };
     let store = patient(&server.url());
-    let limiter = RedisLimiter::builder(&store, "api", Quota::per_day(3)).build().unwrap();
+    let limiter = RedisLimiter::builder(&store, "api", Quota::per_day(3)).try_build().unwrap();
     let mut raw = server.raw();
     raw.ask(&["LPUSH", &limiter.redis_key("list"), "mine"]);
     raw.ask(&["SET", &limiter.redis_key("text"), "mine"]);
@@ -287,8 +287,9 @@ pub(crate) fn limiter_of(server: &Server) -> RedisLimiter {
 async fn an_answer_that_comes_too_late_is_nobody_elses() {
     let Some(server) = Server::start() else { return };
     let proxy = Proxy::to(server.address());
-    let store = RedisStore::builder(&proxy.url()).deadline(Duration::from_millis(40)).build().unwrap();
-    let limiter = RedisLimiter::builder(&store, "api", Quota::per_day(100)).when_unreachable(CLOSED).build().unwrap();
+    let store = RedisStore::builder(&proxy.url()).deadline(Duration::from_millis(40)).try_build().unwrap();
+    let limiter =
+        RedisLimiter::builder(&store, "api", Quota::per_day(100)).when_unreachable(CLOSED).try_build().unwrap();
     is_back(&limiter).await;
     for n in 0..10_u64 {
         proxy.delay(Duration::from_millis(if n % 2 == 0 { 50 } else { 0 }));
@@ -347,7 +348,7 @@ async fn a_password_is_used_and_never_shown_and_a_flood_of_failures_makes_few_li
     // Its time stands still, so all lines fall into one second.
     let store = RedisStore::new(&format!("redis://:wr0ng-s3cr3t@127.0.0.1:{}", server.port())).unwrap();
     let builder = RedisLimiter::builder(&store, "wrong", Quota::per_day(100)).when_unreachable(CLOSED);
-    let wrong = builder.clock(Clock::manual()).build().unwrap();
+    let wrong = builder.clock(Clock::manual()).try_build().unwrap();
     for _ in 0..1000 {
         assert!(wrong.check("alice@example.com").await.is_err());
     }
@@ -386,6 +387,18 @@ fn a_store_outlives_the_runtime_that_it_connected_on() {
     runtime.block_on(is_back(&limiter));
 }
 
+/// Nobody drives the runtime that was given, so no attempt to connect on it ever ends.
+#[tokio::test]
+async fn connecting_ends_where_the_given_runtime_stands_still() {
+    let Some(server) = Server::start() else { return };
+    let still = std::thread::spawn(|| tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap());
+    let still = still.join().unwrap();
+    let store = RedisStore::builder(&server.url()).runtime(still.handle().clone()).try_build().unwrap();
+    let error = store.connect().await.unwrap_err();
+    assert_eq!(error.kind(), UnansweredKind::NotConnected);
+    still.shutdown_background();
+}
+
 /// Who asks first may be busy with other things, or gone soon.
 #[test]
 fn a_connection_lives_on_the_runtime_that_was_given_while_that_is_there() {
@@ -393,7 +406,7 @@ fn a_connection_lives_on_the_runtime_that_was_given_while_that_is_there() {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let home = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let builder = RedisStore::builder(&server.url()).deadline(Duration::from_secs(20));
-    let store = builder.runtime(home.handle().clone()).build().unwrap();
+    let store = builder.runtime(home.handle().clone()).try_build().unwrap();
     let limiter = RedisLimiter::new(&store, "api", Quota::per_day(100)).unwrap();
     let connections = || {
         let info = server.raw().ask(&["INFO", "stats"]).text().to_owned();

@@ -88,7 +88,8 @@ async fn a_layer_without_a_server_answers_as_its_limiter_does() {
         (WhenUnreachable::Open, [200, 200, 200]),
         (WhenUnreachable::Closed, [429, 429, 429]),
     ] {
-        let limiter = RedisLimiter::builder(&store, "api", Quota::per_day(2)).when_unreachable(when).build().unwrap();
+        let limiter =
+            RedisLimiter::builder(&store, "api", Quota::per_day(2)).when_unreachable(when).try_build().unwrap();
         let service = RateLimitLayer::sharing(&limiter).key(GlobalKey).any_body().layer(service_fn(hello));
         for status in expected {
             assert_eq!(service.clone().oneshot(request("/")).await.unwrap().status(), status, "{when:?}");

@@ -11,7 +11,7 @@ use crate::{patient, policy};
 
 fn leasing(server: &Server, text: &str, programs: u32) -> RedisLimiter {
     let builder = RedisLimiter::builder(&patient(&server.url()), "api", policy(text));
-    builder.leases(programs).build().expect("it can be leased")
+    builder.leases(programs).try_build().expect("it can be leased")
 }
 
 /// A slot of ten seconds, in which 277 pass; so what is leased lives for ten at least, and hardly anything comes back meanwhile.
@@ -190,7 +190,7 @@ async fn a_reset_leaves_what_is_leased_owed() {
 async fn a_server_that_comes_back_empty_counts_what_may_be_leased() {
     let Some(mut server) = Server::start() else { return };
     let builder = RedisLimiter::builder(&patient(&server.url()), "api", policy(SLOW)).leases(2);
-    let limiter = builder.when_unreachable(WhenUnreachable::Closed).build().unwrap();
+    let limiter = builder.when_unreachable(WhenUnreachable::Closed).try_build().unwrap();
     let other = RedisLimiter::new(&patient(&server.url()), "api", policy(SLOW)).unwrap();
     other.check("key").await.unwrap();
     hold_some(&limiter).await;
@@ -210,7 +210,7 @@ async fn a_server_that_comes_back_empty_counts_what_may_be_leased() {
 #[tokio::test]
 async fn leases_that_cannot_pay_are_refused() {
     let store = patient("redis://127.0.0.1:1");
-    let build = |text: &str| RedisLimiter::builder(&store, "api", policy(text)).leases(4).build();
+    let build = |text: &str| RedisLimiter::builder(&store, "api", policy(text)).leases(4).try_build();
     let error = build("100/second").unwrap_err();
     let why = Unleasable::TooSmall { name: "100/second".to_owned(), least: 400 };
     assert_eq!(error, SetupError::Leases(why));
@@ -219,5 +219,5 @@ async fn leases_that_cannot_pay_are_refused() {
     assert!(limiter.replace_policy(policy("100/second")).is_err());
     assert_eq!(limiter.policy(), policy("1000/second"), "nothing has changed");
     let plan = RedisLimiter::builder(&store, "api", policy("1000/second")).plan("free", policy("10/second"));
-    assert!(plan.leases(4).build().is_err());
+    assert!(plan.leases(4).try_build().is_err());
 }

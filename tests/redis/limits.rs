@@ -80,7 +80,7 @@ async fn programs_whose_clocks_are_an_hour_apart_share_a_limit() {
             "api",
             policy("2/hour; daily: 2/day fixed aligned; other: 2/day sliding"),
         );
-        builder.clock(clock.clone()).remember_denied(Duration::ZERO).build().unwrap()
+        builder.clock(clock.clone()).remember_denied(Duration::ZERO).try_build().unwrap()
     };
     let (early, late) = (on(&early), on(&late));
     assert!(early.check("alice").await.is_ok() && late.check("alice").await.is_ok());
@@ -95,7 +95,7 @@ async fn programs_whose_clocks_are_an_hour_apart_share_a_limit() {
 async fn plans_judge_one_account() {
     let Some(server) = Server::start() else { return };
     let builder = RedisLimiter::builder(&patient(&server.url()), "api", Quota::per_day(3));
-    let limiter = builder.plan("pro", Quota::per_day(10)).build().unwrap();
+    let limiter = builder.plan("pro", Quota::per_day(10)).try_build().unwrap();
     let pro = limiter.on(limiter.plan("pro").unwrap()).unwrap();
     limiter.check_n("alice", 3).await.unwrap();
     assert!(limiter.check("alice").await.is_err());
@@ -160,7 +160,7 @@ async fn a_key_over_its_limit_costs_one_round_trip_a_second() {
     let Some(server) = Server::start() else { return };
     let clock = Clock::manual();
     let builder = RedisLimiter::builder(&patient(&server.url()), "api", policy("5/day"));
-    let limiter = builder.clock(clock.clone()).build().unwrap();
+    let limiter = builder.clock(clock.clone()).try_build().unwrap();
     limiter.check_n("alice", 5).await.unwrap();
     let first = limiter.check("alice").await.unwrap_err();
     for _ in 0..10_000 {
@@ -332,13 +332,13 @@ fn what_cannot_be_set_up_is_refused_and_shows_no_password() {
     for quotas in [0, 1, 9] {
         let builder =
             RedisLimiter::builder(&store, "x", Quota::per_second(1)).plan("two", policy("1/second; 2/second"));
-        let error = builder.quotas(quotas).build().unwrap_err();
+        let error = builder.quotas(quotas).try_build().unwrap_err();
         assert!(matches!(error, SetupError::Plan(_)), "{error}");
     }
     for prefix in ["sh{op}:", "a b", "é", &"p".repeat(65)] {
-        let error = RedisStore::builder("redis://127.0.0.1:6").prefix(prefix).build().unwrap_err();
+        let error = RedisStore::builder("redis://127.0.0.1:6").prefix(prefix).try_build().unwrap_err();
         assert_eq!(error, SetupError::Prefix, "{prefix}");
     }
     let builder = RedisLimiter::builder(&store, "x", Quota::per_second(1)).capacity(0);
-    assert!(matches!(builder.build().unwrap_err(), SetupError::Plan(_)));
+    assert!(matches!(builder.try_build().unwrap_err(), SetupError::Plan(_)));
 }

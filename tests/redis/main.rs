@@ -26,7 +26,7 @@ use tollgate::{IntoPolicy, Policy};
 
 /// A store whose deadline no busy machine misses, for tests that are not about deadlines.
 fn patient(url: &str) -> RedisStore {
-    RedisStore::builder(url).deadline(Duration::from_secs(20)).build().expect("a URL")
+    RedisStore::builder(url).deadline(Duration::from_secs(20)).try_build().expect("a URL")
 }
 
 fn limiter(server: &Server, name: &str, policy: impl IntoPolicy) -> RedisLimiter {

@@ -80,7 +80,7 @@ async fn plans_may_have_more_quotas_or_fewer() {
     let builder = builder
         .plan("pro", policy("1000/day fixed"))
         .plan("trial", policy("9/day fixed; 2/minute fixed; 20/week fixed"));
-    let limiter = builder.build().unwrap();
+    let limiter = builder.try_build().unwrap();
     let on = |name: &str| limiter.on(limiter.plan(name).unwrap()).unwrap();
     let (pro, trial) = (on("pro"), on("trial"));
     limiter.check_n("alice", 2).await.unwrap();
@@ -95,7 +95,7 @@ async fn plans_may_have_more_quotas_or_fewer() {
 async fn a_policy_is_replaced_by_one_of_another_width() {
     let Some(server) = Server::start() else { return };
     let builder = RedisLimiter::builder(&patient(&server.url()), "api", policy("5/minute fixed; 100/day fixed"));
-    let limiter = builder.quotas(3).build().unwrap();
+    let limiter = builder.quotas(3).try_build().unwrap();
     limiter.check_n("alice", 4).await.unwrap();
     limiter.replace_policy(policy("50/day fixed")).unwrap();
     assert_eq!(left(&limiter).await, [46]);
@@ -113,7 +113,7 @@ async fn without_a_server_a_replaced_policy_goes_on_by_name_too() {
     let Some(_) = program() else { return };
     let store = patient(&format!("redis://127.0.0.1:{}", free_port()));
     let builder = RedisLimiter::builder(&store, "api", policy("5/minute fixed; daily: 100/day fixed"));
-    let limiter = builder.when_unreachable(WhenUnreachable::local(1)).build().unwrap();
+    let limiter = builder.when_unreachable(WhenUnreachable::local(1)).try_build().unwrap();
     limiter.check_n("alice", 4).await.unwrap();
     limiter.replace_policy(policy("daily: 10/day fixed; 9/minute fixed")).unwrap();
     let permit = limiter.check("alice").await.unwrap();
@@ -127,7 +127,7 @@ async fn stores_with_different_prefixes_share_nothing() {
     let Some(server) = Server::start() else { return };
     let on = |prefix: &str| {
         let builder = tollgate::redis::RedisStore::builder(&server.url()).deadline(Duration::from_secs(20));
-        let store = builder.prefix(prefix).build().unwrap();
+        let store = builder.prefix(prefix).try_build().unwrap();
         RedisLimiter::new(&store, "api", Quota::per_day(3)).unwrap()
     };
     let (shop, blog, shop_again) = (on("shop:"), on("blog:"), on("shop:"));

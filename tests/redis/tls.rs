@@ -48,20 +48,20 @@ async fn a_server_that_speaks_tls_is_asked_if_its_authority_is_trusted() {
     let url = format!("rediss://localhost:{port}");
     let pem = std::fs::read(&authority).unwrap();
     let builder = RedisStore::builder(&url).deadline(Duration::from_secs(20));
-    let store = builder.clone().root_certificates(pem.clone()).build().unwrap();
+    let store = builder.clone().root_certificates(pem.clone()).try_build().unwrap();
     let limiter = RedisLimiter::new(&store, "api", Quota::per_day(2)).unwrap();
     store.connect().await.unwrap();
     assert_eq!(limiter.check("alice").await.unwrap().status().remaining(), 1);
     assert_eq!(limiter.stats().round_trips, 1);
 
     // The system does not trust it, and it is another host's certificate.
-    let error = builder.build().unwrap().connect().await.unwrap_err();
+    let error = builder.try_build().unwrap().connect().await.unwrap_err();
     assert!(error.to_string().contains("certificate"), "{error}");
     let other = RedisStore::builder(&format!("rediss://localhost.localdomain:{port}")).root_certificates(pem.clone());
-    other.build().unwrap().connect().await.unwrap_err();
+    other.try_build().unwrap().connect().await.unwrap_err();
 
     for (url, pem) in [("redis://localhost", &pem[..]), ("rediss://localhost", b"nonsense")] {
-        let error = RedisStore::builder(url).root_certificates(pem).build().unwrap_err();
+        let error = RedisStore::builder(url).root_certificates(pem).try_build().unwrap_err();
         assert_eq!(error, SetupError::Tls, "{url}");
     }
     std::fs::remove_dir_all(&folder).unwrap();

@@ -100,7 +100,7 @@ async fn without_a_server_each_is_answered_as_it_is_set_and_all_or_none_is_charg
     let Some(_) = program() else { return };
     let store = RedisStore::new(&format!("redis://127.0.0.1:{}", free_port())).unwrap();
     let limiter = |name: &str, when| {
-        RedisLimiter::builder(&store, name, Quota::per_day(4)).when_unreachable(when).build().unwrap()
+        RedisLimiter::builder(&store, name, Quota::per_day(4)).when_unreachable(when).try_build().unwrap()
     };
     let local = limiter("local", WhenUnreachable::local(1));
     let (open, closed) = (limiter("open", WhenUnreachable::Open), limiter("closed", WhenUnreachable::Closed));
@@ -122,7 +122,7 @@ async fn in_a_cluster_those_of_one_tag_are_one_and_others_are_paid_back() {
     let [address, _] = two(&store);
     // It remembers no denial, so that each is asked about.
     let account = RedisLimiter::builder(&store, "account", policy("3/day fixed"));
-    let account = account.remember_denied(Duration::ZERO).build().unwrap();
+    let account = account.remember_denied(Duration::ZERO).try_build().unwrap();
     // Nothing is known of a cluster yet.
     for n in 0..10 {
         let key = format!("client {n}");
@@ -167,7 +167,7 @@ async fn over_two_stores_what_was_charged_is_paid_back() {
 async fn leased_keys_are_asked_for_on_the_server() {
     let Some(server) = Server::start() else { return };
     let store = patient(&server.url());
-    let leasing = RedisLimiter::builder(&store, "api", policy("100000/hour")).leases(2).build().unwrap();
+    let leasing = RedisLimiter::builder(&store, "api", policy("100000/hour")).leases(2).try_build().unwrap();
     let account = RedisLimiter::new(&store, "account", Quota::per_day(1000)).unwrap();
     // So that the key is known: this server has just come up.
     RedisLimiter::new(&store, "api", policy("100000/hour")).unwrap().check("key").await.unwrap();
@@ -188,7 +188,7 @@ async fn leased_keys_are_asked_for_on_the_server() {
 async fn no_lease_is_drawn_or_spent_for_several_limits_where_they_are_asked_in_turn() {
     let Some(server) = Server::start() else { return };
     let [one, other] = [patient(&server.url()), patient(&server.url())];
-    let leased = RedisLimiter::builder(&one, "hot", policy("100000/hour burst 100000")).leases(1).build().unwrap();
+    let leased = RedisLimiter::builder(&one, "hot", policy("100000/hour burst 100000")).leases(1).try_build().unwrap();
     let account = RedisLimiter::new(&other, "account", policy("100000/hour")).unwrap();
     // So that the key is known: this server has just come up.
     RedisLimiter::new(&one, "hot", policy("100000/hour")).unwrap().check("a").await.unwrap();
@@ -202,7 +202,7 @@ async fn no_lease_is_drawn_or_spent_for_several_limits_where_they_are_asked_in_t
 async fn a_cost_of_nothing_passes_even_where_nothing_else_does() {
     let store = RedisStore::new(&format!("redis://127.0.0.1:{}", free_port())).unwrap();
     let closed = RedisLimiter::builder(&store, "api", policy("10/hour"));
-    let closed = closed.when_unreachable(WhenUnreachable::Closed).build().unwrap();
+    let closed = closed.when_unreachable(WhenUnreachable::Closed).try_build().unwrap();
     assert!(closed.check("a").await.is_err());
     assert!(closed.check_n("a", 0).await.is_ok());
     assert!(check_all([closed.demand("a").cost(0), closed.demand("b").cost(0)]).await.is_ok());

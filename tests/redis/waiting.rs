@@ -63,7 +63,7 @@ async fn a_wait_that_would_be_too_long_is_refused() {
 async fn no_more_wait_than_may() {
     let Some(server) = Server::start() else { return };
     let builder = RedisLimiter::builder(&patient(&server.url()), "api", policy("1/hour")).waiters(2).waiters_per_key(1);
-    let limiter = builder.build().unwrap();
+    let limiter = builder.try_build().unwrap();
     limiter.check("key").await.unwrap();
     let waits = tokio::spawn({
         let turn = limiter.until_ready("key");

@@ -26,7 +26,7 @@ pub(super) type Standings = Vec<(String, Standing)>;
 impl AdminStore {
     /// `None` if that is no address, which it was when the configuration was taken up.
     pub(super) fn new(config: &config::Store) -> Option<Self> {
-        let store = RedisStore::builder(&config.redis).deadline(DEADLINE).build().ok()?;
+        let store = RedisStore::builder(&config.redis).deadline(DEADLINE).try_build().ok()?;
         Some(Self { redis: config.redis.clone(), store })
     }
 
@@ -69,6 +69,6 @@ impl AdminStore {
         let plans = limit.plans.iter().flat_map(|plans| &plans.policies);
         let builder = RedisLimiter::builder(&self.store, &limit.name, &limit.policy);
         let builder = builder.when_unreachable(WhenUnreachable::Closed).capacity(1);
-        plans.fold(builder, |builder, (name, policy)| builder.plan(name, policy)).build().ok()
+        plans.fold(builder, |builder, (name, policy)| builder.plan(name, policy)).try_build().ok()
     }
 }

@@ -249,7 +249,7 @@ impl File<'_> {
             let plans = limit.plans.iter().flat_map(|plans| &plans.policies);
             let builder = RedisLimiter::builder(&store, &limit.name, &limit.policy).capacity(1);
             let builder = plans.fold(builder, |builder, (name, policy)| builder.plan(name, policy));
-            if let Err(error) = builder.build() {
+            if let Err(error) = builder.try_build() {
                 let lines = self.text.split_inclusive('\n').map(str::len);
                 let at: usize = lines.take(limit.line.unwrap_or(1) - 1).sum();
                 self.sink.say(at..at + 1, format!("{} cannot be counted in Redis: {error}", limit.name));

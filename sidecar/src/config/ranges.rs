@@ -3,7 +3,8 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use tollgate::http::{Networks, SettingError};
+use tollgate::SettingError;
+use tollgate::http::Networks;
 
 /// Networks and addresses, as they were written, and as the set that they are.
 #[derive(Clone, Default)]

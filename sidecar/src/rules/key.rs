@@ -6,7 +6,8 @@ use std::net::IpAddr;
 
 use http::request::Parts;
 use ring::digest::{SHA256, digest};
-use tollgate::http::{BearerToken, CookieKey, Decoded, HeaderKey, HostKey, KeyExtractor, SettingError};
+use tollgate::SettingError;
+use tollgate::http::{BearerToken, CookieKey, Decoded, HeaderKey, HostKey, KeyExtractor};
 use tollgate::{Key as Counted, KeyText};
 
 use crate::config::{Key, KeyPart, Missing};

@@ -22,7 +22,8 @@ use std::net::IpAddr;
 
 use http::Method;
 use http::request::Parts;
-use tollgate::http::{ClientIp, KeyExtractor, NoKey, PeerAddr, SettingError};
+use tollgate::SettingError;
+use tollgate::http::{ClientIp, KeyExtractor, NoKey, PeerAddr};
 
 pub use self::counts_by_limit::CountsByLimit;
 pub use self::denied_by::DeniedBy;

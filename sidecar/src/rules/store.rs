@@ -40,7 +40,7 @@ impl Shared {
     fn counting_on(config: &Store, before: Arc<[AtomicU64; 3]>, durations: Arc<Durations>) -> Result<Self, SetupError> {
         let told = durations.clone();
         let builder = RedisStore::builder(&config.redis).deadline(config.deadline);
-        let store = builder.on_call(move |lasted| told.count(lasted)).build()?;
+        let store = builder.on_call(move |lasted| told.count(lasted)).try_build()?;
         Ok(Self { config: config.clone(), store, before, durations })
     }
 
@@ -54,7 +54,7 @@ impl Shared {
         let plans = limit.plans.iter().flat_map(|plans| &plans.policies);
         let builder = RedisLimiter::builder(&self.store, &limit.name, &limit.policy);
         let builder = builder.when_unreachable(when).capacity(limit.capacity);
-        plans.fold(builder, |builder, (name, policy)| builder.plan(name, policy)).build()
+        plans.fold(builder, |builder, (name, policy)| builder.plan(name, policy)).try_build()
     }
 
     /// Whether limiters that were made by the other answer as those of this one.

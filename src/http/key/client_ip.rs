@@ -32,7 +32,7 @@ const IPV6_PREFIX: u8 = 64;
 /// let layer = RateLimitLayer::per_second(28)
 ///     .key(ClientIp::behind(["10.0.0.0/8"])?);
 /// # let _ = (layer, the_same);
-/// # Ok::<(), tollgate::http::SettingError>(())
+/// # Ok::<(), tollgate::SettingError>(())
 /// ```
 ///
 /// The key is an [`IpAddr`], see [`key_of`](Self::key_of). Every spelling of an address is one key: an IPv4-mapped
@@ -76,7 +76,7 @@ const IPV6_PREFIX: u8 = 64;
 /// let networks = ["173.245.48.0/20", "2400:cb00::/32"];
 /// let key = ClientIp::behind(networks)?.header("CF-Connecting-IP")?;
 /// # let _ = key;
-/// # Ok::<(), tollgate::http::SettingError>(())
+/// # Ok::<(), tollgate::SettingError>(())
 /// ```
 ///
 /// If the peer is not one of these, the peer is the client, whatever headers it sends. If it is, the header is read from its

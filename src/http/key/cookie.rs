@@ -28,7 +28,7 @@ const BYTES_MAX: usize = 16 * 1024;
 ///     // Whatever sessions it makes up, an address has this much.
 ///     .layer(RateLimitLayer::per_minute(1200));
 /// # let _ = app;
-/// # Ok::<(), tollgate::http::SettingError>(())
+/// # Ok::<(), tollgate::SettingError>(())
 /// ```
 ///
 /// Names are told apart by case (RFC 6265). Quotes around a value are left out and both name and value are

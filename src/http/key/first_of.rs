@@ -64,6 +64,8 @@ use crate::key::{Key, KeyText};
 /// assert_eq!(limiter.peek(&("first", "192.0.2.7")).remaining(), 9);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// Its type has no name. [`AnyKey`](super::AnyKey) gives it one where you have to write it down, and can be cloned.
 #[must_use]
 pub fn first_of<A, B>(first: A, second: B) -> impl KeyExtractor
 where

@@ -25,7 +25,7 @@ use crate::setting_error::SettingError;
 ///     // Whatever keys it makes up, an address has this much.
 ///     .layer(RateLimitLayer::per_minute(1200));
 /// # let _ = app;
-/// # Ok::<(), tollgate::http::SettingError>(())
+/// # Ok::<(), tollgate::SettingError>(())
 /// ```
 ///
 /// The value counts byte for byte, at any length: only its fingerprint is remembered. It counts as the string that it is, see

@@ -20,7 +20,7 @@ use crate::setting_error::SettingError;
 /// let layer = RateLimitLayer::per_second(28)
 ///     .key((sites, ClientIp::peer()));
 /// # let _ = layer;
-/// # Ok::<(), tollgate::http::SettingError>(())
+/// # Ok::<(), tollgate::SettingError>(())
 /// ```
 ///
 /// A client writes any host it likes into a request. So only those listed are keys, and there are no wildcards. Any other

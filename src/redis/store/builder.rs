@@ -42,7 +42,7 @@ impl RedisStore {
     ///
     /// When it is not such a URL. The error does not show it.
     pub fn new(url: &str) -> Result<Self, SetupError> {
-        Self::builder(url).build()
+        Self::builder(url).try_build()
     }
 
     /// Starts setting up a server with a deadline of its own.
@@ -76,7 +76,7 @@ impl RedisStoreBuilder {
     ///
     /// let store = RedisStore::builder("redis://127.0.0.1:6379")
     ///     .prefix("shop:")
-    ///     .build()?;
+    ///     .try_build()?;
     /// let limiter = RedisLimiter::new(&store, "api", Quota::per_second(28))?;
     /// assert_eq!(limiter.redis_key("alice"), "shop:tollgate:api:{alice}");
     /// # Ok::<(), tollgate::redis::SetupError>(())
@@ -99,7 +99,7 @@ impl RedisStoreBuilder {
     /// # async fn example() -> Result<(), tollgate::redis::SetupError> {
     /// let store = RedisStore::builder("redis://127.0.0.1:6379")
     ///     .runtime(tokio::runtime::Handle::current())
-    ///     .build()?;
+    ///     .try_build()?;
     /// # let _ = store;
     /// # Ok(())
     /// # }
@@ -131,7 +131,7 @@ impl RedisStoreBuilder {
     ///
     /// As [`RedisStore::new`]; when the [prefix](Self::prefix) is none; and when root certificates are given that are none, or for
     /// a URL without TLS.
-    pub fn build(self) -> Result<RedisStore, SetupError> {
+    pub fn try_build(self) -> Result<RedisStore, SetupError> {
         let information = self.url?;
         if !is_prefix(&self.prefix) {
             return Err(SetupError::Prefix);
