@@ -192,7 +192,7 @@ fn what_denials_and_exemptions_cannot_say() {
     says("[store]\nredis = \"redis://redis\"\nshare = \"0%\"", "write on_failure = \"closed\"");
     says("[store]\nredis = \"redis://redis\"\ndeadline = \"11s\"", "does not wait longer than 10s");
     says(
-        "trusted_proxies = [\"10.0.0.0/8\"]\n[store]\nredis = \"redis://redis\"\n[limits.a]\nlimit = \"1/day\"\nkey = \"header:k\"\nplan = \"header:p\"\nplans = { b = \"10000000000000000/day\" }",
+        "trusted_proxies = [\"10.0.0.0/8\"]\n[store]\nredis = \"redis://redis\"\n[limits.a]\nlimit = \"1/day\"\nkey = \"header:k\"\nplan = \"header:p\"\nplans = { b = \"10000000000000000/year\" }",
         "a cannot be counted in Redis: ",
     );
     says("deadlines = { connect = \"250\" }", "\"250\" is not a time: write it as in \"250ms\"");
