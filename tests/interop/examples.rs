@@ -29,7 +29,7 @@ pub(crate) fn example(name: &str) -> Command {
 struct Server {
     address: SocketAddr,
     lines: Lines<BufReader<ChildStdout>>,
-    _child: Child,
+    child: Child,
 }
 
 /// Starts an example on a free port, which it prints in its first line.
@@ -40,7 +40,7 @@ async fn serve(name: &str, arguments: &[&str]) -> Server {
     let (_, url) = line.split_once("http://").unwrap();
     let address = url.split(';').next().unwrap().parse().unwrap();
     assert!(soon(lines.next_line()).await.unwrap().unwrap().contains(&format!("http://{address}")), "something to try");
-    Server { address, lines, _child: child }
+    Server { address, lines, child }
 }
 
 /// Runs an example that ends.
@@ -229,7 +229,7 @@ async fn prometheus_reads_denials_by_limiter_and_quota() {
 #[tokio::test]
 async fn tonic_clients_are_told_resource_exhausted() {
     let start = Instant::now();
-    let server = serve("tonic", &["--limit", "2 per hour"]).await;
+    let mut server = serve("tonic", &["--limit", "2 per hour"]).await;
     let url = format!("http://{}", server.address);
     let output = run("tonic", &["--call", &url]).await;
     assert!(output.status.success());
@@ -251,7 +251,8 @@ async fn tonic_clients_are_told_resource_exhausted() {
     let output = run("tonic", &["--call", &url]).await;
     assert_eq!(String::from_utf8(output.stdout).unwrap().matches("Check: ResourceExhausted").count(), 5);
 
-    drop(server);
+    // Waits until it is gone.
+    server.child.kill().await.unwrap();
     let gone = run("tonic", &["--call", &url]).await;
     assert!(!gone.status.success());
     assert_eq!(String::from_utf8(gone.stderr).unwrap(), format!("error: cannot reach {url}\n"));
