@@ -203,7 +203,7 @@ pub(crate) fn look_at_all(demands: &[Demand<'_>]) -> Result<(), DeniedDemand> {
             denied.retry_after_nanos = denied.retry_after_nanos.map(|more| wait.saturating_add(more));
             Some(DeniedDemand { index, denied })
         });
-        denied.reduce(|one, other| if other.longer_than(&one) { other } else { one })
+        DeniedDemand::longest(denied)
     };
     let Some(mut denied) = longest(0) else { return Ok(()) };
     // After the wait for one, another may have less room than now, where it is a sliding window: then it says how long that
@@ -237,6 +237,11 @@ impl DeniedDemand {
     /// How it was denied. Its [`retry_after`](Denied::retry_after) is when all demands would pass.
     pub fn denied(&self) -> &Denied {
         &self.denied
+    }
+
+    /// The one with the longest wait, of equals the first.
+    pub(crate) fn longest(denied: impl Iterator<Item = Self>) -> Option<Self> {
+        denied.reduce(|one, other| if other.longer_than(&one) { other } else { one })
     }
 
     fn longer_than(&self, other: &Self) -> bool {

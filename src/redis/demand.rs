@@ -13,7 +13,7 @@ use super::remembered::Check;
 use super::reservation::RedisReservation;
 use super::script::Op;
 use super::wire::Wire;
-use crate::decision::{Denied, Permit, is_longer};
+use crate::decision::Permit;
 use crate::demand::{self, DeniedDemand};
 use crate::key::Key;
 
@@ -166,6 +166,12 @@ fn sums(inquiries: &[Inquiry]) -> (Vec<Sum<'_>>, Vec<Option<usize>>) {
     (sums, sum_of)
 }
 
+/// What is asked of one key by all policies.
+fn asked_of(subject: &str, sums: &[Sum<'_>]) -> u64 {
+    let of_it = sums.iter().filter(|sum| sum.inquiry.subject == subject);
+    of_it.fold(0, |total, sum| total.saturating_add(sum.cost))
+}
+
 /// Asks the server about all at once. `None` if no server can say, since they are in different places.
 async fn ask_together(inquiries: &[Inquiry], wanted: Extras) -> Option<Result<Vec<RedisGrant>, DeniedDemand>> {
     let (sums, sum_of) = sums(inquiries);
@@ -173,14 +179,14 @@ async fn ask_together(inquiries: &[Inquiry], wanted: Extras) -> Option<Result<Ve
         return Some(Ok(inquiries.iter().map(|_| RedisGrant::unlimited()).collect()));
     };
     // What is asked of a key by several policies is not summed up: the next finds spent what the one before asks.
-    let asked_before = |at: usize| {
-        let same = sums[..at].iter().filter(|sum| sum.inquiry.subject == sums[at].inquiry.subject);
-        same.fold(0, |total: u64, sum| total.saturating_add(sum.cost))
-    };
+    let asked_before = |at: usize| asked_of(&sums[at].inquiry.subject, &sums[..at]);
     let can_pass = |(at, sum): (usize, &Sum<'_>)| sum.wire.can_pass(sum.cost.saturating_add(asked_before(at)));
     if sums.iter().enumerate().all(can_pass) {
-        let known = sums.iter().filter_map(|sum| Some((sum.index, sum.inquiry.remembered(&sum.check())?)));
-        if let Some(denied) = longest(known) {
+        let known = sums.iter().filter_map(|sum| {
+            let denied = sum.inquiry.remembered(&sum.check())?;
+            Some(DeniedDemand::new(sum.index, denied))
+        });
+        if let Some(denied) = DeniedDemand::longest(known) {
             return Some(Err(denied));
         }
     }
@@ -207,9 +213,9 @@ async fn ask_together(inquiries: &[Inquiry], wanted: Extras) -> Option<Result<Ve
         if is_alone {
             sum.inquiry.shared.remembered.keep(sum.check(), denied, asked, clock.now());
         }
-        (sum.index, denied)
+        DeniedDemand::new(sum.index, denied)
     });
-    if let Some(denied) = longest(denied) {
+    if let Some(denied) = DeniedDemand::longest(denied) {
         return Some(Err(denied));
     }
     let granted = inquiries.iter().zip(sum_of).map(|(inquiry, sum)| match sum {
@@ -238,10 +244,8 @@ fn decide_all_here(inquiries: &[Inquiry], sums: &[Sum<'_>], why: &Unanswered) ->
     let demands: Vec<_> = demands.collect();
     let reservations = demand::reserve_all(&demands).map_err(|denied| {
         let (index, inquiry) = local[denied.index()];
-        let of_it = |sum: &&Sum<'_>| sum.inquiry.subject == inquiry.subject;
-        let cost = sums.iter().filter(of_it).fold(0, |total: u64, sum| total.saturating_add(sum.cost));
         let wire = inquiry.wire.as_deref().expect("it is limited");
-        DeniedDemand::new(index, wire.denied_by_a_share(*denied.denied(), cost))
+        DeniedDemand::new(index, wire.denied_by_a_share(*denied.denied(), asked_of(&inquiry.subject, sums)))
     })?;
     let mut here = local.iter().map(|&(index, _)| index).zip(reservations).peekable();
     let granted = inquiries.iter().enumerate().map(|(index, inquiry)| {
@@ -270,13 +274,6 @@ async fn in_turn(inquiries: Vec<Inquiry>) -> Result<Vec<RedisReservation>, Denie
         }
     }
     Ok(charged)
-}
-
-/// The denial with the longest wait, of equals the first.
-fn longest(denied: impl IntoIterator<Item = (usize, Denied)>) -> Option<DeniedDemand> {
-    let longer = |one: &Denied, other: &Denied| is_longer(other.retry_after_nanos, one.retry_after_nanos);
-    let longest = denied.into_iter().reduce(|one, other| if longer(&one.1, &other.1) { other } else { one });
-    longest.map(|(index, denied)| DeniedDemand::new(index, denied))
 }
 
 impl fmt::Debug for RedisDemand {

@@ -121,21 +121,17 @@ impl Node {
 
     /// Gives up the connection, to make another one. Nobody needs to wait for that.
     pub(super) fn renew(&self) {
-        let number = match &*self.link.lock() {
-            Link::Up(_, number) => *number,
-            _ => return,
-        };
-        self.lose(number);
+        if let Some((_, number)) = self.connection() {
+            self.lose(number);
+        }
     }
 
     /// The same, but not again and again.
     pub(super) fn renew_unless_new(&self) {
-        let number = match &*self.link.lock() {
-            Link::Up(_, number) => *number,
-            _ => return,
-        };
-        if self.clock.now() >= number + CONNECT_AGAIN_NANOS {
-            self.lose(number);
+        if let Some((_, made_at)) = self.connection() {
+            if self.clock.now() >= made_at + CONNECT_AGAIN_NANOS {
+                self.lose(made_at);
+            }
         }
     }
 

@@ -9,6 +9,16 @@ fn literal(name: &[u8], value: &[u8]) -> Vec<u8> {
     [&[0, name.len() as u8], name, &[value.len() as u8], value].concat()
 }
 
+/// Fields, uncompressed.
+fn block<T: AsRef<[u8]>>(fields: &[(T, T)]) -> Vec<u8> {
+    fields.iter().flat_map(|(name, value)| literal(name.as_ref(), value.as_ref())).collect()
+}
+
+/// The fields of a request that is well formed.
+fn request(method: &str) -> Vec<u8> {
+    block(&[(":method", method), (":scheme", "http"), (":path", "/"), (":authority", "a")])
+}
+
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let len = payload.len() as u32;
     [&len.to_be_bytes()[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
@@ -79,15 +89,8 @@ fn http2_that_is_malformed_reaches_nobody() {
     let scheme: Field<'_> = (b":scheme", b"http");
     let path: Field<'_> = (b":path", b"/");
     let authority: Field<'_> = (b":authority", b"a");
-    let with = |more: &[Field<'_>]| -> Vec<u8> {
-        [&[method, scheme, path, authority][..], more]
-            .concat()
-            .iter()
-            .flat_map(|(name, value)| literal(name, value))
-            .collect()
-    };
-    let only =
-        |fields: &[Field<'_>]| -> Vec<u8> { fields.iter().flat_map(|(name, value)| literal(name, value)).collect() };
+    let with = |more: &[Field<'_>]| block(&[&[method, scheme, path, authority][..], more].concat());
+    let only = |fields: &[Field<'_>]| block(fields);
     let good = [
         with(&[]),
         with(&[(b"x", b"y")]),
@@ -193,10 +196,7 @@ fn http2_that_is_malformed_reaches_nobody() {
 fn http2_frames_that_are_wrong_end_the_stream_or_the_connection() {
     let echo = Echo::start();
     let proxy = proxy(echo.address, |_| {});
-    let request: Vec<u8> = [(":method", "POST"), (":scheme", "http"), (":path", "/"), (":authority", "a")]
-        .iter()
-        .flat_map(|(name, value)| literal(name.as_bytes(), value.as_bytes()))
-        .collect();
+    let request = request("POST");
     let open = frame(HEADERS, 4, 1, &request);
     let longer: Vec<u8> = [&request[..], &literal(b"content-length", b"5")].concat();
     let trailers = literal(b"content-length", b"5");
@@ -320,10 +320,7 @@ fn a_stream_whose_window_stays_shut_is_ended() {
         config.deadlines.response = std::time::Duration::from_millis(50);
         config.deadlines.idle = std::time::Duration::from_millis(50);
     });
-    let request: Vec<u8> = [(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", "a")]
-        .iter()
-        .flat_map(|(name, value)| literal(name.as_bytes(), value.as_bytes()))
-        .collect();
+    let request = request("GET");
     let mut peer = Peer::connect(proxy.address());
     // The initial window of streams: 0.
     let frames = [frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]), frame(HEADERS, END, 1, &request)].concat();
@@ -342,10 +339,7 @@ fn a_stream_whose_window_stays_shut_is_ended() {
 fn a_preface_without_settings_is_none() {
     let echo = Echo::start();
     let proxy = proxy(echo.address, |_| {});
-    let request: Vec<u8> = [(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", "a")]
-        .iter()
-        .flat_map(|(name, value)| literal(name.as_bytes(), value.as_bytes()))
-        .collect();
+    let request = request("GET");
     let request = frame(HEADERS, END, 1, &request);
     for (what, first) in [
         ("headers", request.clone()),
@@ -370,10 +364,7 @@ fn a_preface_without_settings_is_none() {
 fn a_rapid_reset_ends_the_connection() {
     let echo = Echo::start();
     let proxy = proxy(echo.address, |_| {});
-    let request: Vec<u8> = [(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", "a")]
-        .iter()
-        .flat_map(|(name, value)| literal(name.as_bytes(), value.as_bytes()))
-        .collect();
+    let request = request("GET");
     let mut frames = Vec::new();
     for index in 0..5000u32 {
         let stream = 1 + 2 * index;
@@ -398,11 +389,8 @@ fn an_extended_connect_is_not_offered_and_resets_its_stream() {
         (":authority", "a"),
         ("sec-websocket-version", "13"),
     ];
-    let ask: Vec<u8> = fields.iter().flat_map(|(name, value)| literal(name.as_bytes(), value.as_bytes())).collect();
-    let get: Vec<u8> = [(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", "a")]
-        .iter()
-        .flat_map(|(name, value)| literal(name.as_bytes(), value.as_bytes()))
-        .collect();
+    let ask = block(&fields);
+    let get = request("GET");
     let mut peer = Peer::connect(proxy.address());
     let frames = [&frame(SETTINGS, 0, 0, &[])[..], &frame(HEADERS, 4, 1, &ask), &frame(HEADERS, END, 3, &get)].concat();
     peer.send([MAGIC, &frames].concat()).unwrap();

@@ -404,24 +404,20 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-#[test]
-fn the_script_agrees_with_exact_twins_on_random_histories() {
+/// Plays random histories of that many quotas to a server. Each says how many checks passed and were denied.
+fn play(
+    cases: u32,
+    quotas: impl Into<prop::collection::SizeRange>,
+    history: impl Fn(&mut Raw, &[Quota], u64, &[Step]) -> (u64, u64),
+) {
     let Some(server) = Server::start() else { return };
-    let (script, mut n) = (script_with_time(), 0_u64);
-    let raw = std::cell::RefCell::new(server.raw());
-    let totals = std::cell::Cell::new((0, 0));
+    let (raw, totals) = (std::cell::RefCell::new(server.raw()), std::cell::Cell::new((0, 0)));
     let histories =
-        (prop::collection::vec(quota(), 1..4), START..START + 200_000_000_000, prop::collection::vec(step(), 20..80));
-    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
-        cases: 400,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    });
-    n += 1;
-    let key = format!("model {n}");
-    runner
+        (prop::collection::vec(quota(), quotas), START..START + 200_000_000_000, prop::collection::vec(step(), 20..80));
+    let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
+    proptest::test_runner::TestRunner::new(config)
         .run(&histories, |(quotas, start, steps)| {
-            let (passed, denied) = agree(&mut raw.borrow_mut(), &script, &key, &quotas, start, &steps);
+            let (passed, denied) = history(&mut raw.borrow_mut(), &quotas, start, &steps);
             let (all_passed, all_denied) = totals.get();
             totals.set((all_passed + passed, all_denied + denied));
             Ok(())
@@ -431,31 +427,18 @@ fn the_script_agrees_with_exact_twins_on_random_histories() {
     assert!(passed > 1000 && denied > 1000, "{passed} passed, {denied} denied");
 }
 
+#[test]
+fn the_script_agrees_with_exact_twins_on_random_histories() {
+    let script = script_with_time();
+    play(400, 1..4, |raw, quotas, start, steps| agree(raw, &script, "model", quotas, start, steps));
+}
+
 /// Policies that have some of the same quotas, in any order, leave each what it is.
 #[test]
 fn policies_of_other_widths_and_orders_agree_with_exact_twins() {
-    let Some(server) = Server::start() else { return };
-    let (script, totals) = (script_with_time(), std::cell::Cell::new((0, 0)));
-    let raw = std::cell::RefCell::new(server.raw());
-    let histories =
-        (prop::collection::vec(quota(), 3), START..START + 200_000_000_000, prop::collection::vec(step(), 20..80));
+    let script = script_with_time();
     let policies = [vec![0, 1, 2], vec![2, 0], vec![1], vec![1, 2, 0], vec![0]];
-    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
-        cases: 200,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    });
-    runner
-        .run(&histories, |(quotas, start, steps)| {
-            let raw = &mut raw.borrow_mut();
-            let (passed, denied) = agree_by_turns(raw, &script, "turns", &quotas, &policies, start, &steps);
-            let (all_passed, all_denied) = totals.get();
-            totals.set((all_passed + passed, all_denied + denied));
-            Ok(())
-        })
-        .unwrap_or_else(|error| panic!("{error}"));
-    let (passed, denied) = totals.get();
-    assert!(passed > 1000 && denied > 1000, "{passed} passed, {denied} denied");
+    play(200, 3, |raw, quotas, start, steps| agree_by_turns(raw, &script, "turns", quotas, &policies, start, steps));
 }
 
 /// Where a quota goes on: by its name, then by its period, then in order. As in process: see `rules/given.rs`.
