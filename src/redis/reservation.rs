@@ -45,9 +45,8 @@ impl RedisReservation {
 
     /// Says what the cost was in the end, and gives the rest back. 0 gives all of it back.
     ///
-    /// If the server does not answer, or the key has come under [another policy](super::RedisLimiter#two-limiters-with-one-name)
-    /// meanwhile, it stays charged, which the limiter's [stats](super::RedisStats::unsettled) count. It is not tried again, since it
-    /// may have been done.
+    /// If the server does not answer, it stays charged, which the limiter's [stats](super::RedisStats::unsettled) count. It
+    /// is not tried again, since it may have been done.
     ///
     /// # Errors
     ///
@@ -68,13 +67,10 @@ impl RedisReservation {
                 inquiry.give_back(lot, unused);
                 Asking::known(Ok(()))
             }
-            WhereCharged::There(charge) if unused > 0 => {
-                let settled = inquiry.settle(charge, unused);
-                Asking::new(async move {
-                    settled.await;
-                    Ok(())
-                })
-            }
+            WhereCharged::There(charge) if unused > 0 => Asking::new(async move {
+                inquiry.settle(&charge, unused).await;
+                Ok(())
+            }),
             _ => Asking::known(Ok(())),
         }
     }
@@ -97,7 +93,7 @@ impl RedisReservation {
                 status
             }
             WhereCharged::There(charge) if unused > 0 => {
-                inquiry.settle_alone(charge, unused);
+                inquiry.settle_blindly(&charge, unused);
                 status.remaining = status.remaining.saturating_add(unused).min(status.limit);
                 status
             }

@@ -41,11 +41,10 @@ impl Delayed {
     pub fn limiter(&self) -> &RateLimiter {
         &self.limiter
     }
-}
 
-#[cfg(feature = "tower")]
-impl crate::backend::Resize for Delayed {
-    fn over(&self, limiter: RateLimiter) -> Self {
+    /// The same delay over another limiter.
+    #[cfg(feature = "tower")]
+    pub(crate) fn over(&self, limiter: RateLimiter) -> Self {
         Self { limiter, bound: self.bound }
     }
 }

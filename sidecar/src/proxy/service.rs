@@ -59,7 +59,7 @@ enum Limited {
 impl Way {
     fn new(line: &Rc<Line>, is_tls: bool, thread: &Thread, current: Rc<Current>) -> Self {
         let trusted = current.config().trusted_proxies.contains(line.peer.ip());
-        let hop = Hop::new(line.peer, is_tls, trusted, &thread.via);
+        let hop = Hop::new(line.peer, is_tls, trusted, current.enforcer().clone(), &thread.via);
         let client = Client { hop: Rc::new(hop), line: line.clone(), number: 0, body_max: thread.body_max() };
         let forward = Forward { current: current.clone(), client };
         let limited = match current.enforcer().layer() {

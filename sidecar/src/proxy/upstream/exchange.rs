@@ -9,16 +9,17 @@ use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, TE, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 use super::body::{Body, Broken, Coming};
 use super::client::Client;
@@ -49,6 +50,8 @@ pub(super) struct Exchange {
     can_repeat: bool,
     /// The client can be told something before the response: it speaks HTTP/1.1.
     takes_hints: bool,
+    /// How many bytes of hints have come.
+    hinted: usize,
 
     answered: bool,
     receiving: Receiving,
@@ -60,7 +63,12 @@ pub(super) struct Exchange {
 struct Sending {
     body: Outgoing,
     chunked: bool,
+    /// Until the upstream says that it wants the body, or this time is over.
+    held: Option<Pin<Box<Sleep>>>,
 }
+
+/// How long an upstream may take to say that it wants the body. Some never do, and clients wait as long.
+const EXPECT_FOR: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 enum Receiving {
@@ -153,6 +161,8 @@ struct ResponseHead {
     response: Response<()>,
     receiving: Receiving,
     reusable: bool,
+    /// It is of HTTP/1.0.
+    is_old: bool,
 }
 
 impl Exchange {
@@ -169,6 +179,7 @@ impl Exchange {
         Self {
             upstream,
             takes_hints,
+            hinted: 0,
             connection: Some(connection),
             client,
             written: 0,
@@ -191,13 +202,27 @@ impl Exchange {
         loop {
             let connection = self.connection.as_mut().expect("a connection while a head is read");
             if !connection.read.is_empty() {
+                let came = connection.read.len();
                 match read_head(&mut connection.read)? {
                     Some(head) if head.response.status().is_informational() && head.response.status() != 101 => {
+                        // Without end they would be a response that never comes.
+                        self.hinted += came - connection.read.len();
+                        if self.hinted > HEAD_MAX {
+                            return Poll::Ready(Err(Refusal::GARBAGE.into()));
+                        }
                         self.pass_on(&head.response);
+                        if head.response.status() == StatusCode::CONTINUE {
+                            self.go_on(cx)?;
+                        }
                         continue;
                     }
                     Some(head) => {
                         self.answered = true;
+                        self.upstream.is_old.set(head.is_old);
+                        if self.sending.as_ref().is_some_and(|sending| sending.held.is_some()) {
+                            // It does not want the body.
+                            (self.sending, self.deaf) = (None, true);
+                        }
                         return Poll::Ready(Ok(head));
                     }
                     None if connection.read.len() >= HEAD_MAX => return Poll::Ready(Err(Refusal::GARBAGE.into())),
@@ -221,7 +246,18 @@ impl Exchange {
         }
     }
 
-    /// A hint on what is to come goes to those who know such (RFC 9110, 15.2). `100` is for the proxy itself to say.
+    /// The upstream wants the body. hyper tells the client so when the body is asked for.
+    fn go_on(&mut self, cx: &mut Context<'_>) -> Result<(), Failure> {
+        if let Some(sending) = &mut self.sending {
+            sending.held = None;
+        }
+        match self.poll_send(cx) {
+            Poll::Ready(Err(refusal)) => Err(refusal.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// A hint on what is to come goes to those who know such (RFC 9110, 15.2). `100` is for hyper to say.
     fn pass_on(&self, hint: &Response<()>) {
         let status = hint.status();
         if !self.takes_hints || status == StatusCode::CONTINUE {
@@ -242,7 +278,7 @@ impl Exchange {
         method: &Method,
         asks: Option<&HeaderMap>,
     ) -> Result<Response<Body>, Refusal> {
-        let ResponseHead { mut response, mut receiving, reusable } = head;
+        let ResponseHead { mut response, mut receiving, reusable, .. } = head;
         let status = response.status();
         if status == StatusCode::SWITCHING_PROTOCOLS {
             let agreed = response.headers().get(UPGRADE).cloned();
@@ -372,6 +408,10 @@ impl Exchange {
         if !self.can_repeat && self.written == out.len() {
             out.clear();
             self.written = 0;
+        }
+        if let Some(held) = &mut sending.held {
+            ready!(held.as_mut().poll(cx));
+            sending.held = None;
         }
         let frame = match ready!(sending.body.poll_frame(cx)) {
             Some(Ok(frame)) => frame,
@@ -591,14 +631,19 @@ fn write_head(
             out.extend_from_slice(b"content-length: 0\r\n");
         }
         None
-    } else if let Some(length) = body.size_hint().exact() {
-        out.extend_from_slice(b"content-length: ");
-        out.extend_from_slice(length.to_string().as_bytes());
-        out.extend_from_slice(b"\r\n");
-        Some(Sending { body, chunked: false })
     } else {
-        out.extend_from_slice(b"transfer-encoding: chunked\r\n");
-        Some(Sending { body, chunked: true })
+        let length = body.size_hint().exact();
+        match length {
+            Some(length) => out.extend_from_slice(format!("content-length: {length}\r\n").as_bytes()),
+            None => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+        }
+        // RFC 9110, 10.1.1: the client is to hear the upstream, unless that is too old to speak.
+        let expects = parts.version == Version::HTTP_11 && parts.headers.contains_key(EXPECT) && !upstream.is_old.get();
+        let held = expects.then(|| {
+            out.extend_from_slice(b"expect: 100-continue\r\n");
+            Box::pin(tokio::time::sleep(EXPECT_FOR))
+        });
+        Some(Sending { body, chunked: length.is_none(), held })
     };
     out.extend_from_slice(b"\r\n");
     sending
@@ -697,7 +742,7 @@ fn read_head(read: &mut BytesMut) -> Result<Option<ResponseHead>, Refusal> {
         _ => return Err(Refusal::GARBAGE),
     };
     let reusable = !close && (is_11 || keep);
-    Ok(Some(ResponseHead { response, receiving, reusable }))
+    Ok(Some(ResponseHead { response, receiving, reusable, is_old: !is_11 }))
 }
 
 /// `Content-Length`, which may be repeated in a list (RFC 9112, 6.3).
