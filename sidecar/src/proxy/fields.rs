@@ -119,7 +119,8 @@ impl Hop {
     /// Whether a program that cannot tell `_` from `-` would take this for a field by which a limit counts, though no limit does.
     fn passes_for_counted(&self, name: &HeaderName) -> bool {
         let name = name.as_str();
-        name.contains('_') && self.enforcer.counts_by_header(|counted| counted != name && counted == name.replace('_', "-"))
+        name.contains('_')
+            && self.enforcer.counts_by_header(|counted| counted != name && counted == name.replace('_', "-"))
     }
 }
 

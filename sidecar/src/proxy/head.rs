@@ -410,7 +410,8 @@ fn is_no_http(protocol: &[u8]) -> bool {
     let is_protocol = !name.is_empty()
         && name.iter().all(|&byte| is_token(byte))
         && version.iter().skip(1).all(|&byte| is_token(byte));
-    is_protocol && ![&b"h2"[..], b"h2c", b"h3", b"http", b"https", b"tls"].iter().any(|http| name.eq_ignore_ascii_case(http))
+    is_protocol
+        && ![&b"h2"[..], b"h2c", b"h3", b"http", b"https", b"tls"].iter().any(|http| name.eq_ignore_ascii_case(http))
 }
 
 /// Without spaces and tabs around it.

@@ -138,7 +138,9 @@ fn what_cannot_be_written_is_no_success() {
         let output = command.current_dir(env!("CARGO_MANIFEST_DIR")).args(words).stdout(stdout).output().unwrap();
         (output.status.code(), stderr(&output))
     };
-    for words in [&["from-envoy", "tests/config/envoy/article.yaml"][..], &["check", "examples/article.toml"], &["schema"]] {
+    for words in
+        [&["from-envoy", "tests/config/envoy/article.yaml"][..], &["check", "examples/article.toml"], &["schema"]]
+    {
         let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
         let expected = "tollgate: cannot write to stdout: No space left on device (os error 28)\n";
         assert_eq!(ends(words, full.into()), (Some(1), expected.to_owned()), "{words:?}");

@@ -71,7 +71,8 @@ fn a_client_is_served_by_no_other_key_than_it_is_counted_by() {
         limit.key = tollgate_sidecar::config::Key::new(vec![header("x-api-key"), header("x_own")]).unwrap();
         config.limits.push(limit);
     });
-    let request = get("X-API-Key: made-up\r\nX_API_Key: genuine\r\nX-API_Key: genuine\r\nx_own: a\r\nx_api_keys: b\r\n");
+    let request =
+        get("X-API-Key: made-up\r\nX_API_Key: genuine\r\nX-API_Key: genuine\r\nx_own: a\r\nx_api_keys: b\r\n");
     assert_eq!(Peer::connect(proxy.address()).ask(request).status(), 200);
     let seen = echo.take().pop().unwrap();
     assert!(!seen.contains("genuine"), "{seen}");

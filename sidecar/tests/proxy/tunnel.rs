@@ -103,7 +103,8 @@ fn no_requests_go_through_a_tunnel() {
     });
     let proxy = proxy(agreeing, |config| config.limits.push(crate::world::global("100/day")));
     let ask = |offers: &str| {
-        let fields = format!("Connection: upgrade, http2-settings\r\nUpgrade: {offers}\r\nHTTP2-Settings: AAMAAABkAAQAAP__");
+        let fields =
+            format!("Connection: upgrade, http2-settings\r\nUpgrade: {offers}\r\nHTTP2-Settings: AAMAAABkAAQAAP__");
         let mut client = Peer::connect(proxy.address());
         client.ask(format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n")).status()
     };

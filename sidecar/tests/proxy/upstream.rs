@@ -223,7 +223,9 @@ fn what_comes_unasked_is_nobodys_response() {
         }
     });
     let proxy = proxy(address, |_| {});
-    for request in [GET, "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi", "POST / HTTP/1.1\r\nHost: a\r\n\r\n"] {
+    for request in
+        [GET, "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi", "POST / HTTP/1.1\r\nHost: a\r\n\r\n"]
+    {
         let mut client = Peer::connect(proxy.address());
         assert_eq!(client.ask("GET /more HTTP/1.1\r\nHost: a\r\n\r\n").body(), "good");
         heard.recv().unwrap();
