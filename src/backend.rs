@@ -1,7 +1,7 @@
 //! [`Backend`]: what a door asks. Its answer is there at once, or comes later.
 //!
 //! A [`RateLimiter`] answers at once. One that delays, or that asks another machine, may answer later; then it gives a
-//! [`Wait`](Backend::Wait), and the door says with [`Backend::hold`] what is to wait with it.
+//! [`Wait`](Backend::Wait), and the door says with [`Later::hold`] what is to wait with it. Several questions are one for a [`Joint`].
 
 use std::convert::Infallible;
 use std::fmt;
@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use crate::decision::{Denied, Permit, Standing, Status};
+use crate::demand::{Demand, Terms, look_at_all, reserve_all};
 use crate::key::Key;
 use crate::limiter::RateLimiter;
 use crate::plan::Plan;
@@ -31,12 +32,11 @@ pub trait Backend: seal::Sealed + Clone + fmt::Debug + Send + Sync + 'static {
 
     /// An answer that is not there yet. Uninhabited where every answer is there at once.
     #[doc(hidden)]
-    type Wait;
+    type Wait: Later<Result<Grant<Self::Receipt>, Denied>>;
 
-    /// The same, and what waits with it. It is one type, because an uninhabited one takes no room in a future, and an
-    /// uninhabited one *beside* what waits would.
+    /// The answer to several who ask as one, where that is not there yet. Uninhabited where nobody can.
     #[doc(hidden)]
-    type Waiting<H>: Future<Output = (Result<Grant<Self::Receipt>, Denied>, H)>;
+    type WaitForAll<A: Send + 'static>: Later<Judged<A, Self::Receipt>>;
 
     /// What is said to one who looks after a key: `T` itself where that is known at once, and what is to be awaited for it otherwise.
     type Told<T: Send + 'static>;
@@ -75,10 +75,51 @@ pub trait Backend: seal::Sealed + Clone + fmt::Debug + Send + Sync + 'static {
             answer => Err(answer),
         }
     }
+}
+
+/// A limiter of which several can be asked as one.
+#[doc(hidden)]
+pub trait Joint: Backend {
+    /// What is asked about one key, until it is asked together with others.
+    type Terms;
+
+    /// Terms on a plan that it has.
+    fn terms<K: Key + ?Sized>(&self, plan: Plan, key: &K, cost: u64) -> Self::Terms;
+
+    /// Asks for all: each is charged, or none is. Those that only watch come last.
+    fn ask_all<A: Asker<Self>>(asked: Vec<(Self::Terms, A)>) -> Result<Judged<A, Self::Receipt>, Self::WaitForAll<A>>;
+
+    /// Who denies already, as far as that is known without a wait. Nothing is charged, and those that only watch are not among them.
+    fn foresee<A: Asker<Self>>(asked: Vec<(Self::Terms, A)>) -> Option<(A, Denied)>;
+}
+
+/// One of several who ask as one.
+pub trait Asker<L>: Send + Sync + 'static {
+    /// Whom it asks.
+    fn limiter(&self) -> &L;
+
+    /// What it wants beside the permit.
+    fn wanted(&self) -> Wanted;
+
+    /// Whether it acts on no denial. Then it is asked after the others, and charges what they let pass.
+    fn only_watches(&self) -> bool;
+
+    /// Whether it acts on a denial: otherwise the others are asked without it. Asked once for each.
+    fn acts(&self) -> bool;
+}
+
+/// What is said to several who ask as one: to each, or by the one that denies for longest. Only who does not act on it is denied while the
+/// others pass.
+pub(crate) type Judged<A, R> = Result<Vec<(A, Result<Grant<R>, Denied>)>, (A, Denied)>;
+
+/// An answer that is there later.
+pub trait Later<A>: Sized {
+    /// The same, and what waits with it. It is one type, because an uninhabited one takes no room in a future, and an
+    /// uninhabited one *beside* what waits would.
+    type Waiting<H>: Future<Output = (A, H)>;
 
     /// Lets this wait for the answer.
-    #[doc(hidden)]
-    fn hold<H>(wait: Self::Wait, held: H) -> Self::Waiting<H>;
+    fn hold<H>(self, held: H) -> Self::Waiting<H>;
 }
 
 /// A limiter that can delay requests over the limit instead of denying them, by `RateLimitLayer::delay`.
@@ -117,7 +158,7 @@ pub struct Question<'a, K: ?Sized> {
 
 /// What is wanted beside the permit.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Wanted {
+pub struct Wanted {
     /// Something to settle the charge by.
     pub(crate) receipt: bool,
     /// Where the key stands with every quota.
@@ -156,15 +197,23 @@ pub trait Receipt: fmt::Debug + Send + Sync + 'static {
 
 /// What never happens.
 #[derive(Debug)]
-pub struct Never<H> {
+pub struct Never<T> {
     never: Infallible,
-    held: PhantomData<fn() -> H>,
+    value: PhantomData<fn() -> T>,
+}
+
+impl<A> Later<A> for Infallible {
+    type Waiting<H> = Never<(A, H)>;
+
+    fn hold<H>(self, _: H) -> Never<(A, H)> {
+        match self {}
+    }
 }
 
 impl Backend for RateLimiter {
     type Receipt = Reservation;
     type Wait = Infallible;
-    type Waiting<H> = Never<H>;
+    type WaitForAll<A: Send + 'static> = Infallible;
     type Told<T: Send + 'static> = T;
 
     fn limiter(&self) -> &RateLimiter {
@@ -208,10 +257,58 @@ impl Backend for RateLimiter {
         // A permit that nobody looks at is not made.
         self.check_on(self.current_plan(), self.fingerprint(key), 1).map(drop).map_err(Answer::Denied)
     }
+}
 
-    fn hold<H>(wait: Infallible, _: H) -> Never<H> {
-        match wait {}
+impl Joint for RateLimiter {
+    type Terms = Terms;
+
+    fn terms<K: Key + ?Sized>(&self, plan: Plan, key: &K, cost: u64) -> Terms {
+        self.terms(plan, key, cost)
     }
+
+    fn ask_all<A: Asker<Self>>(mut asked: Vec<(Terms, A)>) -> Result<Judged<A, Reservation>, Infallible> {
+        let acting = acting(&asked);
+        let (mut demands, mut passed_over) = (demands(&asked), Vec::new());
+        let charged = loop {
+            match reserve_all(&demands[..acting]) {
+                Err(denied) if !asked[denied.index()].1.acts() => {
+                    demands[denied.index()] = demands[denied.index()].cost(0);
+                    passed_over.push(denied);
+                }
+                judged => break judged,
+            }
+        };
+        let charged = match charged {
+            Ok(charged) => charged,
+            Err(denied) => return Ok(Err((asked.swap_remove(denied.index()).1, denied.into()))),
+        };
+        let watched: Vec<_> = demands[acting..].iter().map(Demand::reserve).collect();
+        let answers = charged.into_iter().map(Ok).chain(watched);
+        let each = asked.into_iter().zip(answers).map(|((_, asker), answer)| {
+            let granted = answer.map(|reservation| Grant::new(reservation, asker.wanted()));
+            (asker, granted)
+        });
+        let mut judged: Vec<_> = each.collect();
+        for denied in passed_over {
+            judged[denied.index()].1 = Err(denied.into());
+        }
+        Ok(Ok(judged))
+    }
+
+    fn foresee<A: Asker<Self>>(mut asked: Vec<(Terms, A)>) -> Option<(A, Denied)> {
+        let denied = look_at_all(&demands(&asked)[..acting(&asked)]).err()?;
+        Some((asked.swap_remove(denied.index()).1, denied.into()))
+    }
+}
+
+/// What all of these ask.
+fn demands<A: Asker<RateLimiter>>(asked: &[(Terms, A)]) -> Vec<Demand<'_>> {
+    asked.iter().map(|(terms, asker)| asker.limiter().demand_on(*terms)).collect()
+}
+
+/// How many of them act, if only on some denials.
+fn acting<A: Asker<RateLimiter>>(asked: &[(Terms, A)]) -> usize {
+    asked.iter().position(|(_, asker)| asker.only_watches()).unwrap_or(asked.len())
 }
 
 impl Grant<Reservation> {
@@ -233,10 +330,10 @@ impl Receipt for Reservation {
     }
 }
 
-impl<H> Future for Never<H> {
-    type Output = (Result<Grant<Reservation>, Denied>, H);
+impl<T> Future for Never<T> {
+    type Output = T;
 
-    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<T> {
         match self.never {}
     }
 }

@@ -21,9 +21,9 @@ pub struct Demand<'a> {
 
 /// What is demanded, whoever is asked.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Terms {
+pub struct Terms {
     /// One of the limiter's own.
-    pub(crate) plan: Plan,
+    plan: Plan,
     key: Fingerprint,
     cost: u64,
 }
@@ -42,16 +42,6 @@ impl RateLimiter {
     /// A demand on these terms, which are this limiter's.
     pub(crate) fn demand_on(&self, terms: Terms) -> Demand<'_> {
         Demand { limiter: self, terms }
-    }
-}
-
-#[cfg(feature = "tower")]
-impl Terms {
-    /// Tells the limiter, whose terms these are, that it denied them to the key of this text.
-    pub(crate) fn tell_denied(&self, limiter: &RateLimiter, text: &str) {
-        if let Some(sketch) = limiter.sketch() {
-            sketch.count(self.key, limiter.clock().now(), || text.to_owned());
-        }
     }
 }
 

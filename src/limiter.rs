@@ -328,6 +328,20 @@ impl RateLimiter {
         self.sketch().map(|_| kept_text(key))
     }
 
+    /// A key that may be denied later, if there is a sketch.
+    #[cfg(feature = "tower")]
+    pub(crate) fn suspect<K: Key + ?Sized>(&self, key: &K) -> Option<Suspect> {
+        self.offender_text(key).map(|text| Suspect { key: self.fingerprint(key), text })
+    }
+
+    /// Tells the sketch that this limiter denied one.
+    #[cfg(feature = "tower")]
+    pub(crate) fn tell_suspect_denied(&self, Suspect { key, text }: &Suspect) {
+        if let Some(sketch) = self.sketch() {
+            sketch.count(*key, self.clock().now(), || text.clone());
+        }
+    }
+
     #[cfg(feature = "tower")]
     pub(crate) fn reports(&self) -> &Reports {
         self.engine.reports()
@@ -396,6 +410,13 @@ impl RateLimiter {
     pub(crate) fn is_unlimited(&self) -> bool {
         self.plan.index().is_none()
     }
+}
+
+/// A key that may be denied later.
+#[cfg(feature = "tower")]
+pub(crate) struct Suspect {
+    key: Fingerprint,
+    text: String,
 }
 
 /// Whether a policy fits accounts with room for so many quotas.

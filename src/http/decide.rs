@@ -14,9 +14,9 @@ use super::observers::{log_foreign_plan, log_no_key};
 use super::outcome::{After, Settlement};
 use super::rollout::Rollout;
 use super::settings::Settings;
-use crate::backend::{Answer, Backend, Grant, Question, Wanted};
+use super::member::Member;
+use crate::backend::{Answer, Backend, Grant, Joint, Question, Wanted};
 use crate::decision::{Denied, Status};
-use crate::demand::Terms;
 use crate::key::{Key, SharedKey};
 use crate::plan::Plan;
 
@@ -25,25 +25,21 @@ pub(super) trait Decide<L: Backend>: Send + Sync {
     fn decide(&self, head: &mut Parts) -> Decision<L>;
 
     /// What there is to ask about a request, where it is to be asked together with others.
-    fn question(&self, head: &mut Parts) -> ToAsk<L>;
+    fn question(&self, head: &mut Parts) -> ToAsk<L>
+    where
+        L: Joint;
 
     /// The same before the service is asked, which asks once more. So what may only be decided or told once is left to it.
-    fn question_ahead(&self, head: &mut Parts) -> ToAsk<L>;
+    fn question_ahead(&self, head: &mut Parts) -> ToAsk<L>
+    where
+        L: Joint;
 }
 
 /// What there is to ask about a request.
-pub(super) enum ToAsk<L: Backend> {
-    Question(Unasked<L>),
+pub(super) enum ToAsk<L: Joint> {
+    Question(L::Terms, Member<L>),
     /// Nothing: this becomes of it, as far as this layer is concerned.
     Decided(Decision<L>),
-}
-
-/// A question that was not asked yet.
-pub(super) struct Unasked<L> {
-    pub(super) settings: Arc<Settings<L>>,
-    /// The key's text, if the limiter wants to know it in case of a denial.
-    pub(super) text: Option<String>,
-    pub(super) terms: Terms,
 }
 
 /// What becomes of a request.
@@ -64,15 +60,6 @@ pub(super) struct Pending<L> {
     pub(super) plan: Plan,
     /// Whether this layer acts this time, where that was asked before the answer is known. It is asked once.
     pub(super) acts: Option<bool>,
-}
-
-impl<L: Backend> Unasked<L> {
-    /// Tells the limiter that it denied this.
-    pub(super) fn denied(&self) {
-        if let Some(text) = &self.text {
-            self.terms.tell_denied(self.settings.limiter.limiter(), text);
-        }
-    }
 }
 
 impl<L: Backend> Decision<L> {
@@ -103,9 +90,13 @@ impl<L: Backend> Settings<L> {
     /// Asks about a request. The head is needed to know its plan.
     #[inline]
     pub(super) fn ask<K: Key + ?Sized>(&self, key: &K, cost: u64, head: &Parts) -> Said<L> {
-        let plan = self.plan_of(head);
-        let wanted = Wanted { receipt: self.outcome.is_some(), standing: self.tells_handler };
-        self.ask_for(key, plan, cost, wanted)
+        self.ask_for(key, self.plan_of(head), cost, self.wanted())
+    }
+
+    /// What is wanted beside the permit.
+    #[inline]
+    pub(super) fn wanted(&self) -> Wanted {
+        Wanted { receipt: self.outcome.is_some(), standing: self.tells_handler }
     }
 
     /// Asks about a request where nothing is set that concerns one that passes.
@@ -150,11 +141,14 @@ impl<L: Backend> Settings<L> {
         Said { answer, plan, acts: acts.get() }
     }
 
-    /// What there is to ask about a request.
-    pub(super) fn asking<K: Key + ?Sized>(self: &Arc<Self>, key: &K, cost: u64, head: &Parts) -> Unasked<L> {
-        let limiter = self.limiter.limiter();
-        let terms = limiter.terms(self.plan_of(head), key, cost);
-        Unasked { settings: self.clone(), text: limiter.offender_text(key), terms }
+    /// What there is to ask about a request together with others.
+    pub(super) fn question<K: Key + ?Sized>(self: &Arc<Self>, key: &K, cost: u64, head: &Parts) -> ToAsk<L>
+    where
+        L: Joint,
+    {
+        let plan = self.plan_of(head);
+        let member = Member { settings: self.clone(), plan, suspect: self.limiter.limiter().suspect(key) };
+        ToAsk::Question(self.limiter.terms(plan, key, cost), member)
     }
 
     /// Whether a request may wait instead of being denied, and says so to whoever asks later.

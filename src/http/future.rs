@@ -1,6 +1,7 @@
 //! [`ResponseFuture`]: the inner service's response, or an answer of the limiter's own.
 
 use std::fmt;
+use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -12,8 +13,10 @@ use tower_service::Service;
 
 use super::body::AnswerBody;
 use super::decide::{Decision, Pending};
+use super::member::{Member, conclude};
 use super::outcome::After;
-use crate::backend::Backend;
+use crate::backend::{Backend, Grant, Judged, Later};
+use crate::decision::Denied;
 use crate::limiter::RateLimiter;
 
 pin_project! {
@@ -24,26 +27,42 @@ pin_project! {
         L: Backend,
     {
         #[pin]
-        stage: Stage<S::Future, S::Response, L::Waiting<HeldRequest<S, B, L>>, L::Receipt>,
+        stage: Stage<S::Future, S::Response, Waiting<S, B, L>, WaitingForAll<S, B, L>, L::Receipt>,
     }
 }
+
+/// What waits for the answer to one question.
+type Waiting<S, B, L> =
+    <<L as Backend>::Wait as Later<Result<Grant<<L as Backend>::Receipt>, Denied>>>::Waiting<(HeldRequest<S, B>, Pending<L>)>;
+
+/// What waits for the answer to several.
+type WaitingForAll<S, B, L> = <<L as Backend>::WaitForAll<Member<L>> as Later<
+    Judged<Member<L>, <L as Backend>::Receipt>,
+>>::Waiting<HeldRequest<S, B>>;
 
 pin_project! {
     #[project = StageProjection]
-    enum Stage<F, A, W, R> {
+    enum Stage<F, A, W, V, R> {
         Passed { #[pin] future: F, after: After<R> },
         Answered { response: Option<A> },
         Waits { #[pin] waiting: W },
+        WaitsForAll { #[pin] waiting: V },
     }
 }
 
-/// What waits with a request.
-pub(super) struct HeldRequest<S, B, L> {
-    /// The service that was ready for it.
-    pub(super) ready: S,
-    pub(super) head: Parts,
-    pub(super) body: B,
-    pub(super) pending: Pending<L>,
+/// A request that waits, and the service that was ready for it.
+pub(super) struct HeldRequest<S, B> {
+    ready: S,
+    head: Parts,
+    body: B,
+}
+
+impl<S: Clone, B> HeldRequest<S, B> {
+    /// A clone takes the place of the service that was ready.
+    pub(super) fn new(ready: &mut S, head: Parts, body: B) -> Self {
+        let clone = ready.clone();
+        Self { ready: mem::replace(ready, clone), head, body }
+    }
 }
 
 impl<S, B, B2, L> ResponseFuture<S, B, L>
@@ -64,8 +83,23 @@ where
     }
 
     /// One or the other, later.
-    pub(super) fn waits(wait: L::Wait, held: HeldRequest<S, B, L>) -> Self {
-        Self { stage: Stage::Waits { waiting: L::hold(wait, held) } }
+    pub(super) fn waits(wait: L::Wait, pending: Pending<L>, held: HeldRequest<S, B>) -> Self {
+        Self { stage: Stage::Waits { waiting: wait.hold((held, pending)) } }
+    }
+
+    /// The same, by the answer to several.
+    pub(super) fn waits_for_all(wait: L::WaitForAll<Member<L>>, held: HeldRequest<S, B>) -> Self {
+        Self { stage: Stage::WaitsForAll { waiting: wait.hold(held) } }
+    }
+
+    /// What was decided about a request that has waited.
+    fn after_wait(decision: Decision<L>, held: HeldRequest<S, B>) -> Self {
+        let HeldRequest { mut ready, head, body } = held;
+        match decision {
+            Decision::Pass(after) => Self::passed(ready.call(Request::from_parts(head, body)), after),
+            Decision::Answer(response) => Self::answered(response),
+            Decision::Wait(wait, pending) => Self::waits(wait, pending, HeldRequest { ready, head, body }),
+        }
     }
 }
 
@@ -99,21 +133,21 @@ where
             match self.as_mut().project().stage.project() {
                 StageProjection::Passed { future, after } => {
                     let response = ready!(future.poll(cx))?;
-                    return Poll::Ready(Ok(std::mem::replace(after, After::Nothing).finish(response)));
+                    return Poll::Ready(Ok(mem::replace(after, After::Nothing).finish(response)));
                 }
                 StageProjection::Answered { response } => {
                     let response = response.take().expect("a future is not polled after it is ready");
                     return Poll::Ready(Ok(response));
                 }
                 StageProjection::Waits { waiting } => {
-                    let (answer, held) = ready!(waiting.poll(cx));
-                    let HeldRequest { mut ready, mut head, body, pending } = held;
-                    let next = match pending.conclude(answer, &mut head) {
-                        Decision::Pass(after) => Self::passed(ready.call(Request::from_parts(head, body)), after),
-                        Decision::Answer(response) => Self::answered(response),
-                        Decision::Wait(wait, pending) => Self::waits(wait, HeldRequest { ready, head, body, pending }),
-                    };
-                    self.set(next);
+                    let (answer, (mut held, pending)) = ready!(waiting.poll(cx));
+                    let decision = pending.conclude(answer, &mut held.head);
+                    self.set(Self::after_wait(decision, held));
+                }
+                StageProjection::WaitsForAll { waiting } => {
+                    let (judged, mut held) = ready!(waiting.poll(cx));
+                    let decision = conclude(judged, &mut held.head);
+                    self.set(Self::after_wait(decision, held));
                 }
             }
         }
@@ -129,7 +163,7 @@ where
         let stage = match &self.stage {
             Stage::Passed { .. } => "passed",
             Stage::Answered { .. } => "answered",
-            Stage::Waits { .. } => "waits",
+            Stage::Waits { .. } | Stage::WaitsForAll { .. } => "waits",
         };
         f.debug_tuple("ResponseFuture").field(&stage).finish()
     }

@@ -12,7 +12,7 @@ use super::key::{Glance, KeyExtractor, NoKey};
 use super::outcome::After;
 use super::scope::{DecidedBy, Scope};
 use super::settings::Settings;
-use crate::backend::Backend;
+use crate::backend::{Backend, Joint};
 use crate::key::SharedKey;
 
 /// All that is set on a layer: which requests it counts, by what, and what becomes of them.
@@ -151,23 +151,29 @@ impl<K: KeyExtractor + Send + Sync, L: Backend> Decide<L> for Gate<K, L> {
         Gate::decide(self, head)
     }
 
-    fn question(&self, head: &mut Parts) -> ToAsk<L> {
+    fn question(&self, head: &mut Parts) -> ToAsk<L>
+    where
+        L: Joint,
+    {
         let cost = match self.asker(head) {
             Asker::This(cost) => cost,
             Asker::Other(other) => return other.question(head),
             Asker::Nobody => return ToAsk::Decided(Decision::PASS),
         };
         let settings = &self.settings;
-        match self.key.extract(head).map(|key| settings.asking(&key, cost, head)) {
-            Ok(asking) => ToAsk::Question(asking),
+        match self.key.extract(head).map(|key| settings.question(&key, cost, head)) {
+            Ok(question) => question,
             Err(no_key) => match settings.refuse_without_key(&no_key, head) {
                 Some(decision) => ToAsk::Decided(decision),
-                None => ToAsk::Question(settings.asking(&SharedKey, cost, head)),
+                None => settings.question(&SharedKey, cost, head),
             },
         }
     }
 
-    fn question_ahead(&self, head: &mut Parts) -> ToAsk<L> {
+    fn question_ahead(&self, head: &mut Parts) -> ToAsk<L>
+    where
+        L: Joint,
+    {
         let settings = &self.settings;
         match self.scope.decided_by(head) {
             DecidedBy::This if settings.rollout.is_none() && !settings.shadow => {}
@@ -177,8 +183,8 @@ impl<K: KeyExtractor + Send + Sync, L: Backend> Decide<L> for Gate<K, L> {
         }
         let Some(cost) = settings.cost(head) else { return ToAsk::Decided(Decision::PASS) };
         match (self.key.extract(head), settings.when_no_key) {
-            (Ok(key), _) => ToAsk::Question(settings.asking(&key, cost, head)),
-            (Err(_), WhenNoKey::Share) => ToAsk::Question(settings.asking(&SharedKey, cost, head)),
+            (Ok(key), _) => settings.question(&key, cost, head),
+            (Err(_), WhenNoKey::Share) => settings.question(&SharedKey, cost, head),
             (Err(_), WhenNoKey::Allow) => ToAsk::Decided(Decision::PASS),
             (Err(no_key), WhenNoKey::Refuse) => {
                 ToAsk::Decided(settings.refuse_without_key(&no_key, head).unwrap_or(Decision::PASS))

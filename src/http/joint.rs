@@ -1,6 +1,5 @@
 //! Where a request is decided about by several limits as one: the service behind a [`JointLayer`].
 
-use std::cmp::Reverse;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -11,17 +10,14 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::body::AnswerBody;
-use super::decide::{Decide, Decision, ToAsk, Unasked};
-use super::future::ResponseFuture;
+use super::decide::{Decide, Decision, ToAsk};
+use super::future::{HeldRequest, ResponseFuture};
 use super::layer::JointLayer;
-use super::outcome::After;
+use super::member::{Member, conclude};
 use super::service::{RateLimit, follow};
-use crate::backend::Grant;
-use crate::demand::{Demand, DeniedDemand, look_at_all, reserve_all};
-use crate::limiter::RateLimiter;
-use crate::reservation::Reservation;
+use crate::backend::{Asker as _, Joint};
 
-impl<S> Layer<S> for JointLayer {
+impl<S, L> Layer<S> for JointLayer<L> {
     type Service = RateLimit<S, Self>;
 
     fn layer(&self, inner: S) -> Self::Service {
@@ -29,14 +25,15 @@ impl<S> Layer<S> for JointLayer {
     }
 }
 
-impl<S, B, B2> Service<Request<B>> for RateLimit<S, JointLayer>
+impl<S, B, B2, L> Service<Request<B>> for RateLimit<S, JointLayer<L>>
 where
     S: Service<Request<B>, Response = Response<B2>> + Clone,
     B2: AnswerBody,
+    L: Joint,
 {
     type Response = Response<B2>;
     type Error = S::Error;
-    type Future = ResponseFuture<S, B>;
+    type Future = ResponseFuture<S, B, L>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
@@ -44,12 +41,18 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (mut head, body) = request.into_parts();
-        let decision = decide(&self.layer.members, &mut head);
+        let decision = match questions(&self.layer.members, &mut head) {
+            Err(decision) => decision,
+            Ok(questions) => match L::ask_all(questions) {
+                Ok(judged) => conclude(judged, &mut head),
+                Err(wait) => return ResponseFuture::waits_for_all(wait, HeldRequest::new(&mut self.inner, head, body)),
+            },
+        };
         follow(decision, &mut self.inner, head, body)
     }
 }
 
-impl JointLayer {
+impl<L: Joint> JointLayer<L> {
     /// The answer to a request that would be denied now, told and logged as every denial is; or to one that lacks its key, where that is
     /// refused. Nothing is charged. `None` if it would pass: then nobody is told, and the service asks once more.
     ///
@@ -73,72 +76,33 @@ impl JointLayer {
     /// # Ok::<(), tollgate::Denied>(())
     /// ```
     pub fn answer_if_denied(&self, head: &mut Parts) -> Option<Response<Bytes>> {
-        let mut acting = Vec::with_capacity(self.members.len());
+        let mut questions = Vec::with_capacity(self.members.len());
         for member in &*self.members {
             match member.question_ahead(head) {
-                ToAsk::Question(asking) => acting.push(asking),
-                ToAsk::Decided(Decision::Pass(_)) => {}
+                ToAsk::Question(terms, member) => questions.push((terms, member)),
                 ToAsk::Decided(Decision::Answer(response)) => return Some(response),
-                ToAsk::Decided(Decision::Wait(wait, _)) => match wait {},
+                ToAsk::Decided(_) => {}
             }
         }
-        let demands: Vec<_> = acting.iter().map(demand).collect();
-        let denied = look_at_all(&demands).err()?;
-        Some(refuse(&acting, &denied, head))
+        let (member, denied) = L::foresee(questions)?;
+        Some(member.refuse(denied, head))
     }
 }
 
-/// Asks all that are concerned. One that does not act is asked after the others let the request pass, and by itself.
-fn decide(members: &[Arc<dyn Decide<RateLimiter>>], head: &mut Parts) -> Decision<RateLimiter> {
-    let (mut acting, mut watching) = (Vec::with_capacity(members.len()), Vec::new());
+/// What there is to ask of all that are concerned, of those that only watch last. Or what one has decided already.
+fn questions<L: Joint>(
+    members: &[Arc<dyn Decide<L>>],
+    head: &mut Parts,
+) -> Result<Vec<(L::Terms, Member<L>)>, Decision<L>> {
+    let (mut questions, mut watching) = (Vec::with_capacity(members.len()), Vec::new());
     for member in members {
         match member.question(head) {
-            ToAsk::Question(asking) if asking.settings.acts() => acting.push(asking),
-            ToAsk::Question(asking) => watching.push(asking),
+            ToAsk::Question(terms, member) if member.only_watches() => watching.push((terms, member)),
+            ToAsk::Question(terms, member) => questions.push((terms, member)),
             ToAsk::Decided(Decision::Pass(_)) => {}
-            ToAsk::Decided(decision) => return decision,
+            ToAsk::Decided(decision) => return Err(decision),
         }
     }
-    let demands: Vec<_> = acting.iter().map(demand).collect();
-    let reservations = match reserve_all(&demands) {
-        Ok(reservations) => reservations,
-        Err(denied) => return Decision::Answer(refuse(&acting, &denied, head)),
-    };
-    let mut passed: Vec<_> = acting.iter().zip(reservations).collect();
-    // Where two tell the same, the last one is heard: that has least left.
-    passed.sort_by_key(|(_, reservation)| Reverse(reservation.permit().status().remaining()));
-    let mut after = After::Nothing;
-    for asking in &watching {
-        after = after.then(match demand(asking).reserve() {
-            Ok(reservation) => pass(asking, reservation, head),
-            Err(denied) => {
-                asking.denied();
-                asking.settings.let_pass(&denied, asking.terms.plan, head)
-            }
-        });
-    }
-    for (asking, reservation) in passed {
-        after = after.then(pass(asking, reservation, head));
-    }
-    Decision::Pass(after)
-}
-
-/// The answer of the one that denied, which tells its observers.
-fn refuse(acting: &[Unasked<RateLimiter>], denied: &DeniedDemand, head: &mut Parts) -> Response<Bytes> {
-    let asking = &acting[denied.index()];
-    asking.denied();
-    asking.settings.refuse(*denied.denied(), asking.terms.plan, head)
-}
-
-fn demand(asking: &Unasked<RateLimiter>) -> Demand<'_> {
-    asking.settings.limiter.demand_on(asking.terms)
-}
-
-/// Lets a request pass, as far as one limit is concerned.
-fn pass(asking: &Unasked<RateLimiter>, reservation: Reservation, head: &mut Parts) -> After<Reservation> {
-    let Unasked { settings, terms, .. } = asking;
-    let permit = *reservation.permit();
-    let standing = settings.tells_handler.then(|| reservation.standing());
-    let receipt = settings.outcome.is_some().then(|| Box::new(reservation));
-    settings.pass(Grant { permit, receipt, standing }, terms.plan, head)
+    questions.append(&mut watching);
+    Ok(questions)
 }

@@ -66,6 +66,7 @@ mod headers;
 mod joint;
 mod key;
 mod layer;
+mod member;
 mod meter;
 #[cfg(feature = "metrics")]
 mod metrics;

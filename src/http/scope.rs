@@ -11,7 +11,7 @@ use super::decide::Decide;
 use super::decide::{Decision, ToAsk};
 use crate::backend::Backend;
 #[cfg(feature = "tokio")]
-use crate::backend::Delay;
+use crate::backend::{Delay, Joint};
 
 type Predicate = Arc<dyn Fn(&Parts) -> bool + Send + Sync>;
 
@@ -86,11 +86,17 @@ impl<L: Delay> Decide<L::Delayed> for Undelayed<L> {
     }
 
     /// It was decided by itself: a layer that may wait is not joined with others.
-    fn question(&self, head: &mut Parts) -> ToAsk<L::Delayed> {
+    fn question(&self, head: &mut Parts) -> ToAsk<L::Delayed>
+    where
+        L::Delayed: Joint,
+    {
         ToAsk::Decided(self.decide(head))
     }
 
-    fn question_ahead(&self, _: &mut Parts) -> ToAsk<L::Delayed> {
+    fn question_ahead(&self, _: &mut Parts) -> ToAsk<L::Delayed>
+    where
+        L::Delayed: Joint,
+    {
         ToAsk::Decided(Decision::PASS)
     }
 }

@@ -1,6 +1,5 @@
 //! [`RateLimit`]: the service.
 
-use std::mem;
 use std::task::{Context, Poll};
 
 use http::request::Parts;
@@ -146,10 +145,6 @@ where
             *inner = inner.clone();
             ResponseFuture::answered(response)
         }
-        Decision::Wait(wait, pending) => {
-            let clone = inner.clone();
-            let ready = mem::replace(inner, clone);
-            ResponseFuture::waits(wait, HeldRequest { ready, head, body, pending })
-        }
+        Decision::Wait(wait, pending) => ResponseFuture::waits(wait, pending, HeldRequest::new(inner, head, body)),
     }
 }

@@ -30,16 +30,19 @@ impl<T> Asking<T> {
     }
 }
 
-impl<T: Unpin> Future for Asking<T> {
+impl<T> Future for Asking<T> {
     type Output = T;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
-        match &mut self.state {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        match &mut self.get_mut().state {
             Answering::Known(answer) => Poll::Ready(answer.take().expect("a future is not polled after it is ready")),
             Answering::Asked(asked) => asked.as_mut().poll(cx),
         }
     }
 }
+
+/// Nothing in it is pinned but what is boxed.
+impl<T> Unpin for Asking<T> {}
 
 impl<T> fmt::Debug for Asking<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -5,20 +5,22 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use super::asking::Asking;
+use super::demand::{RedisDemand, judge, parts, pass_over_remembered, remembered};
 use super::error::Unanswered;
 use super::inquiry::{Extras, RedisGrant};
 use super::limiter::RedisLimiter;
 use super::reservation::RedisReservation;
-use crate::backend::{Answer, Backend, Grant, Question, Receipt, seal};
+use crate::backend::{Answer, Asker, Backend, Grant, Joint, Judged, Later, Question, Receipt, Wanted, seal};
 use crate::decision::{Denied, Standing, Status};
+use crate::demand::DeniedDemand;
 use crate::key::Key;
 use crate::limiter::RateLimiter;
 use crate::plan::Plan;
 
 /// What waits for the server's answer.
 #[derive(Debug)]
-pub struct RedisWaiting<H> {
-    asking: Asking<Result<Grant<RedisReservation>, Denied>>,
+pub struct RedisWaiting<A, H> {
+    asking: Asking<A>,
     held: Option<H>,
 }
 
@@ -27,7 +29,7 @@ impl seal::Sealed for RedisLimiter {}
 impl Backend for RedisLimiter {
     type Receipt = RedisReservation;
     type Wait = Asking<Result<Grant<RedisReservation>, Denied>>;
-    type Waiting<H> = RedisWaiting<H>;
+    type WaitForAll<A: Send + 'static> = Asking<Judged<A, RedisReservation>>;
     type Told<T: Send + 'static> = Asking<Result<T, Unanswered>>;
 
     fn limiter(&self) -> &RateLimiter {
@@ -48,7 +50,7 @@ impl Backend for RedisLimiter {
         _: impl FnOnce() -> bool,
     ) -> Answer<RedisReservation, Self::Wait> {
         let inquiry = self.inquiry(asked.plan, asked.key, asked.cost);
-        let wanted = Extras { to_settle: asked.wanted.receipt, standing: asked.wanted.standing };
+        let wanted = extras(asked.wanted);
         match inquiry.known(wanted) {
             Some(Ok(granted)) => Answer::Granted(grant(inquiry, granted, wanted)),
             Some(Err(denied)) => Answer::Denied(denied),
@@ -58,10 +60,65 @@ impl Backend for RedisLimiter {
             })),
         }
     }
+}
 
-    fn hold<H>(asking: Self::Wait, held: H) -> RedisWaiting<H> {
-        RedisWaiting { asking, held: Some(held) }
+impl Joint for RedisLimiter {
+    type Terms = RedisDemand;
+
+    fn terms<K: Key + ?Sized>(&self, plan: Plan, key: &K, cost: u64) -> RedisDemand {
+        self.demand_on(plan, key).cost(cost)
     }
+
+    fn ask_all<A: Asker<Self>>(
+        asked: Vec<(RedisDemand, A)>,
+    ) -> Result<Judged<A, RedisReservation>, Asking<Judged<A, RedisReservation>>> {
+        let (demands, mut askers): (Vec<_>, Vec<_>) = asked.into_iter().unzip();
+        let mut parts = parts(demands);
+        if let Err(denied) = pass_over_remembered(&mut parts, &mut |at| askers[at].acts()) {
+            return Ok(Err(denier(&mut askers, denied)));
+        }
+        let wanted = askers.iter().map(|asker| extras(asker.wanted()));
+        let wanted = wanted.fold(Extras::default(), |all, one| Extras {
+            to_settle: all.to_settle || one.to_settle,
+            standing: all.standing || one.standing,
+        });
+        Err(Asking::new(async move {
+            let said = match judge(parts, wanted, |at| askers[at].acts()).await {
+                Ok(said) => said,
+                Err(denied) => return Err(denier(&mut askers, denied)),
+            };
+            let each = askers.into_iter().zip(said).map(|(asker, (inquiry, said))| {
+                let wanted = extras(asker.wanted());
+                (asker, said.map(|granted| grant(inquiry, granted, wanted)))
+            });
+            Ok(each.collect())
+        }))
+    }
+
+    fn foresee<A: Asker<Self>>(asked: Vec<(RedisDemand, A)>) -> Option<(A, Denied)> {
+        let acting = asked.into_iter().filter(|(_, asker)| !asker.only_watches());
+        let (demands, mut askers): (Vec<_>, Vec<_>) = acting.unzip();
+        let denied = DeniedDemand::longest(remembered(&parts(demands)).into_iter())?;
+        Some(denier(&mut askers, denied))
+    }
+}
+
+/// The one that denies.
+fn denier<A>(askers: &mut Vec<A>, denied: DeniedDemand) -> (A, Denied) {
+    (askers.swap_remove(denied.index()), denied.into())
+}
+
+impl<A> Later<A> for Asking<A> {
+    type Waiting<H> = RedisWaiting<A, H>;
+
+    fn hold<H>(self, held: H) -> RedisWaiting<A, H> {
+        RedisWaiting { asking: self, held: Some(held) }
+    }
+}
+
+/// What is wanted beside the permit.
+pub(super) fn extras(Wanted { receipt, standing }: Wanted) -> Extras {
+    Extras { to_settle: receipt, standing }
 }
 
 pub(super) fn grant(inquiry: super::inquiry::Inquiry, granted: RedisGrant, wanted: Extras) -> Grant<RedisReservation> {
@@ -80,8 +137,8 @@ impl Receipt for RedisReservation {
     }
 }
 
-impl<H> Future for RedisWaiting<H> {
-    type Output = (Result<Grant<RedisReservation>, Denied>, H);
+impl<A, H> Future for RedisWaiting<A, H> {
+    type Output = (A, H);
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         // Nothing in it is pinned but what is boxed.
@@ -92,4 +149,4 @@ impl<H> Future for RedisWaiting<H> {
     }
 }
 
-impl<H> Unpin for RedisWaiting<H> {}
+impl<A, H> Unpin for RedisWaiting<A, H> {}

@@ -1,10 +1,10 @@
 //! [`RedisDelayed`]: a limiter on a server that lets requests over the limit wait before it denies them.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use super::asking::Asking;
-use super::backend::{RedisWaiting, grant};
-use super::inquiry::Extras;
+use super::backend::{extras, grant};
 use super::limiter::RedisLimiter;
 use super::reservation::RedisReservation;
 use super::turn::wait_for_turn_unless_free;
@@ -49,7 +49,7 @@ impl seal::Sealed for RedisDelayed {}
 impl Backend for RedisDelayed {
     type Receipt = RedisReservation;
     type Wait = <RedisLimiter as Backend>::Wait;
-    type Waiting<H> = RedisWaiting<H>;
+    type WaitForAll<A: Send + 'static> = Infallible;
     type Told<T: Send + 'static> = <RedisLimiter as Backend>::Told<T>;
 
     fn limiter(&self) -> &RateLimiter {
@@ -74,7 +74,7 @@ impl Backend for RedisDelayed {
             return self.limiter.ask(asked, || false);
         }
         let inquiry = self.limiter.inquiry(asked.plan, asked.key, asked.cost);
-        let wanted = Extras { to_settle: asked.wanted.receipt, standing: asked.wanted.standing };
+        let wanted = extras(asked.wanted);
         let bound = self.bound;
         Answer::Later(Asking::new(async move {
             match wait_for_turn_unless_free(&inquiry, bound, wanted).await {
@@ -82,9 +82,5 @@ impl Backend for RedisDelayed {
                 Err(not_ready) => Err(*not_ready.denied()),
             }
         }))
-    }
-
-    fn hold<H>(asking: Self::Wait, held: H) -> RedisWaiting<H> {
-        RedisLimiter::hold(asking, held)
     }
 }

@@ -172,8 +172,8 @@ impl RedisStore {
     }
 
     /// Calls it once for several subjects, which must be [together](Self::are_together).
-    pub(super) async fn call_all(&self, calls: &[Call<'_>]) -> Result<Vec<Reply>, Unanswered> {
-        self.ask(calls, self.store.site.deadline).await
+    pub(super) async fn call_all(&self, calls: &[Call<'_>], rest: Duration) -> Result<Vec<Reply>, Unanswered> {
+        self.ask(calls, rest).await
     }
 
     /// An answer for each, in their order.

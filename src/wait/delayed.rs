@@ -8,7 +8,7 @@ use std::time::Duration;
 use pin_project_lite::pin_project;
 
 use super::line::{Arrival, Ask, InLine};
-use crate::backend::{Answer, Backend, Delay, Grant, Question, Wanted, seal};
+use crate::backend::{Answer, Backend, Delay, Grant, Later, Question, Wanted, seal};
 use crate::decision::{Denied, Standing};
 use crate::key::Key;
 use crate::limiter::RateLimiter;
@@ -75,7 +75,7 @@ pin_project! {
 impl Backend for Delayed {
     type Receipt = Reservation;
     type Wait = Queued;
-    type Waiting<H> = Waiting<H>;
+    type WaitForAll<A: Send + 'static> = Infallible;
     type Told<T: Send + 'static> = T;
 
     fn limiter(&self) -> &RateLimiter {
@@ -107,8 +107,13 @@ impl Backend for Delayed {
             Err(not_ready) => Answer::Denied(*not_ready.denied()),
         }
     }
+}
 
-    fn hold<H>(Queued { line, wanted, text }: Queued, held: H) -> Waiting<H> {
+impl Later<Result<Grant<Reservation>, Denied>> for Queued {
+    type Waiting<H> = Waiting<H>;
+
+    fn hold<H>(self, held: H) -> Waiting<H> {
+        let Self { line, wanted, text } = self;
         Waiting { line, wanted, text, held: Some(held) }
     }
 }
