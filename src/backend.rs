@@ -36,7 +36,7 @@ pub trait Backend: seal::Sealed + Clone + fmt::Debug + Send + Sync + 'static {
 
     /// The answer to several who ask as one, where that is not there yet. Uninhabited where nobody can.
     #[doc(hidden)]
-    type WaitForAll<A: Send + 'static>: Later<Judged<A, Self::Receipt>>;
+    type WaitForAll<P: Send + 'static>: Later<AllSaid<P, Self::Receipt>>;
 
     /// What is said to one who looks after a key: `T` itself where that is known at once, and what is to be awaited for it otherwise.
     type Told<T: Send + 'static>;
@@ -87,14 +87,14 @@ pub trait Joint: Backend {
     fn terms<K: Key + ?Sized>(&self, plan: Plan, key: &K, cost: u64) -> Self::Terms;
 
     /// Asks for all: each is charged, or none is. Those that only watch come last.
-    fn ask_all<A: Asker<Self>>(asked: Vec<(Self::Terms, A)>) -> Result<Judged<A, Self::Receipt>, Self::WaitForAll<A>>;
+    fn ask_all<P: Party<Self>>(asked: Vec<(Self::Terms, P)>) -> Result<AllSaid<P, Self::Receipt>, Self::WaitForAll<P>>;
 
     /// Who denies already, as far as that is known without a wait. Nothing is charged, and those that only watch are not among them.
-    fn foresee<A: Asker<Self>>(asked: Vec<(Self::Terms, A)>) -> Option<(A, Denied)>;
+    fn foresee<P: Party<Self>>(asked: Vec<(Self::Terms, P)>) -> Option<(P, Denied)>;
 }
 
 /// One of several who ask as one.
-pub trait Asker<L>: Send + Sync + 'static {
+pub trait Party<L>: Send + Sync + 'static {
     /// Whom it asks.
     fn limiter(&self) -> &L;
 
@@ -110,7 +110,7 @@ pub trait Asker<L>: Send + Sync + 'static {
 
 /// What is said to several who ask as one: to each, or by the one that denies for longest. Only who does not act on it is denied while the
 /// others pass.
-pub(crate) type Judged<A, R> = Result<Vec<(A, Result<Grant<R>, Denied>)>, (A, Denied)>;
+pub(crate) type AllSaid<P, R> = Result<Vec<(P, Result<Grant<R>, Denied>)>, (P, Denied)>;
 
 /// An answer that is there later.
 pub trait Later<A>: Sized {
@@ -213,7 +213,7 @@ impl<A> Later<A> for Infallible {
 impl Backend for RateLimiter {
     type Receipt = Reservation;
     type Wait = Infallible;
-    type WaitForAll<A: Send + 'static> = Infallible;
+    type WaitForAll<P: Send + 'static> = Infallible;
     type Told<T: Send + 'static> = T;
 
     fn limiter(&self) -> &RateLimiter {
@@ -266,7 +266,7 @@ impl Joint for RateLimiter {
         self.terms(plan, key, cost)
     }
 
-    fn ask_all<A: Asker<Self>>(mut asked: Vec<(Terms, A)>) -> Result<Judged<A, Reservation>, Infallible> {
+    fn ask_all<P: Party<Self>>(mut asked: Vec<(Terms, P)>) -> Result<AllSaid<P, Reservation>, Infallible> {
         let acting = acting(&asked);
         let (mut demands, mut passed_over) = (demands(&asked), Vec::new());
         let charged = loop {
@@ -284,9 +284,9 @@ impl Joint for RateLimiter {
         };
         let watched: Vec<_> = demands[acting..].iter().map(Demand::reserve).collect();
         let answers = charged.into_iter().map(Ok).chain(watched);
-        let each = asked.into_iter().zip(answers).map(|((_, asker), answer)| {
-            let granted = answer.map(|reservation| Grant::new(reservation, asker.wanted()));
-            (asker, granted)
+        let each = asked.into_iter().zip(answers).map(|((_, party), answer)| {
+            let granted = answer.map(|reservation| Grant::new(reservation, party.wanted()));
+            (party, granted)
         });
         let mut judged: Vec<_> = each.collect();
         for denied in passed_over {
@@ -295,20 +295,20 @@ impl Joint for RateLimiter {
         Ok(Ok(judged))
     }
 
-    fn foresee<A: Asker<Self>>(mut asked: Vec<(Terms, A)>) -> Option<(A, Denied)> {
+    fn foresee<P: Party<Self>>(mut asked: Vec<(Terms, P)>) -> Option<(P, Denied)> {
         let denied = look_at_all(&demands(&asked)[..acting(&asked)]).err()?;
         Some((asked.swap_remove(denied.index()).1, denied.into()))
     }
 }
 
 /// What all of these ask.
-fn demands<A: Asker<RateLimiter>>(asked: &[(Terms, A)]) -> Vec<Demand<'_>> {
-    asked.iter().map(|(terms, asker)| asker.limiter().demand_on(*terms)).collect()
+fn demands<P: Party<RateLimiter>>(asked: &[(Terms, P)]) -> Vec<Demand<'_>> {
+    asked.iter().map(|(terms, party)| party.limiter().demand_on(*terms)).collect()
 }
 
 /// How many of them act, if only on some denials.
-fn acting<A: Asker<RateLimiter>>(asked: &[(Terms, A)]) -> usize {
-    asked.iter().position(|(_, asker)| asker.only_watches()).unwrap_or(asked.len())
+fn acting<P: Party<RateLimiter>>(asked: &[(Terms, P)]) -> usize {
+    asked.iter().position(|(_, party)| party.only_watches()).unwrap_or(asked.len())
 }
 
 impl Grant<Reservation> {

@@ -1,6 +1,7 @@
 //! [`Decide`]: what becomes of a request, whatever it is counted by.
 
 use std::cell::Cell;
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,12 +11,12 @@ use http::request::Parts;
 use super::denials::WhenNoKey;
 use super::headers::ToldLater;
 use super::key::NoKey;
+use super::member::Member;
 use super::observers::{log_foreign_plan, log_no_key};
 use super::outcome::{After, Settlement};
 use super::rollout::Rollout;
 use super::settings::Settings;
-use super::member::Member;
-use crate::backend::{Answer, Backend, Grant, Joint, Question, Wanted};
+use crate::backend::{AllSaid, Answer, Backend, Grant, Joint, Party as _, Question, Wanted};
 use crate::decision::{Denied, Status};
 use crate::key::{Key, SharedKey};
 use crate::plan::Plan;
@@ -65,6 +66,26 @@ pub(super) struct Pending<L> {
 impl<L: Backend> Decision<L> {
     /// It passes, and nothing is to be done with its response.
     pub(super) const PASS: Self = Self::Pass(After::Nothing);
+
+    /// What becomes of a request, by what was said to all.
+    pub(super) fn of_all(judged: AllSaid<Member<L>, L::Receipt>, head: &mut Parts) -> Self {
+        let mut judged = match judged {
+            Ok(judged) => judged,
+            Err((member, denied)) => return Self::Answer(member.refuse(denied, head)),
+        };
+        // Where two tell the same, the last one is heard: of those that act, that with least left.
+        judged.sort_by_key(|(member, said)| match said {
+            Ok(granted) if !member.only_watches() => (true, Reverse(granted.permit.status().remaining())),
+            _ => (false, Reverse(0)),
+        });
+        let after = judged.into_iter().fold(After::Nothing, |after, (member, said)| {
+            after.then(match said {
+                Ok(granted) => member.settings.pass(granted, member.plan, head),
+                Err(denied) => member.let_pass(&denied, head),
+            })
+        });
+        Self::Pass(after)
+    }
 }
 
 /// An answer, and the plan that the question was about.

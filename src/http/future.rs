@@ -13,9 +13,9 @@ use tower_service::Service;
 
 use super::body::AnswerBody;
 use super::decide::{Decision, Pending};
-use super::member::{Member, conclude};
+use super::member::Member;
 use super::outcome::After;
-use crate::backend::{Backend, Grant, Judged, Later};
+use crate::backend::{AllSaid, Backend, Grant, Later};
 use crate::decision::Denied;
 use crate::limiter::RateLimiter;
 
@@ -27,17 +27,18 @@ pin_project! {
         L: Backend,
     {
         #[pin]
-        stage: Stage<S::Future, S::Response, Waiting<S, B, L>, WaitingForAll<S, B, L>, L::Receipt>,
+        stage: Stage<S::Future, S::Response, WaitingForOne<S, B, L>, WaitingForAll<S, B, L>, L::Receipt>,
     }
 }
 
 /// What waits for the answer to one question.
-type Waiting<S, B, L> =
-    <<L as Backend>::Wait as Later<Result<Grant<<L as Backend>::Receipt>, Denied>>>::Waiting<(HeldRequest<S, B>, Pending<L>)>;
+type WaitingForOne<S, B, L> = <<L as Backend>::Wait as Later<Result<Grant<<L as Backend>::Receipt>, Denied>>>::Waiting<
+    (HeldRequest<S, B>, Pending<L>),
+>;
 
 /// What waits for the answer to several.
 type WaitingForAll<S, B, L> = <<L as Backend>::WaitForAll<Member<L>> as Later<
-    Judged<Member<L>, <L as Backend>::Receipt>,
+    AllSaid<Member<L>, <L as Backend>::Receipt>,
 >>::Waiting<HeldRequest<S, B>>;
 
 pin_project! {
@@ -146,7 +147,7 @@ where
                 }
                 StageProjection::WaitsForAll { waiting } => {
                     let (judged, mut held) = ready!(waiting.poll(cx));
-                    let decision = conclude(judged, &mut held.head);
+                    let decision = Decision::of_all(judged, &mut held.head);
                     self.set(Self::after_wait(decision, held));
                 }
             }

@@ -1,5 +1,6 @@
 //! Where a request is decided about by several limits as one: the service behind a [`JointLayer`].
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -13,9 +14,9 @@ use super::body::AnswerBody;
 use super::decide::{Decide, Decision, ToAsk};
 use super::future::{HeldRequest, ResponseFuture};
 use super::layer::JointLayer;
-use super::member::{Member, conclude};
+use super::member::Member;
 use super::service::{RateLimit, follow};
-use crate::backend::{Asker as _, Joint};
+use crate::backend::{Joint, Party as _};
 
 impl<S, L> Layer<S> for JointLayer<L> {
     type Service = RateLimit<S, Self>;
@@ -42,9 +43,9 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (mut head, body) = request.into_parts();
         let decision = match questions(&self.layer.members, &mut head) {
-            Err(decision) => decision,
-            Ok(questions) => match L::ask_all(questions) {
-                Ok(judged) => conclude(judged, &mut head),
+            ControlFlow::Break(decision) => decision,
+            ControlFlow::Continue(questions) => match L::ask_all(questions) {
+                Ok(judged) => Decision::of_all(judged, &mut head),
                 Err(wait) => return ResponseFuture::waits_for_all(wait, HeldRequest::new(&mut self.inner, head, body)),
             },
         };
@@ -89,20 +90,20 @@ impl<L: Joint> JointLayer<L> {
     }
 }
 
-/// What there is to ask of all that are concerned, of those that only watch last. Or what one has decided already.
-fn questions<L: Joint>(
-    members: &[Arc<dyn Decide<L>>],
-    head: &mut Parts,
-) -> Result<Vec<(L::Terms, Member<L>)>, Decision<L>> {
+/// What is asked of each, of those that only watch last.
+type Questions<L> = Vec<(<L as Joint>::Terms, Member<L>)>;
+
+/// What there is to ask of all that are concerned. Or what one has decided already.
+fn questions<L: Joint>(members: &[Arc<dyn Decide<L>>], head: &mut Parts) -> ControlFlow<Decision<L>, Questions<L>> {
     let (mut questions, mut watching) = (Vec::with_capacity(members.len()), Vec::new());
     for member in members {
         match member.question(head) {
             ToAsk::Question(terms, member) if member.only_watches() => watching.push((terms, member)),
             ToAsk::Question(terms, member) => questions.push((terms, member)),
             ToAsk::Decided(Decision::Pass(_)) => {}
-            ToAsk::Decided(decision) => return Err(decision),
+            ToAsk::Decided(decision) => return ControlFlow::Break(decision),
         }
     }
     questions.append(&mut watching);
-    Ok(questions)
+    ControlFlow::Continue(questions)
 }

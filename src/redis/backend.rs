@@ -5,12 +5,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use super::asking::Asking;
-use super::demand::{RedisDemand, judge, parts, pass_over_remembered, remembered};
+use super::demand::{RedisDemand, pieces};
 use super::error::Unanswered;
 use super::inquiry::{Extras, RedisGrant};
 use super::limiter::RedisLimiter;
 use super::reservation::RedisReservation;
-use crate::backend::{Answer, Asker, Backend, Grant, Joint, Judged, Later, Question, Receipt, Wanted, seal};
+use super::together::{foresee, judge, pass_over_remembered};
+use crate::backend::{AllSaid, Answer, Backend, Grant, Joint, Later, Party, Question, Receipt, Wanted, seal};
 use crate::decision::{Denied, Standing, Status};
 use crate::demand::DeniedDemand;
 use crate::key::Key;
@@ -29,7 +30,7 @@ impl seal::Sealed for RedisLimiter {}
 impl Backend for RedisLimiter {
     type Receipt = RedisReservation;
     type Wait = Asking<Result<Grant<RedisReservation>, Denied>>;
-    type WaitForAll<A: Send + 'static> = Asking<Judged<A, RedisReservation>>;
+    type WaitForAll<P: Send + 'static> = Asking<AllSaid<P, RedisReservation>>;
     type Told<T: Send + 'static> = Asking<Result<T, Unanswered>>;
 
     fn limiter(&self) -> &RateLimiter {
@@ -69,43 +70,43 @@ impl Joint for RedisLimiter {
         self.demand_on(plan, key).cost(cost)
     }
 
-    fn ask_all<A: Asker<Self>>(
-        asked: Vec<(RedisDemand, A)>,
-    ) -> Result<Judged<A, RedisReservation>, Asking<Judged<A, RedisReservation>>> {
-        let (demands, mut askers): (Vec<_>, Vec<_>) = asked.into_iter().unzip();
-        let mut parts = parts(demands);
-        if let Err(denied) = pass_over_remembered(&mut parts, &mut |at| askers[at].acts()) {
-            return Ok(Err(denier(&mut askers, denied)));
+    fn ask_all<P: Party<Self>>(
+        asked: Vec<(RedisDemand, P)>,
+    ) -> Result<AllSaid<P, RedisReservation>, Asking<AllSaid<P, RedisReservation>>> {
+        let (demands, mut parties): (Vec<_>, Vec<_>) = asked.into_iter().unzip();
+        let mut pieces = pieces(demands);
+        if let Err(denied) = pass_over_remembered(&mut pieces, &mut |at| parties[at].acts()) {
+            return Ok(Err(denier(&mut parties, denied)));
         }
-        let wanted = askers.iter().map(|asker| extras(asker.wanted()));
+        let wanted = parties.iter().map(|party| extras(party.wanted()));
         let wanted = wanted.fold(Extras::default(), |all, one| Extras {
             to_settle: all.to_settle || one.to_settle,
             standing: all.standing || one.standing,
         });
         Err(Asking::new(async move {
-            let said = match judge(parts, wanted, |at| askers[at].acts()).await {
+            let said = match judge(pieces, wanted, |at| parties[at].acts()).await {
                 Ok(said) => said,
-                Err(denied) => return Err(denier(&mut askers, denied)),
+                Err(denied) => return Err(denier(&mut parties, denied)),
             };
-            let each = askers.into_iter().zip(said).map(|(asker, (inquiry, said))| {
-                let wanted = extras(asker.wanted());
-                (asker, said.map(|granted| grant(inquiry, granted, wanted)))
+            let each = parties.into_iter().zip(said).map(|(party, (inquiry, said))| {
+                let wanted = extras(party.wanted());
+                (party, said.map(|granted| grant(inquiry, granted, wanted)))
             });
             Ok(each.collect())
         }))
     }
 
-    fn foresee<A: Asker<Self>>(asked: Vec<(RedisDemand, A)>) -> Option<(A, Denied)> {
-        let acting = asked.into_iter().filter(|(_, asker)| !asker.only_watches());
-        let (demands, mut askers): (Vec<_>, Vec<_>) = acting.unzip();
-        let denied = DeniedDemand::longest(remembered(&parts(demands)).into_iter())?;
-        Some(denier(&mut askers, denied))
+    fn foresee<P: Party<Self>>(asked: Vec<(RedisDemand, P)>) -> Option<(P, Denied)> {
+        let acting = asked.into_iter().filter(|(_, party)| !party.only_watches());
+        let (demands, mut parties): (Vec<_>, Vec<_>) = acting.unzip();
+        let denied = foresee(&pieces(demands))?;
+        Some(denier(&mut parties, denied))
     }
 }
 
 /// The one that denies.
-fn denier<A>(askers: &mut Vec<A>, denied: DeniedDemand) -> (A, Denied) {
-    (askers.swap_remove(denied.index()), denied.into())
+fn denier<P>(parties: &mut Vec<P>, denied: DeniedDemand) -> (P, Denied) {
+    (parties.swap_remove(denied.index()), denied.into())
 }
 
 impl<A> Later<A> for Asking<A> {

@@ -49,7 +49,7 @@ impl seal::Sealed for RedisDelayed {}
 impl Backend for RedisDelayed {
     type Receipt = RedisReservation;
     type Wait = <RedisLimiter as Backend>::Wait;
-    type WaitForAll<A: Send + 'static> = Infallible;
+    type WaitForAll<P: Send + 'static> = Infallible;
     type Told<T: Send + 'static> = <RedisLimiter as Backend>::Told<T>;
 
     fn limiter(&self) -> &RateLimiter {

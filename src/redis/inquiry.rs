@@ -165,6 +165,12 @@ impl Inquiry {
         Some(denied)
     }
 
+    /// The same, for one who will not ask the server if it is not.
+    #[cfg(feature = "tower")]
+    pub(super) fn remembered_ahead(&self, check: &Check) -> Option<Denied> {
+        self.shared.remembered.denial_ahead(check, self.shared.rules.clock().now())
+    }
+
     /// What is held of keys, and under which terms, if it may be spent.
     fn leased<'a>(&'a self, wire: &'a Wire) -> Option<(&'a Lots, &'a LeaseTerms)> {
         let (lots, _) = self.shared.leases.as_ref()?;

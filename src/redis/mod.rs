@@ -140,6 +140,7 @@ mod stats;
 mod store;
 mod subject;
 mod terms;
+mod together;
 mod turn;
 mod wire;
 

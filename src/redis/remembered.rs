@@ -59,19 +59,18 @@ impl Remembered {
         let mut bucket = self.bucket(check.key)?.lock();
         // Of another cost it would be known that it is denied, but not how long to wait.
         let entry = bucket.iter_mut().find(|entry| entry.check == *check)?;
-        if now >= entry.until {
-            return None;
-        }
-        if now >= entry.again_at {
+        let denied = entry.denied_at(now);
+        if denied.is_none() {
             // This one asks, and the others need not.
             entry.again_at = now.saturating_add(self.longest_nanos);
-            return None;
         }
-        let passed = now.saturating_sub(entry.since);
-        let mut denied = entry.denied;
-        denied.retry_after_nanos = denied.retry_after_nanos.map(|nanos| nanos.saturating_sub(passed).max(1));
-        denied.status.reset_after_nanos = denied.status.reset_after_nanos.saturating_sub(passed);
-        Some(denied)
+        denied
+    }
+
+    /// The same, to one who will not ask the server if it is not known.
+    #[cfg(feature = "tower")]
+    pub(super) fn denial_ahead(&self, check: &Check, now: u64) -> Option<Denied> {
+        self.bucket(check.key)?.lock().iter().find(|entry| entry.check == *check)?.denied_at(now)
     }
 
     /// Remembers a denial that was asked for at one time, and answered at another.
@@ -102,6 +101,20 @@ impl Remembered {
 
     fn bucket(&self, key: Fingerprint) -> Option<&Mutex<Vec<RememberedDenial>>> {
         self.buckets.get((key.bits() >> 40) as usize % BUCKETS)
+    }
+}
+
+impl RememberedDenial {
+    /// What it comes to now, unless it is over, or is to be asked for again.
+    fn denied_at(&self, now: u64) -> Option<Denied> {
+        if now >= self.until.min(self.again_at) {
+            return None;
+        }
+        let passed = now.saturating_sub(self.since);
+        let mut denied = self.denied;
+        denied.retry_after_nanos = denied.retry_after_nanos.map(|nanos| nanos.saturating_sub(passed).max(1));
+        denied.status.reset_after_nanos = denied.status.reset_after_nanos.saturating_sub(passed);
+        Some(denied)
     }
 }
 
@@ -145,6 +158,20 @@ mod tests {
         assert_eq!(told(&remembered, &Check { version: 1, ..check }, 200 * MS), None);
         remembered.forget(check.key);
         assert_eq!(told(&remembered, &check, 200 * MS), None);
+    }
+
+    /// Otherwise nobody would ask the server: whoever looks ahead asks for itself in a moment.
+    #[cfg(feature = "tower")]
+    #[test]
+    fn who_looks_ahead_takes_nobody_s_turn_to_ask() {
+        let remembered = Remembered::new(SECOND);
+        let check = check(7, 1);
+        remembered.keep(check, denied(60 * SECOND), 0, 0);
+        assert!(remembered.denial_ahead(&check, SECOND - 1).is_some());
+        assert!(remembered.denial_ahead(&check, SECOND).is_none());
+        assert!(remembered.denial_ahead(&Check { cost: 2, ..check }, 0).is_none());
+        assert_eq!(told(&remembered, &check, SECOND), None, "this one asks");
+        assert!(told(&remembered, &check, SECOND).is_some());
     }
 
     #[test]

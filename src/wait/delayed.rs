@@ -75,7 +75,7 @@ pin_project! {
 impl Backend for Delayed {
     type Receipt = Reservation;
     type Wait = Queued;
-    type WaitForAll<A: Send + 'static> = Infallible;
+    type WaitForAll<P: Send + 'static> = Infallible;
     type Told<T: Send + 'static> = T;
 
     fn limiter(&self) -> &RateLimiter {

@@ -67,7 +67,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("reservation", &["engine", "plan", "decision", "fingerprint"]),
     ("account", &["limiter", "offenders", "decision", "fingerprint"]),
     ("demand", &["limiter", "reservation", "plan", "decision", "fingerprint"]),
-    ("backend", &["limiter", "reservation", "plan", "key", "decision"]),
+    ("backend", &["demand", "limiter", "reservation", "plan", "key", "decision"]),
     ("wait", &["backend", "limiter", "reservation", "plan", "queue", "decision", "clock", "fingerprint", "key"]),
     (
         "http",

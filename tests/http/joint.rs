@@ -336,6 +336,32 @@ async fn a_denial_can_be_had_before_the_service_is_asked() {
     assert!(shadow.answer_if_denied(&mut head()).is_none());
 }
 
+/// A share is one of denials. If it were drawn for each request, then of denials that come at even distances, some long runs would
+/// be all acted on, or none of them.
+#[tokio::test]
+async fn a_rollout_draws_for_each_denial() {
+    let rollout = Rollout::new();
+    rollout.set_enforced_percent(50).unwrap();
+    let limiter = RateLimiter::builder(Quota::per_day(1)).capacity(10_000).clock(Clock::manual()).build();
+    let some = RateLimitLayer::sharing(&limiter).key(ExtensionKey::<u64>::new(|user: &u64| *user)).rollout(&rollout);
+    let all = limit("1000000/hour");
+    let app = app(some.and(all.clone()));
+    ask(&app, Request::get("/").extension(0_u64)).await;
+    let (mut denied, mut passed) = (0, 0);
+    for user in 1..40_u64 {
+        // The 89th number of the sequence is close to the first: 89 is a Fibonacci number.
+        for other in 0..88 {
+            assert_eq!(ask(&app, Request::get("/").extension(1000 * user + other)).await.status(), 200);
+        }
+        match ask(&app, Request::get("/").extension(0_u64)).await.status() {
+            StatusCode::TOO_MANY_REQUESTS => denied += 1,
+            _ => passed += 1,
+        }
+    }
+    assert!((18..=21).contains(&denied), "{denied} denied, {passed} passed");
+    assert_eq!(left(&all), 1_000_000 - 1 - 39 * 88 - passed);
+}
+
 /// What is looked at before the service is asked is looked at twice. So neither a share nor a count is taken twice.
 #[tokio::test]
 async fn what_is_had_before_the_service_is_asked_is_not_taken_twice() {

@@ -4,6 +4,7 @@ mod access;
 mod cluster;
 mod fail_over;
 mod faults;
+mod joint;
 mod layer;
 mod leases;
 mod limits;

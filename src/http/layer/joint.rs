@@ -57,8 +57,8 @@ impl<K, L: Backend> RateLimitLayer<K, L> {
     /// ```
     ///
     /// Nor can a limiter in process with one on a server: until the server has answered, the one in process would have to be charged for
-    /// a request that may not pass. Put one layer around the other. If the one on the server is inside, what the outer one has charged
-    /// is [settled](Self::settle) with 0 where the response is a denial, which has a [`Denied`](crate::Denied) in its extensions.
+    /// a request that may not pass. Put one layer around the other. If the outer one [settles](Self::settle) with 0 where the response has
+    /// a [`Denied`](crate::Denied) in its extensions, then in the end it has not charged what the inner one denies.
     ///
     /// Nor can joined layers stand in for another, as by [`when`](Self::when). Give [`when`](Self::when) to those that are joined.
     #[must_use]
