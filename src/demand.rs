@@ -21,6 +21,7 @@ pub struct Demand<'a> {
 
 /// What is demanded, whoever is asked.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(feature = "tower"), allow(unreachable_pub, reason = "only the seam shows it"))]
 pub struct Terms {
     /// One of the limiter's own.
     plan: Plan,
