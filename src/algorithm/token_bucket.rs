@@ -29,6 +29,8 @@ pub(crate) struct TokenBucket {
     burst: u64,
     /// A token is `1 << shift` units.
     shift: u32,
+    /// The same number.
+    token: u64,
     /// The burst in units.
     size: u64,
     /// Units per nanosecond, times 2^60, rounded down.
@@ -42,7 +44,7 @@ impl TokenBucket {
     pub(crate) fn new(amount: u64, period_nanos: u64, burst: u64) -> Self {
         let (amount, period) = (u128::from(amount), u128::from(period_nanos));
         if amount == 0 {
-            return Self { burst: 0, shift: NEVER_REFILLS_SHIFT, size: 0, rate: 0, inverse: 0 };
+            return Self::of(0, NEVER_REFILLS_SHIFT, 0, 0);
         }
         let fill_nanos = (u128::from(burst) * period).div_ceil(amount);
         // The finest unit with `amount·2^shift / period` units per ns times the whole span below 2^64. `Quota` keeps
@@ -53,7 +55,12 @@ impl TokenBucket {
         let shift = (0..63).take_while(|&shift| fits(shift + 1)).count() as u32;
         let rate = ((amount << (shift + 60)) / period) as u64; // below 2^64, as units/ns < 2^64/2^60
         let inverse = (1_u128 << 124).div_ceil(u128::from(rate)) as u64; // units/ns >= 1, so at most 2^64 / 1
-        Self { burst, shift, size: burst << shift, rate, inverse }
+        Self::of(burst, shift, rate, inverse)
+    }
+
+    #[inline]
+    fn of(burst: u64, shift: u32, rate: u64, inverse: u64) -> Self {
+        Self { burst, shift, token: 1 << shift, size: burst << shift, rate, inverse }
     }
 
     /// The clock in units, rounded up, from `ORIGIN`; the error of `rate` stays below one unit up to the horizon.
@@ -102,7 +109,7 @@ impl TokenBucket {
         // rounded up is the lower.
         let product = u128::from(now << 4) * u128::from(self.rate);
         let units = (product >> 64) as u64 + u64::from(product as u64 != 0) + ORIGIN;
-        let charge = cost << self.shift;
+        let charge = cost * self.token; // cost <= burst
         let tolerance = self.size - charge;
         Some(OneCheck { bucket: self, now, units, charge, tolerance, latest: units + tolerance, least: units + charge })
     }
@@ -185,7 +192,7 @@ impl TokenBucket {
     pub(crate) fn from_cells(cells: &Cells) -> Self {
         let [_, burst, rate, inverse, _] = *cells;
         let shift = byte(cells, 0);
-        Self { burst, shift, size: burst << shift, rate, inverse }
+        Self::of(burst, shift, rate, inverse)
     }
 }
 

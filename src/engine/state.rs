@@ -24,9 +24,9 @@ impl State {
     /// what stands before it while it finishes the check before.
     #[inline(always)]
     pub(super) fn check_known(&self, only: &OnlyBucket, key: Fingerprint, cost: u64) -> Option<Result<Permit, Denied>> {
-        let OnlyBucket { bucket, limit, name: quota } = *only;
         let now = self.clock.now();
         let slot = self.table.only_word(key.under(Rules::tag(0, 0)), key)?;
+        let OnlyBucket { ref bucket, limit, name: quota } = *only;
         let asked = bucket.asked(now, cost)?;
         loop {
             // The words of version 0 stand in the table as they are.
