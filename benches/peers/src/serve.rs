@@ -36,7 +36,7 @@ fn app(limiter: &str, denied: bool) -> Router {
     let hour = Duration::from_secs(3600);
     match limiter {
         "none" => hello,
-        "tollgate" => hello.layer(RateLimitLayer::new(if denied { Quota::per_day(0) } else { wide() })),
+        "tollgate" => hello.layer(RateLimitLayer::new(if denied { Quota::per_hour(1) } else { wide() })),
         "tower_governor" => {
             let (period, burst) = if denied { (hour, 1) } else { (Duration::from_nanos(1), 1_000_000_000) };
             let config = GovernorConfigBuilder::default().period(period).burst_size(burst).finish();
