@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -11,6 +11,7 @@ use hyper::server::conn::{http1, http2};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::task::unconstrained;
 use tokio::time::{Instant, Sleep, timeout};
 use tokio_rustls::server::TlsStream;
 
@@ -24,6 +25,7 @@ use super::service::Service;
 use super::thread::{EndNotice, Thread};
 use super::tls::Acceptor;
 use super::tunnel;
+use super::way::Ways;
 
 /// Where a client's bytes come from.
 pub(super) enum Stream {
@@ -49,11 +51,6 @@ const FRAME_HEAD: usize = 9;
 /// system take back what was told, if something more comes in.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 1024 * 1024;
-
-/// How much of what a client does not read is kept for it, beside a head and what is read from the upstream at a time; and over HTTP/2, of
-/// each stream. It has 128 of those.
-const BUFFERED: usize = 8 * 1024;
-const STREAM_BUFFERED: usize = 32 * 1024;
 
 /// Serves a connection to its end.
 pub(super) async fn serve(thread: Rc<Thread>, stream: TcpStream, peer: SocketAddr) {
@@ -87,10 +84,11 @@ async fn serve_stream(thread: &Rc<Thread>, mut stream: Stream, peer: SocketAddr,
     if late {
         line.give_up(Refusal::TOO_SLOW);
     }
-    let service = Service::new(line.clone(), tls, thread.clone());
+    let ways = Rc::new(Ways::new(line.clone(), tls, thread.clone()));
+    let service = Service::new(line.clone(), ways.clone(), thread.clone());
     // Boxed, so that a connection that has not spoken yet is small.
     match first.strip_prefix(PREFACE) {
-        None => Box::pin(serve_http1(thread, stream, line, service, first)).await,
+        None => Box::pin(serve_http1(thread, stream, line, ways, service, first)).await,
         Some(frames) if begins_with_settings(frames) => {
             Box::pin(serve_http2(thread, stream, line, service, first)).await
         }
@@ -148,14 +146,14 @@ async fn serve_http1(
     thread: &Rc<Thread>,
     stream: Stream,
     line: Rc<Line>,
+    ways: Rc<Ways>,
     service: Service,
     first: Vec<u8>,
 ) -> io::Result<()> {
-    let door = Door::new(thread.clone(), line.peer);
+    let door = Door::new(thread.clone(), line.clone(), ways);
     let guard = Guard::new(stream, line.clone(), door, limits(thread), first);
     let mut builder = http1::Builder::new();
     builder.timer(Timer).header_read_timeout(None).max_header_size(thread.caps.head_bytes);
-    builder.max_buf_size(thread.caps.head_bytes + BUFFERED);
     // hyper's own default needs no room to be cleared for each request.
     if thread.caps.fields != 100 {
         builder.max_headers(thread.caps.fields);
@@ -218,7 +216,6 @@ async fn serve_http2(
     let connection = http2::Builder::new(Streams { patience: deadlines.response + deadlines.idle })
         .timer(Timer)
         .max_concurrent_streams(128)
-        .max_send_buf_size(STREAM_BUFFERED)
         .max_header_list_size(thread.caps.head_bytes.try_into().unwrap_or(u32::MAX))
         .keep_alive_interval(Some(Duration::from_secs(20)))
         .keep_alive_timeout(Duration::from_secs(20))
@@ -312,7 +309,8 @@ impl<C: ClientConnection> Future for Serving<C> {
             if let Poll::Ready(result) = connection.poll(cx) {
                 return Poll::Ready(result.map_err(io::Error::other));
             }
-            if !this.ending && this.drained.poll(cx).is_ready() {
+            // hyper would take the connection for idle.
+            if !this.ending && !this.line.is_straight() && this.drained.poll(cx).is_ready() {
                 this.ending = true;
                 connection.graceful_shutdown();
                 continue;
@@ -343,7 +341,8 @@ impl<C: ClientConnection> Future for Serving<C> {
             if sleep.deadline() > at || sleep.is_elapsed() {
                 sleep.as_mut().reset(at);
             }
-            if sleep.as_mut().poll(cx).is_pending() {
+            // Constrained, it would not be set where the task's turn is used up, and is not polled again.
+            if pin!(unconstrained(sleep.as_mut())).poll(cx).is_pending() {
                 this.waker = Some(cx.waker().clone());
                 return Poll::Pending;
             }

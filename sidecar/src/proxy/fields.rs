@@ -7,15 +7,14 @@ use http::header::{CONNECTION, FORWARDED, HOST, TE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
-use crate::rules::Enforcer;
+use super::head::trim;
+use super::written::write_field;
 
 /// What is known of the hop from the client to here. One for each connection.
 #[derive(Debug)]
 pub(super) struct Hop {
     /// Whether the client may say on whose behalf it asks.
     trusted: bool,
-    /// Who finds out whom it names, and knows by which fields requests are counted.
-    enforcer: Enforcer,
     address: HeaderValue,
     forwarded: HeaderValue,
     proto: HeaderValue,
@@ -29,8 +28,9 @@ const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
 impl Hop {
     /// `via` is this proxy's own entry in `Via`.
-    pub(super) fn new(peer: SocketAddr, tls: bool, trusted: bool, enforcer: Enforcer, via: &HeaderValue) -> Self {
+    pub(super) fn new(peer: SocketAddr, tls: bool, trusted: bool, via: &HeaderValue) -> Self {
         let address = peer.ip().to_canonical();
+        let text = |text: String| HeaderValue::from_str(&text).expect("an address is plain text");
         let proto = if tls { "https" } else { "http" };
         let node = match address {
             IpAddr::V4(address) => address.to_string(),
@@ -38,7 +38,6 @@ impl Hop {
         };
         Self {
             trusted,
-            enforcer,
             address: text(address.to_string()),
             forwarded: text(format!("for={node};proto={proto}")),
             proto: HeaderValue::from_static(proto),
@@ -60,11 +59,11 @@ impl Hop {
         let (mut addresses, mut proto, mut their_host, mut trailers) = (None::<String>, false, false, false);
         let mut cookies: Option<Vec<u8>> = None;
         for (name, value) in headers {
-            match fate(name) {
-                Fate::Goes if is_named(&named, name) || self.passes_for_counted(name) => {}
+            match fate(name.as_str()) {
+                Fate::Goes if is_named(&named, name) => {}
                 Fate::Goes => give(name, value),
                 Fate::Stays => trailers |= *name == TE && has_option(value, "trailers"),
-                Fate::Tells if !self.trusted || *name == X_REAL_IP || is_named(&named, name) => {}
+                Fate::Tells if !self.trusted || is_named(&named, name) => {}
                 Fate::Tells if *name == X_FORWARDED_FOR => {
                     let text = String::from_utf8_lossy(value.as_bytes());
                     let addresses = addresses.get_or_insert_with(String::new);
@@ -97,10 +96,8 @@ impl Hop {
             Some(addresses) => give(&X_FORWARDED_FOR, &addresses),
             None => give(&X_FORWARDED_FOR, &self.address),
         }
-        // Whom the limits see. A proxy that writes the one header passes on the other as its client sent it.
-        match self.enforcer.client(parts) {
-            Ok(client) if self.trusted => give(&X_REAL_IP, &text(client.to_string())),
-            _ => give(&X_REAL_IP, &self.address),
+        if !self.trusted {
+            give(&X_REAL_IP, &self.address);
         }
         if !proto {
             give(&X_FORWARDED_PROTO, &self.proto);
@@ -116,16 +113,33 @@ impl Hop {
 }
 
 impl Hop {
-    /// Whether a program that cannot tell `_` from `-` would take this for a field by which a limit counts, though no limit does.
-    fn passes_for_counted(&self, name: &HeaderName) -> bool {
-        let name = name.as_str();
-        name.contains('_')
-            && self.enforcer.counts_by_header(|counted| counted != name && counted == name.replace('_', "-"))
+    /// The same for a [plain](super::head::Checked::plain) request of a client that nobody trusts, from its bytes: the whole head that
+    /// goes on.
+    pub(super) fn plain_to_upstream(&self, head: &[u8], host: &[u8], out: &mut Vec<u8>) {
+        let mut lines = head.split_inclusive(|&byte| byte == b'\n').skip_while(|line| *line == b"\r\n");
+        out.extend_from_slice(lines.next().unwrap_or_default());
+        write_field("host", host, out);
+        for line in lines {
+            let Some(colon) = memchr::memchr(b':', line) else { break };
+            let start = out.len();
+            out.extend(line[..colon].iter().map(u8::to_ascii_lowercase));
+            let goes =
+                std::str::from_utf8(&out[start..]).is_ok_and(|name| matches!(fate(name), Fate::Goes | Fate::Cookie));
+            if goes {
+                out.extend_from_slice(b": ");
+                out.extend_from_slice(trim(&line[colon + 1..line.len() - 2]));
+                out.extend_from_slice(b"\r\n");
+            } else {
+                out.truncate(start);
+            }
+        }
+        write_field("x-forwarded-for", self.address.as_bytes(), out);
+        write_field("x-real-ip", self.address.as_bytes(), out);
+        write_field("x-forwarded-proto", self.proto.as_bytes(), out);
+        write_field("x-forwarded-host", host, out);
+        write_field("via", self.via.as_bytes(), out);
+        out.extend_from_slice(b"\r\n");
     }
-}
-
-fn text(text: String) -> HeaderValue {
-    HeaderValue::from_str(&text).expect("an address is plain text")
 }
 
 /// What becomes of a field of a request.
@@ -139,8 +153,8 @@ enum Fate {
     Cookie,
 }
 
-fn fate(name: &HeaderName) -> Fate {
-    let name = name.as_str();
+/// By its name in small letters.
+fn fate(name: &str) -> Fate {
     match name {
         "connection" | "content-length" | "expect" | "host" | "http2-settings" | "keep-alive" | "proxy"
         | "proxy-connection" | "te" | "transfer-encoding" | "upgrade" => Fate::Stays,
@@ -154,14 +168,14 @@ fn fate(name: &HeaderName) -> Fate {
 }
 
 fn hyphens(name: &str) -> Fate {
-    HeaderName::from_bytes(name.replace('_', "-").as_bytes()).map_or(Fate::Stays, |name| fate(&name))
+    fate(&name.replace('_', "-"))
 }
 
 /// The fields that `Connection` names, which are for this hop only. (RFC 9110, 7.6.1.)
 fn named(headers: &HeaderMap) -> Vec<&[u8]> {
     let mut named = Vec::new();
     for value in headers.get_all(CONNECTION) {
-        for option in options(value) {
+        for option in options(value.as_bytes()) {
             if !matches!(option.to_ascii_lowercase().as_slice(), b"close" | b"keep-alive" | b"upgrade" | b"te" | b"") {
                 named.push(option);
             }
@@ -174,37 +188,30 @@ fn is_named(named: &[&[u8]], name: &HeaderName) -> bool {
     named.iter().any(|named| named.eq_ignore_ascii_case(name.as_str().as_bytes()))
 }
 
-fn options(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
-    value.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii)
+fn options(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii)
 }
 
 /// Whether a list has this member.
 pub(super) fn has_option(value: &HeaderValue, option: &str) -> bool {
+    has(value.as_bytes(), option)
+}
+
+pub(super) fn has(value: &[u8], option: &str) -> bool {
     options(value).any(|member| member.eq_ignore_ascii_case(option.as_bytes()))
 }
 
 /// The fields that a response's `Connection` names for its hop. What says what the response is stays.
-pub(super) fn named_in(value: &HeaderValue) -> impl Iterator<Item = HeaderName> {
-    let names = options(value).filter_map(|name| HeaderName::from_bytes(name).ok());
-    names.filter(|name| {
-        let name = name.as_str();
-        !matches!(
-            name,
-            "close"
-                | "keep-alive"
-                | "upgrade"
-                | "content-length"
-                | "content-type"
-                | "date"
-                | "cache-control"
-                | "set-cookie"
-        )
-    })
+pub(super) fn named_in(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    const NEVER: [&str; 8] =
+        ["close", "keep-alive", "upgrade", "content-length", "content-type", "date", "cache-control", "set-cookie"];
+    options(value).filter(|name| !NEVER.iter().any(|never| name.eq_ignore_ascii_case(never.as_bytes())))
 }
 
 /// Takes away what a response says for the hop from the upstream only.
 pub(super) fn strip_response(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers.get_all(CONNECTION).iter().flat_map(named_in).collect();
+    let named = headers.get_all(CONNECTION).iter().flat_map(|value| named_in(value.as_bytes()));
+    let named: Vec<HeaderName> = named.filter_map(|name| HeaderName::from_bytes(name).ok()).collect();
     for name in named {
         headers.remove(name);
     }

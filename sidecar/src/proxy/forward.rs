@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 
 use super::refusal::Refusal;
 use super::thread::Current;
-use super::upstream::{Body, Client};
+use super::upstream::{Body, Client, Passing, UpstreamPool};
 
 /// Sends requests on.
 #[derive(Clone, Debug)]
@@ -28,6 +28,13 @@ pub(super) struct Failed(pub(super) Refusal);
 
 /// A request on its way.
 pub(super) type Forwarding = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>>>>;
+
+impl Forward {
+    /// Sends a [plain](super::head::Checked::plain) request on, to an upstream that speaks HTTP/1.1.
+    pub(super) fn pass(&self, upstream: Rc<UpstreamPool>, head: &[u8], host: &[u8]) -> Passing {
+        upstream.send_plain(self.client.clone(), head, host)
+    }
+}
 
 impl tower_service::Service<Request<Incoming>> for Forward {
     type Response = Response<Body>;
@@ -63,11 +70,11 @@ fn failed(refusal: Refusal) -> Response<Body> {
 
 /// The proxy's own answer.
 pub(super) fn refused(refusal: Refusal) -> Response<Body> {
-    own(refusal.status, Bytes::from_static(refusal.text.as_bytes()))
+    own(refusal.status, Bytes::from_static(refusal.text.as_bytes())).map(Body::Whole)
 }
 
-pub(super) fn own(status: StatusCode, text: Bytes) -> Response<Body> {
-    let mut response = Response::new(Body::Whole(text));
+pub(super) fn own(status: StatusCode, text: Bytes) -> Response<Bytes> {
+    let mut response = Response::new(text);
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));

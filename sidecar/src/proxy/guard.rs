@@ -6,18 +6,20 @@
 //!
 //! Bytes are checked where hyper will read them. Only what is not whole yet is copied.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::chunked::{ChunkPart, Chunks};
-use super::door::Door;
+use super::door::{Door, Opened};
 use super::head::{Framing, Head, HeadBounds};
 use super::line::Line;
 use super::refusal::Refusal;
+use super::straight::{Next, Straight};
 
 /// A client's connection, as hyper may see it.
 #[derive(Debug)]
@@ -35,6 +37,9 @@ pub(super) struct Guard<T> {
     /// More has come into `kept` than has been looked at.
     fresh: bool,
     head_request: bool,
+    /// A request that is under way past hyper, and data of its response to be written behind what is said.
+    straight: Option<Box<Straight>>,
+    data: Bytes,
 }
 
 #[derive(Debug)]
@@ -54,15 +59,28 @@ enum Reading {
 impl<T> Guard<T> {
     /// Checks HTTP/1. These bytes have come already.
     pub(super) fn new(io: T, line: Rc<Line>, door: Door, limits: HeadBounds, first: Vec<u8>) -> Self {
-        let (at, fresh) = (Reading::Head(Head::default()), !first.is_empty());
-        Self { io, line, door: Some(door), limits, at, kept: first, good: 0, fresh, head_request: false }
+        let fresh = !first.is_empty();
+        let raw = Self::raw(io, line, first);
+        Self { door: Some(door), limits, at: Reading::Head(Head::default()), good: 0, fresh, ..raw }
     }
 
     /// Checks nothing.
     pub(super) fn raw(io: T, line: Rc<Line>, first: Vec<u8>) -> Self {
         let good = first.len();
         let limits = HeadBounds { bytes: 0, fields: 0 };
-        Self { io, line, door: None, limits, at: Reading::Raw, kept: first, good, fresh: false, head_request: false }
+        Self {
+            io,
+            line,
+            door: None,
+            limits,
+            at: Reading::Raw,
+            kept: first,
+            good,
+            fresh: false,
+            head_request: false,
+            straight: None,
+            data: Bytes::new(),
+        }
     }
 
     /// The connection, and what has come and was not handed on.
@@ -92,7 +110,7 @@ impl<T> Guard<T> {
     }
 
     /// How many of these bytes may be handed on. The others are to be kept, if they are still wanted. `None`: they are a request that is
-    /// answered.
+    /// answered, or under way.
     fn look(&mut self, bytes: &mut [u8]) -> Option<usize> {
         let mut good = 0;
         while good < bytes.len() {
@@ -106,8 +124,9 @@ impl<T> Guard<T> {
                         break;
                     }
                     Ok(Some(checked)) => {
-                        let is_all = checked.len == bytes.len();
-                        if is_all && checked.is_plain && self.is_denied() {
+                        if let Some(host) = checked.plain.filter(|_| checked.len == bytes.len())
+                            && self.opens(bytes, host)
+                        {
                             self.at = Reading::Head(Head::default());
                             return None;
                         }
@@ -157,9 +176,15 @@ impl<T> Guard<T> {
         Some(good)
     }
 
-    /// Whether a plain request is denied, and answered so.
-    fn is_denied(&mut self) -> bool {
-        self.line.is_quiet() && self.door.as_mut().is_some_and(|door| self.line.answer_early(|out| door.denies(out)))
+    /// Whether a plain request is answered, or goes its way past hyper.
+    fn opens(&mut self, head: &[u8], host: (usize, usize)) -> bool {
+        let Some(door) = self.door.as_mut().filter(|_| self.line.is_quiet()) else { return false };
+        match door.open(head, &head[host.0..host.1]) {
+            Opened::Nothing => return false,
+            Opened::Answered => {}
+            Opened::Straight(straight) => self.straight = Some(straight),
+        }
+        true
     }
 
     /// Hands on what may be, as far as there is room.
@@ -184,7 +209,7 @@ impl<T> Guard<T> {
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Guard<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guard<T> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if buf.remaining() == 0 {
@@ -194,6 +219,22 @@ impl<T: AsyncRead + Unpin> AsyncRead for Guard<T> {
             this.give_up(refusal);
         }
         loop {
+            if this.straight.is_some() && this.poll_straight(cx)?.is_pending() {
+                // What the client sends meanwhile waits for its turn. If it leaves, nobody waits for the response.
+                if !this.kept.is_empty() {
+                    return Poll::Pending;
+                }
+                let before = buf.filled().len();
+                ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
+                this.kept.extend_from_slice(&buf.filled()[before..]);
+                if this.kept.is_empty() {
+                    this.line.ends();
+                    return Poll::Ready(Ok(()));
+                }
+                buf.set_filled(before);
+                this.fresh = true;
+                return Poll::Pending;
+            }
             if this.good > 0 {
                 this.deliver(buf);
                 return Poll::Ready(Ok(()));
@@ -265,23 +306,59 @@ impl<T: AsyncRead + Unpin> AsyncRead for Guard<T> {
 impl<T: AsyncWrite + Unpin> Guard<T> {
     /// Writes what is to be written before anything of hyper's.
     fn poll_say(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Some(mut said) = self.line.take_said() else { return Poll::Ready(Ok(())) };
+        let mut said = match self.line.take_said() {
+            None if self.data.is_empty() => return Poll::Ready(Ok(())),
+            said => said.unwrap_or_default(),
+        };
         let mut written = 0;
         let result = loop {
-            let poll = Pin::new(&mut self.io).poll_write(cx, &said[written..]);
+            let both = [IoSlice::new(&said[written..]), IoSlice::new(&self.data)];
+            let poll = match self.data.is_empty() {
+                true => Pin::new(&mut self.io).poll_write(cx, &said[written..]),
+                false => Pin::new(&mut self.io).poll_write_vectored(cx, &both),
+            };
             match self.note(poll) {
                 Poll::Ready(Ok(0)) => break Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(Ok(len)) => written += len,
+                Poll::Ready(Ok(len)) => {
+                    let of_said = len.min(said.len() - written);
+                    written += of_said;
+                    self.data.advance(len - of_said);
+                }
                 Poll::Ready(Err(error)) => break Poll::Ready(Err(error)),
                 Poll::Pending => break Poll::Pending,
             }
-            if written == said.len() {
+            if written == said.len() && self.data.is_empty() {
                 break Poll::Ready(Ok(()));
             }
         };
         said.drain(..written);
         self.line.give_back_said(said);
         result
+    }
+
+    /// Goes on with the request that is under way past hyper. Ready when its response is written.
+    fn poll_straight(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            if !self.data.is_empty() || self.line.has_much_to_say() {
+                ready!(self.poll_say(cx))?;
+            }
+            let Some(straight) = &mut self.straight else { return Poll::Ready(Ok(())) };
+            match straight.poll_next(cx) {
+                Poll::Ready(Ok(Next::Data(data))) => self.data = data,
+                Poll::Ready(Ok(Next::End)) => {
+                    ready!(self.poll_say(cx))?;
+                    self.straight = None;
+                }
+                Poll::Ready(Err(_)) => {
+                    (self.straight, self.at) = (None, Reading::Over);
+                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "the response is broken")));
+                }
+                Poll::Pending => {
+                    ready!(self.poll_say(cx))?;
+                    return Poll::Pending;
+                }
+            }
+        }
     }
 
     fn note(&self, poll: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {

@@ -23,12 +23,10 @@ pub(super) struct Head {
     chunked: bool,
     unknown_coding: bool,
     upgrade: bool,
-    /// To what carries requests, which nobody could count in a tunnel.
-    upgrade_to_http: bool,
     connection_upgrade: bool,
     unknown_expectation: bool,
-    close: bool,
-    via: bool,
+    /// It has a field that is no plain request's.
+    is_special: bool,
 }
 
 #[derive(Debug, Default, PartialEq)]
@@ -57,9 +55,9 @@ pub(super) struct Checked {
     pub(super) body: Framing,
     /// The client asks to speak something else afterwards.
     pub(super) upgrade: bool,
-    /// A `GET` of HTTP/1.1 without a body, on a connection that goes on, which has passed no other proxy: what it is answered if it is
-    /// denied depends on nothing more.
-    pub(super) is_plain: bool,
+    /// Where `Host` is, if this is a plain request: a `GET` of HTTP/1.1 for a path, without a body, on a connection that goes on, which
+    /// has passed no other proxy and says nothing to this one.
+    pub(super) plain: Option<(usize, usize)>,
 }
 
 /// Where a body ends.
@@ -219,7 +217,8 @@ impl Head {
         let (name, value_at) = name_and_value(line)?;
         let value = trim(&line[value_at..]);
         match name.len() {
-            3 if name.eq_ignore_ascii_case(b"via") => self.via = true,
+            2 if name.eq_ignore_ascii_case(b"te") => self.is_special = true,
+            3 if name.eq_ignore_ascii_case(b"via") => self.is_special = true,
             4 if name.eq_ignore_ascii_case(b"host") => {
                 let from = start + value_at + offset(&line[value_at..]);
                 if self.host.replace((from, from + value.len())).is_some() {
@@ -227,19 +226,17 @@ impl Head {
                 }
             }
             6 if name.eq_ignore_ascii_case(b"expect") => {
+                self.is_special = true;
                 self.unknown_expectation |= !value.eq_ignore_ascii_case(b"100-continue");
             }
-            7 if name.eq_ignore_ascii_case(b"upgrade") => {
-                self.upgrade = true;
-                self.upgrade_to_http |= !value.split(|&byte| byte == b',').map(trim).all(is_no_http);
-            }
+            7 if name.eq_ignore_ascii_case(b"upgrade") => (self.upgrade, self.is_special) = (true, true),
             10 if name.eq_ignore_ascii_case(b"connection") => {
                 for option in value.split(|&byte| byte == b',').map(trim) {
                     if !option.iter().all(|&byte| is_token(byte)) {
                         return Err(Refusal::CONNECTION);
                     }
                     self.connection_upgrade |= option.eq_ignore_ascii_case(b"upgrade");
-                    self.close |= option.eq_ignore_ascii_case(b"close");
+                    self.is_special |= !option.eq_ignore_ascii_case(b"keep-alive");
                     // They are not the hop's own, and to take them away would change what the message is.
                     if [&b"host"[..], b"content-length", b"transfer-encoding"]
                         .iter()
@@ -254,6 +251,7 @@ impl Head {
                     return Err(Refusal::LENGTH_TWICE);
                 }
                 self.length = Some(length(value)?);
+                self.is_special = true;
             }
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
                 for coding in value.split(|&byte| byte == b',').map(trim) {
@@ -298,9 +296,9 @@ impl Head {
         }
         // As WebSocket and all others that are in use do it (RFC 6455, 4.1).
         let can = self.method == Method::Get && !self.old && body == Framing::Length(0);
-        let upgrade = can && self.upgrade && self.connection_upgrade && !self.upgrade_to_http;
-        let is_plain = can && !self.upgrade && !self.close && !self.via;
-        Ok(Checked { len, body, upgrade, is_plain })
+        let upgrade = can && self.upgrade && self.connection_upgrade;
+        let is_plain = can && !self.is_special && target.first() == Some(&b'/');
+        Ok(Checked { len, body, upgrade, plain: self.host.filter(|_| is_plain) })
     }
 
     fn framing(&self) -> Result<Framing, Refusal> {
@@ -401,17 +399,6 @@ fn same_host(host: &[u8], authority: &[u8], target: &[u8]) -> bool {
         text.strip_suffix(b":").unwrap_or(text).to_ascii_lowercase()
     };
     host.eq_ignore_ascii_case(authority) || bare(host) == bare(authority)
-}
-
-/// Whether this is a protocol (RFC 9110, 7.8), and one that surely carries no requests. An upstream that agrees to `h2c`, or to TLS, would
-/// take them past every limit.
-fn is_no_http(protocol: &[u8]) -> bool {
-    let (name, version) = protocol.split_at(memchr::memchr(b'/', protocol).unwrap_or(protocol.len()));
-    let is_protocol = !name.is_empty()
-        && name.iter().all(|&byte| is_token(byte))
-        && version.iter().skip(1).all(|&byte| is_token(byte));
-    is_protocol
-        && ![&b"h2"[..], b"h2c", b"h3", b"http", b"https", b"tls"].iter().any(|http| name.eq_ignore_ascii_case(http))
 }
 
 /// Without spaces and tabs around it.

@@ -40,10 +40,16 @@ pub(super) struct Line {
     body_waits_since: Cell<Option<Instant>>,
     write_waits_since: Cell<Option<Instant>>,
     saw_end: Cell<bool>,
+    /// A request is under way that hyper knows nothing of.
+    straight: Cell<bool>,
 }
 
 /// How much can be said before a response.
 const SAID_MAX: usize = 64 * 1024;
+
+/// How much is gathered to be written at once, and how much memory a connection keeps for it that waits.
+const SAID_AT_ONCE: usize = 16 * 1024;
+const SAID_KEPT: usize = 1024;
 
 impl Line {
     pub(super) fn new(peer: SocketAddr) -> Self {
@@ -64,6 +70,7 @@ impl Line {
             body_waits_since: Cell::new(None),
             write_waits_since: Cell::new(None),
             saw_end: Cell::new(false),
+            straight: Cell::new(false),
         }
     }
 }
@@ -140,14 +147,34 @@ impl Line {
             && self.said.borrow().is_empty()
     }
 
-    /// A request may be answered without hyper, to which its head is not handed on. `answer` appends the answer, if there is one.
-    pub(super) fn answer_early(&self, answer: impl FnOnce(&mut Vec<u8>) -> bool) -> bool {
-        let is_answered = answer(&mut self.said.borrow_mut());
-        if is_answered {
-            self.head_since.set(None);
-            self.idle_since.set(Instant::now());
-        }
-        is_answered
+    /// A request is answered at once, without hyper.
+    pub(super) fn answer_early(&self, write: impl FnOnce(&mut Vec<u8>)) {
+        self.answer(write);
+        self.head_since.set(None);
+        self.idle_since.set(Instant::now());
+    }
+
+    /// A request begins without hyper.
+    pub(super) fn begin_straight(&self) {
+        self.straight.set(true);
+        self.head_since.set(None);
+        self.under_way.set(self.under_way.get() + 1);
+    }
+
+    /// It is over.
+    pub(super) fn end_straight(&self) {
+        self.straight.set(false);
+        self.finish();
+    }
+
+    /// Appends to what is to be written before anything of hyper's.
+    pub(super) fn answer<T>(&self, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+        write(&mut self.said.borrow_mut())
+    }
+
+    /// Whether so much was said that it is to be written before there is more.
+    pub(super) fn has_much_to_say(&self) -> bool {
+        self.said.borrow().len() > SAID_AT_ONCE
     }
 
     /// Takes what is to be written before anything of hyper's; `None`, if that is nothing.
@@ -158,7 +185,8 @@ impl Line {
 
     /// What could not be written yet of it; empty, it is kept for its memory.
     pub(super) fn give_back_said(&self, rest: Vec<u8>) {
-        *self.said.borrow_mut() = rest;
+        let keeps = !rest.is_empty() || rest.capacity() <= SAID_KEPT;
+        *self.said.borrow_mut() = if keeps { rest } else { Vec::new() };
     }
 
     pub(super) fn ends(&self) {
@@ -215,10 +243,14 @@ impl Line {
 
     /// Says something to the client before the response of the request under way. hyper has written all that it had before it let the
     /// request begin, unless the client does not take it: then this would stand in the middle of that, and is not said.
-    pub(super) fn say(&self, text: &[u8]) {
+    pub(super) fn say(&self, write: impl FnOnce(&mut Vec<u8>)) {
         let mut said = self.said.borrow_mut();
-        if self.write_waits_since.get().is_none() && said.len() + text.len() <= SAID_MAX {
-            said.extend_from_slice(text);
+        if self.write_waits_since.get().is_none() {
+            let before = said.len();
+            write(&mut said);
+            if said.len() > SAID_MAX {
+                said.truncate(before);
+            }
         }
     }
 
@@ -243,6 +275,11 @@ impl Line {
 
     pub(super) fn saw_end(&self) -> bool {
         self.saw_end.get()
+    }
+
+    /// Whether a request is under way that hyper knows nothing of.
+    pub(super) fn is_straight(&self) -> bool {
+        self.straight.get()
     }
 
     pub(super) fn is_under_way(&self) -> bool {

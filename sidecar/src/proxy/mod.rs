@@ -8,8 +8,9 @@
 //! ```text
 //! client - Stream - Guard - hyper - Service - limit - Forward - Upstream - Exchange - upstream
 //!            tls    strict   HTTP   checks           fields       pool      HTTP/1.1
-//!                    |
-//!                   Door: what is denied whatever it asks
+//!                    |                                              |
+//!                   Door - limit - Straight ------------------------+
+//!                      plain requests
 //! ```
 
 mod access;
@@ -27,13 +28,17 @@ mod guard;
 mod head;
 mod line;
 mod metrics;
+mod plain;
 mod refusal;
 mod runtime;
 mod service;
+mod straight;
 mod thread;
 mod tls;
 mod tunnel;
 mod upstream;
+mod way;
+mod written;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};

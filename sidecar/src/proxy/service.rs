@@ -1,6 +1,5 @@
 //! [`Service`]: what becomes of a request.
 
-use std::cell::{RefCell, RefMut};
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -12,65 +11,33 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use tollgate::Denied;
+use tollgate::RateLimit;
 use tollgate::http::{AnyBody, JointLayer, PeerAddr};
-use tollgate::{RateLimit, RateLimitLayer};
-use tower_layer::Layer as _;
 use tower_service::Service as _;
 
 use super::access::Record;
-use super::chain::{Answering, Chain};
+use super::chain::Answering;
 use super::content::Content;
-use super::fields::{Hop, has_option};
+use super::fields::has_option;
 use super::forward::{Failed, Forward, Forwarding, own, refused};
 use super::head::{has_control, is_host, is_target};
 use super::line::Line;
 use super::metrics::Outcome;
 use super::refusal::Refusal;
 use super::thread::{Current, Thread};
-use super::upstream::{Body, Client};
-use crate::rules::{LimitKey, Limits, Ruling};
+use super::upstream::Body;
+use super::way::{Limited, Way, Ways};
+use crate::rules::Ruling;
 
 /// Answers the requests of one connection.
 #[derive(Debug)]
 pub(super) struct Service {
     line: Rc<Line>,
-    is_tls: bool,
     thread: Rc<Thread>,
-    way: RefCell<Way>,
-}
-
-/// The way of a request by what is in force: through the limits to the upstream.
-#[derive(Debug)]
-struct Way {
-    current: Rc<Current>,
-    limited: Limited,
-    forward: Forward,
-}
-
-/// The service that forwards, behind the limits.
-#[derive(Debug)]
-enum Limited {
-    Free,
-    One(RateLimit<AnyBody<Forward>, RateLimitLayer<LimitKey>>),
-    Several(RateLimit<AnyBody<Forward>, JointLayer>),
-    InTurn(Chain),
+    ways: Rc<Ways>,
 }
 
 impl Way {
-    fn new(line: &Rc<Line>, is_tls: bool, thread: &Thread, current: Rc<Current>) -> Self {
-        let trusted = current.config().trusted_proxies.contains(line.peer.ip());
-        let hop = Hop::new(line.peer, is_tls, trusted, current.enforcer().clone(), &thread.via);
-        let client = Client { hop: Rc::new(hop), line: line.clone(), number: 0, body_max: thread.body_max() };
-        let forward = Forward { current: current.clone(), client };
-        let limited = match current.enforcer().layer() {
-            Limits::None => Limited::Free,
-            Limits::One(layer) => Limited::One(layer.clone().any_body().layer(forward.clone())),
-            Limits::Several(layer) => Limited::Several(layer.clone().any_body().layer(forward.clone())),
-            Limits::InTurn(layers) => Limited::InTurn(Chain::new(layers, forward.clone())),
-        };
-        Self { current, limited, forward }
-    }
-
     /// Asks the limits.
     fn ask(&mut self, request: Request<Incoming>) -> Work {
         let (ruling, request) = self.judge(request);
@@ -80,8 +47,9 @@ impl Way {
             Ruling::Exempt => return Work::Forwarded { future: self.forward.clone().call(request), exempt: true },
             Ruling::Lacks(what) => return Work::Lacks(what),
         }
-        match &mut self.limited {
-            Limited::Free => Work::Forwarded { future: self.forward.clone().call(request), exempt: false },
+        let forward = self.forward.clone();
+        match self.limited() {
+            Limited::Free => Work::Forwarded { future: { forward }.call(request), exempt: false },
             Limited::One(limited) => Work::Limited { future: limited.call(request) },
             Limited::Several(limited) => Work::Limited { future: limited.call(request) },
             Limited::InTurn(chain) => Work::InTurn { future: chain.call(request) },
@@ -101,19 +69,8 @@ impl Way {
 }
 
 impl Service {
-    pub(super) fn new(line: Rc<Line>, is_tls: bool, thread: Rc<Thread>) -> Self {
-        let way = RefCell::new(Way::new(&line, is_tls, &thread, thread.current()));
-        Self { line, is_tls, thread, way }
-    }
-
-    /// The way that is in force now.
-    fn way(&self) -> RefMut<'_, Way> {
-        let mut way = self.way.borrow_mut();
-        let current = self.thread.current();
-        if !Rc::ptr_eq(&current, &way.current) {
-            *way = Way::new(&self.line, self.is_tls, &self.thread, current);
-        }
-        way
+    pub(super) fn new(line: Rc<Line>, ways: Rc<Ways>, thread: Rc<Thread>) -> Self {
+        Self { line, ways, thread }
     }
 
     /// Begins a line of the access log.
@@ -158,7 +115,7 @@ impl hyper::service::Service<Request<Incoming>> for Service {
         let is_http2 = request.version() == Version::HTTP_2;
         let under_way = UnderWay { line: self.line.clone(), number };
         request.extensions_mut().insert(PeerAddr(self.line.peer));
-        let mut way = self.way();
+        let mut way = self.ways.now();
         let mut record = None;
         if way.current.config().access_log {
             let written;
@@ -266,7 +223,7 @@ impl Future for Handling {
             }
             Work::Lacks(what) => {
                 reason = Some("it lacks what a limit counts by");
-                let response = own(StatusCode::BAD_REQUEST, std::mem::take(what).into());
+                let response = own(StatusCode::BAD_REQUEST, std::mem::take(what).into()).map(Body::Whole);
                 (response.map(Content::Own), Outcome::Rejected)
             }
             Work::Forwarded { future, exempt } => {

@@ -133,6 +133,14 @@ impl UpstreamPools {
         }
     }
 
+    /// The one for all requests, if there is one.
+    pub(super) fn only(&self) -> Option<&Rc<UpstreamPool>> {
+        match self {
+            Self::One(upstream) => Some(upstream),
+            Self::ByHost(_) => None,
+        }
+    }
+
     /// All of them.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Rc<UpstreamPool>> {
         let (one, several) = match self {
@@ -152,6 +160,10 @@ pub(super) struct Drain {
 }
 
 impl Drain {
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun.get()
+    }
+
     pub(super) fn begin(&self) {
         self.begun.set(true);
         for (_, waker) in self.waiting.borrow_mut().drain() {

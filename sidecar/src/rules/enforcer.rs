@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::Response;
 use http::request::Parts;
-use tollgate::http::{JointLayer, NoKey};
+use tollgate::http::{Headers, JointLayer, NoKey};
 use tollgate::{Offender, RateLimiter, RedisLimiter};
 
 use super::counted::CountedIn;
@@ -163,6 +163,15 @@ impl Enforcer {
         self.rules.plain && !self.config.limits.is_empty()
     }
 
+    /// Whether all is decided about a request before its head is read, and nothing after: each limit counts all, by the peer or by
+    /// nothing, at a cost that is known, nobody writes down what was asked, and a response says nothing of the limits.
+    pub fn is_blind(&self) -> bool {
+        let is_known = |limit: &Limit| matches!(limit.cost, Cost::Fixed(_));
+        let Config { trusted_proxies, access_log, rate_headers, limits, .. } = &*self.config;
+        let is_silent = !access_log && *rate_headers == Headers::None;
+        self.rules.plain && trusted_proxies.is_empty() && is_silent && limits.iter().all(is_known)
+    }
+
     /// The answer to a request that is denied whatever its head says, by the peer in its extensions, which it takes. `None`: it would pass,
     /// and nothing is charged; or its head has a say.
     pub fn denial_of_any(&self, head: &mut Parts) -> Option<Response<Bytes>> {
@@ -176,12 +185,6 @@ impl Enforcer {
     /// If the head does not carry the peer's.
     pub fn client(&self, head: &Parts) -> Result<IpAddr, NoKey> {
         self.rules.matcher.client(head)
-    }
-
-    /// Whether a limit counts by a header whose name, in lower case, is such.
-    pub fn counts_by_header(&self, is: impl Fn(&str) -> bool) -> bool {
-        let parts = self.config.limits.iter().flat_map(|limit| limit.key.parts());
-        parts.filter_map(|part| if let KeyPart::Header(name) = part { Some(name.as_str()) } else { None }).any(is)
     }
 
     /// The layer.

@@ -16,6 +16,7 @@ mod process;
 mod redis;
 mod reload;
 mod store;
+mod straight;
 mod tls;
 mod tunnel;
 mod upstream;

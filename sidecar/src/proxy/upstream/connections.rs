@@ -31,8 +31,6 @@ pub(in crate::proxy) struct UpstreamPool {
     addresses: RefCell<Option<(Instant, Vec<SocketAddr>)>>,
     /// The connection over HTTP/2 that all requests of a thread share, while it lives.
     pub(super) http2: RefCell<Option<SendRequest<RequestBody>>>,
-    /// Its last response was of HTTP/1.0.
-    pub(super) is_old: Cell<bool>,
     metrics: Metrics,
     answers: Arc<Durations>,
     /// Whether it has accepted a connection.
@@ -64,20 +62,7 @@ const ADDRESSES_FOR: Duration = Duration::from_secs(5);
 
 impl Connection {
     pub(super) fn new((io, counted): (TcpStream, Connected)) -> Self {
-        Self {
-            io,
-            read: BytesMut::new(),
-            out: Vec::with_capacity(1024),
-            idle_since: Instant::now(),
-            timer: None,
-            counted,
-        }
-    }
-
-    /// Whether nothing has come since the last response: neither the end, nor what a next request would take for its response. That
-    /// is what tokio knows, without asking the kernel, and it knows what came before the request did.
-    fn is_quiet(&self) -> bool {
-        matches!(self.io.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+        Self { io, read: BytesMut::new(), out: Vec::new(), idle_since: Instant::now(), timer: None, counted }
     }
 }
 
@@ -95,7 +80,6 @@ impl UpstreamPool {
             idle: RefCell::default(),
             addresses: RefCell::default(),
             http2: RefCell::default(),
-            is_old: Cell::default(),
             answers: metrics.answers_of(target.to_string()),
             target,
             metrics,
@@ -174,18 +158,15 @@ impl UpstreamPool {
         self.answers.count(after);
     }
 
-    /// The connection that was used last, of those on which nothing has come.
+    /// The connection that was used last.
     pub(super) fn take_idle(&self) -> Option<Connection> {
-        let mut idle = self.idle.borrow_mut();
-        while let Some(connection) = idle.pop() {
-            // What waits longest lies below: if this one is too old, all are.
-            if connection.idle_since.elapsed() > IDLE_MAX {
-                idle.clear();
-            } else if connection.is_quiet() {
-                return Some(connection);
-            }
+        let connection = self.idle.borrow_mut().pop()?;
+        // What waits longest lies below: if this one is too old, all are.
+        if connection.idle_since.elapsed() > IDLE_MAX {
+            self.idle.borrow_mut().clear();
+            return None;
         }
-        None
+        Some(connection)
     }
 
     pub(super) fn give_back(&self, mut connection: Connection) {
@@ -208,6 +189,6 @@ impl UpstreamPool {
         let mut idle = self.idle.borrow_mut();
         let keep_from = idle.iter().position(|connection| !old(connection)).unwrap_or(idle.len());
         idle.drain(..keep_from);
-        idle.retain(Connection::is_quiet);
+        idle.retain(|connection| matches!(connection.io.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock));
     }
 }

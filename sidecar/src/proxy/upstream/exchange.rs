@@ -9,25 +9,24 @@ use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, TE, TRANSFER_ENCODING, UPGRADE};
+use bytes::{Buf, Bytes};
+use http::header::{CONNECTION, CONTENT_LENGTH, TE, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
 use super::body::{Body, Broken, Coming};
 use super::client::Client;
 use super::connections::{Connection, UpstreamPool};
 use super::outgoing::Outgoing;
+use super::response::{BodyEnd, CameHead, FIELDS_MAX, FieldRoom, GoesOn, Passing, WrittenHead};
 use crate::proxy::chunked::{ChunkPart, Chunks, may_trail};
-use crate::proxy::fields::{has_option, named_in};
-use crate::proxy::head::trim;
+use crate::proxy::fields::has_option;
 use crate::proxy::refusal::Refusal;
 use crate::proxy::tunnel::Tunnel;
 
@@ -50,8 +49,6 @@ pub(super) struct Exchange {
     can_repeat: bool,
     /// The client can be told something before the response: it speaks HTTP/1.1.
     takes_hints: bool,
-    /// How many bytes of hints have come.
-    hinted: usize,
 
     answered: bool,
     receiving: Receiving,
@@ -63,12 +60,7 @@ pub(super) struct Exchange {
 struct Sending {
     body: Outgoing,
     chunked: bool,
-    /// Until the upstream says that it wants the body, or this time is over.
-    held: Option<Pin<Box<Sleep>>>,
 }
-
-/// How long an upstream may take to say that it wants the body. Some never do, and clients wait as long.
-const EXPECT_FOR: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 enum Receiving {
@@ -78,9 +70,11 @@ enum Receiving {
     UntilClosed,
 }
 
+/// Room for a head of the usual size.
+const OUT: usize = 1024;
+
 /// How large the head of a response may be.
 const HEAD_MAX: usize = 64 * 1024;
-const FIELDS_MAX: usize = 100;
 
 /// Data up to this is copied behind the head, so that both go out in one packet.
 const COPIED_MAX: usize = 8 * 1024;
@@ -108,24 +102,63 @@ pub(super) async fn send(
     client: Client,
 ) -> Result<Response<Body>, Refusal> {
     let (parts, body) = request.into_parts();
-    let safe_to_repeat = is_idempotent(&parts.method);
-    let mut exchange = match upstream.take_idle() {
-        Some(mut connection) if safe_to_repeat || !is_closed(&connection.io) => {
-            connection.out.clear();
-            Exchange::new(upstream, connection, client, &parts, body)
-        }
-        _ => {
-            let connection = Connection::new(upstream.connect().await?);
-            let mut exchange = Exchange::new(upstream, connection, client, &parts, body);
-            exchange.can_repeat = false;
-            exchange
-        }
+    let mut outset = Outset::new(&upstream, is_idempotent(&parts.method));
+    let sending = write_head(&mut outset.out, &upstream, &client, &parts, body);
+    let upgrade = client.line.asks_upgrade(client.number).then_some(&parts.headers);
+    let takes_hints = parts.version == Version::HTTP_11;
+    let (exchange, response) = go::<Response<()>>(upstream, client, outset, sending, takes_hints).await?;
+    exchange.respond(response, &parts.method, upgrade)
+}
+
+/// Sends a `GET` without a body, whose head is written at once. The head of the response is written on the client's line.
+pub(super) fn send_plain(upstream: Rc<UpstreamPool>, client: Client, head: &[u8], host: &[u8]) -> Passing {
+    let mut outset = Outset::new(&upstream, true);
+    client.hop.plain_to_upstream(head, host, &mut outset.out);
+    Box::pin(async move {
+        let begun = Instant::now();
+        let sent = go::<WrittenHead>(upstream.clone(), client, outset, None, true).await;
+        upstream.answered(begun.elapsed());
+        let (exchange, head) = sent?;
+        let body = exchange.into_body(head.status, false);
+        Ok((head, body))
+    })
+}
+
+/// What a request goes out by: a connection that waited, or none yet, and what is to be sent.
+struct Outset {
+    idle: Option<Connection>,
+    out: Vec<u8>,
+    safe_to_repeat: bool,
+}
+
+impl Outset {
+    fn new(upstream: &UpstreamPool, safe_to_repeat: bool) -> Self {
+        let mut idle = upstream.take_idle().filter(|connection| safe_to_repeat || !is_closed(&connection.io));
+        let mut out = idle.as_mut().map_or_else(|| Vec::with_capacity(OUT), |idle| std::mem::take(&mut idle.out));
+        out.clear();
+        Self { idle, out, safe_to_repeat }
+    }
+}
+
+async fn go<H: GoesOn>(
+    upstream: Rc<UpstreamPool>,
+    client: Client,
+    outset: Outset,
+    sending: Option<Sending>,
+    takes_hints: bool,
+) -> Result<(Exchange, H), Refusal> {
+    let Outset { idle, out, safe_to_repeat } = outset;
+    let can_repeat = idle.is_some() && safe_to_repeat;
+    let connection = match idle {
+        Some(connection) => connection,
+        None => Connection::new(upstream.connect().await?),
     };
-    exchange.can_repeat &= safe_to_repeat;
-    let asks = exchange.client.line.asks_upgrade(exchange.client.number);
+    let connection = Connection { out, ..connection };
+    let mut exchange = Exchange::new(upstream, connection, client, sending);
+    (exchange.can_repeat, exchange.takes_hints) = (can_repeat, takes_hints);
     loop {
         match poll_fn(|cx| exchange.poll_head(cx)).await {
-            Ok(head) => return exchange.respond(head, &parts.method, asks.then_some(&parts.headers)),
+            Ok(head) => return Ok((exchange, head)),
             Err(Failure::Refused(refusal)) => return Err(refusal),
             Err(Failure::Stale) => {
                 let out = exchange.connection.take().map(|connection| connection.out).unwrap_or_default();
@@ -156,35 +189,17 @@ fn is_closed(io: &TcpStream) -> bool {
     !matches!(socket2::SockRef::from(io).peek(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
 }
 
-/// The head of a response, read and checked.
-struct ResponseHead {
-    response: Response<()>,
-    receiving: Receiving,
-    reusable: bool,
-    /// It is of HTTP/1.0.
-    is_old: bool,
-}
-
 impl Exchange {
-    fn new(
-        upstream: Rc<UpstreamPool>,
-        mut connection: Connection,
-        client: Client,
-        parts: &Parts,
-        body: Incoming,
-    ) -> Self {
-        let sending = write_head(&mut connection.out, &upstream, &client, parts, body);
+    fn new(upstream: Rc<UpstreamPool>, connection: Connection, client: Client, sending: Option<Sending>) -> Self {
         let deadline = Instant::now() + upstream.deadlines.get().response;
-        let takes_hints = parts.version == Version::HTTP_11;
         Self {
             upstream,
-            takes_hints,
-            hinted: 0,
+            takes_hints: false,
             connection: Some(connection),
             client,
             written: 0,
             chunk: Bytes::new(),
-            can_repeat: true,
+            can_repeat: false,
             sending,
             deaf: false,
             answered: false,
@@ -195,35 +210,34 @@ impl Exchange {
     }
 
     /// Sends, and reads the head of the response, which may come before all is sent.
-    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<ResponseHead, Failure>> {
+    fn poll_head<H: GoesOn>(&mut self, cx: &mut Context<'_>) -> Poll<Result<H, Failure>> {
         if let Poll::Ready(Err(refusal)) = self.poll_send(cx) {
             return Poll::Ready(Err(refusal.into()));
         }
         loop {
             let connection = self.connection.as_mut().expect("a connection while a head is read");
             if !connection.read.is_empty() {
-                let came = connection.read.len();
-                match read_head(&mut connection.read)? {
-                    Some(head) if head.response.status().is_informational() && head.response.status() != 101 => {
-                        // Without end they would be a response that never comes.
-                        self.hinted += came - connection.read.len();
-                        if self.hinted > HEAD_MAX {
-                            return Poll::Ready(Err(Refusal::GARBAGE.into()));
+                let mut room: FieldRoom<'_> = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+                match CameHead::read(&connection.read, &mut room)? {
+                    Some(head) if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS => {
+                        // A hint on what is to come goes to those who know such (RFC 9110, 15.2). `100` is for the proxy itself to say.
+                        if self.takes_hints && head.status != StatusCode::CONTINUE {
+                            self.client.line.say(|out| head.write_hint(out));
                         }
-                        self.pass_on(&head.response);
-                        if head.response.status() == StatusCode::CONTINUE {
-                            self.go_on(cx)?;
-                        }
+                        let len = head.len();
+                        connection.read.advance(len);
                         continue;
                     }
                     Some(head) => {
-                        self.answered = true;
-                        self.upstream.is_old.set(head.is_old);
-                        if self.sending.as_ref().is_some_and(|sending| sending.held.is_some()) {
-                            // It does not want the body.
-                            (self.sending, self.deaf) = (None, true);
-                        }
-                        return Poll::Ready(Ok(head));
+                        let (goes_on, len) = (H::of(&head, &self.client.line)?, head.len());
+                        self.receiving = match head.ends {
+                            BodyEnd::Length(length) => Receiving::Length(length),
+                            BodyEnd::Chunked => Receiving::Chunked(Box::new(Chunks::keeping_trailers())),
+                            BodyEnd::Closed => Receiving::UntilClosed,
+                        };
+                        (self.answered, self.reusable) = (true, head.reusable);
+                        connection.read.advance(len);
+                        return Poll::Ready(Ok(goes_on));
                     }
                     None if connection.read.len() >= HEAD_MAX => return Poll::Ready(Err(Refusal::GARBAGE.into())),
                     None => {}
@@ -246,39 +260,12 @@ impl Exchange {
         }
     }
 
-    /// The upstream wants the body. hyper tells the client so when the body is asked for.
-    fn go_on(&mut self, cx: &mut Context<'_>) -> Result<(), Failure> {
-        if let Some(sending) = &mut self.sending {
-            sending.held = None;
-        }
-        match self.poll_send(cx) {
-            Poll::Ready(Err(refusal)) => Err(refusal.into()),
-            _ => Ok(()),
-        }
-    }
-
-    /// A hint on what is to come goes to those who know such (RFC 9110, 15.2). `100` is for hyper to say.
-    fn pass_on(&self, hint: &Response<()>) {
-        let status = hint.status();
-        if !self.takes_hints || status == StatusCode::CONTINUE {
-            return;
-        }
-        let mut text =
-            format!("HTTP/1.1 {} {}\r\n", status.as_str(), status.canonical_reason().unwrap_or("")).into_bytes();
-        for (name, value) in hint.headers().iter().filter(|(name, _)| *name != CONTENT_LENGTH) {
-            field(&mut text, name, value);
-        }
-        text.extend_from_slice(b"\r\n");
-        self.client.line.say(&text);
-    }
-
     fn respond(
         mut self,
-        head: ResponseHead,
+        mut response: Response<()>,
         method: &Method,
         asks: Option<&HeaderMap>,
     ) -> Result<Response<Body>, Refusal> {
-        let ResponseHead { mut response, mut receiving, reusable, .. } = head;
         let status = response.status();
         if status == StatusCode::SWITCHING_PROTOCOLS {
             let agreed = response.headers().get(UPGRADE).cloned();
@@ -296,19 +283,22 @@ impl Exchange {
             });
             return Ok(response.map(|()| Body::Empty));
         }
-        if method == Method::HEAD || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED {
-            receiving = Receiving::Done;
+        let body = self.into_body(status, method == Method::HEAD);
+        Ok(response.map(|()| body))
+    }
+
+    /// The body of the response whose head was read.
+    fn into_body(mut self, status: StatusCode, is_head: bool) -> Body {
+        if is_head || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED {
+            self.receiving = Receiving::Done;
         }
-        self.reusable = reusable;
-        self.receiving = receiving;
-        let body = match self.whole() {
+        match self.whole() {
             Some(body) => body,
             None => {
                 self.deadline = Instant::now() + self.upstream.deadlines.get().idle;
                 Body::Coming(Box::new(self))
             }
-        };
-        Ok(response.map(|()| body))
+        }
     }
 
     /// The body, if it has come with the head. Then the connection is free already.
@@ -408,10 +398,6 @@ impl Exchange {
         if !self.can_repeat && self.written == out.len() {
             out.clear();
             self.written = 0;
-        }
-        if let Some(held) = &mut sending.held {
-            ready!(held.as_mut().poll(cx));
-            sending.held = None;
         }
         let frame = match ready!(sending.body.poll_frame(cx)) {
             Some(Ok(frame)) => frame,
@@ -631,19 +617,14 @@ fn write_head(
             out.extend_from_slice(b"content-length: 0\r\n");
         }
         None
+    } else if let Some(length) = body.size_hint().exact() {
+        out.extend_from_slice(b"content-length: ");
+        out.extend_from_slice(length.to_string().as_bytes());
+        out.extend_from_slice(b"\r\n");
+        Some(Sending { body, chunked: false })
     } else {
-        let length = body.size_hint().exact();
-        match length {
-            Some(length) => out.extend_from_slice(format!("content-length: {length}\r\n").as_bytes()),
-            None => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
-        }
-        // RFC 9110, 10.1.1: the client is to hear the upstream, unless that is too old to speak.
-        let expects = parts.version == Version::HTTP_11 && parts.headers.contains_key(EXPECT) && !upstream.is_old.get();
-        let held = expects.then(|| {
-            out.extend_from_slice(b"expect: 100-continue\r\n");
-            Box::pin(tokio::time::sleep(EXPECT_FOR))
-        });
-        Some(Sending { body, chunked: length.is_none(), held })
+        out.extend_from_slice(b"transfer-encoding: chunked\r\n");
+        Some(Sending { body, chunked: true })
     };
     out.extend_from_slice(b"\r\n");
     sending
@@ -666,93 +647,4 @@ fn field(out: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
     out.extend_from_slice(b": ");
     out.extend_from_slice(value.as_bytes());
     out.extend_from_slice(b"\r\n");
-}
-
-/// Reads the head of a response, if it is there. What two readers could take in two ways is garbage.
-fn read_head(read: &mut BytesMut) -> Result<Option<ResponseHead>, Refusal> {
-    let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
-    let mut parsed = httparse::Response::new(&mut []);
-    let parser = httparse::ParserConfig::default();
-    let len = match parser.parse_response_with_uninit_headers(&mut parsed, read, &mut fields) {
-        Ok(httparse::Status::Complete(len)) => len,
-        Ok(httparse::Status::Partial) => return Ok(None),
-        Err(_) => return Err(Refusal::GARBAGE),
-    };
-    let status = parsed.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(Refusal::GARBAGE)?;
-    let is_11 = parsed.version == Some(1);
-    let start = read.as_ptr() as usize;
-    let mut places = [[0u32; 4]; FIELDS_MAX];
-    let count = parsed.headers.len();
-    for (place, field) in places.iter_mut().zip(parsed.headers.iter()) {
-        let (name, value) = (field.name.as_ptr() as usize - start, field.value.as_ptr() as usize - start);
-        let ends = [name, name + field.name.len(), value, value + field.value.len()];
-        // A head has far less than 4 GiB.
-        *place = ends.map(|end| end as u32);
-    }
-    let head = read.split_to(len).freeze();
-    let mut response = Response::new(());
-    *response.status_mut() = status;
-    *response.version_mut() = Version::HTTP_11;
-    let mut headers = HeaderMap::with_capacity(count);
-    let (mut length, mut codings, mut close, mut keep) = (None::<u64>, 0, false, false);
-    let mut named = Vec::new();
-    for place in &places[..count] {
-        let [name, name_end, value, value_end] = place.map(|end| end as usize);
-        let name = HeaderName::from_bytes(&head[name..name_end]).map_err(|_| Refusal::GARBAGE)?;
-        // This refuses control bytes, as hyper's own reader does not.
-        let value = HeaderValue::from_maybe_shared(head.slice(value..value_end)).map_err(|_| Refusal::GARBAGE)?;
-        match name.as_str() {
-            "content-length" => {
-                let lengths = read_lengths(&value)?;
-                if length.replace(lengths).is_some_and(|before| before != lengths) {
-                    return Err(Refusal::GARBAGE);
-                }
-                // Once is enough, and in one form.
-                headers.insert(name, HeaderValue::from(lengths));
-                continue;
-            }
-            "transfer-encoding" => {
-                codings += 1;
-                if !trim(value.as_bytes()).eq_ignore_ascii_case(b"chunked") {
-                    return Err(Refusal::GARBAGE);
-                }
-            }
-            "connection" => {
-                close |= has_option(&value, "close");
-                keep |= has_option(&value, "keep-alive");
-                named.extend(named_in(&value));
-                continue;
-            }
-            "keep-alive" | "proxy-connection" | "te" => continue,
-            "upgrade" if status != StatusCode::SWITCHING_PROTOCOLS => continue,
-            _ => {}
-        }
-        if codings == 0 || name != TRANSFER_ENCODING {
-            headers.append(name, value);
-        }
-    }
-    for name in named {
-        headers.remove(name);
-    }
-    *response.headers_mut() = headers;
-    let receiving = match (codings, length) {
-        (0, None) => Receiving::UntilClosed,
-        (0, Some(length)) => Receiving::Length(length),
-        (1, None) if is_11 => Receiving::Chunked(Box::new(Chunks::keeping_trailers())),
-        _ => return Err(Refusal::GARBAGE),
-    };
-    let reusable = !close && (is_11 || keep);
-    Ok(Some(ResponseHead { response, receiving, reusable, is_old: !is_11 }))
-}
-
-/// `Content-Length`, which may be repeated in a list (RFC 9112, 6.3).
-fn read_lengths(value: &HeaderValue) -> Result<u64, Refusal> {
-    let mut lengths = value.as_bytes().split(|&byte| byte == b',').map(|text| {
-        let text = trim(text);
-        let digits = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
-        let text = std::str::from_utf8(text).ok().filter(|_| digits)?;
-        text.parse::<u64>().ok().filter(|&length| length <= u64::MAX / 2)
-    });
-    let first = lengths.next().flatten().ok_or(Refusal::GARBAGE)?;
-    if lengths.all(|length| length == Some(first)) { Ok(first) } else { Err(Refusal::GARBAGE) }
 }
