@@ -226,7 +226,8 @@ impl RateLimiter {
     /// The new policy can have more quotas or fewer, up to as many as the limiter has [room](RateLimiterBuilder::quotas) for.
     /// Each quota of the new policy goes on with what was spent under a quota of the old one. That is the first of these that there is:
     ///
-    /// 1. the one of the same name (a quota without a given name is called by its amount and period),
+    /// 1. the one of the same name (a quota without a given name is called by its amount and period), or else the one that has the
+    ///    room in which a quota of that name was last, of up to 64 names,
     /// 2. one of the same period,
     /// 3. one that the new policy no longer has, in order.
     ///

@@ -4,9 +4,10 @@
 //! column when its policy is replaced, and quotas of several plans that belong together have the same, so that what was spent under
 //! one counts under the other.
 //!
-//! A new policy's quotas find their columns so: first those whose name a column knows, then those whose period one knows, then the
-//! rest in order. A column knows the quota that the plan had there last, in force or not, or else the one of the first plan that had
-//! one. Columns in which the plan has a quota come first, then those in which nobody ever had one.
+//! A new policy's quotas find their columns so: first by name, then by period, then the rest in order. A column knows the quota that
+//! the plan had there last, in force or not, or else the one of the first plan that had one. A name that no column knows any more is
+//! looked for where the plan had it last: so who goes back to a policy finds every quota where it was, whatever took its place meanwhile.
+//! Columns in which the plan has a quota come first, then those in which nobody ever had one.
 
 use crate::algorithm::Counter;
 use crate::name::Name;
@@ -15,6 +16,9 @@ use crate::quota::Quota;
 
 /// The most that is remembered to have been spent in a column. More would not fit the windows' sums.
 const LARGEST_MAX: u64 = 1 << 60;
+
+/// Of how many names a plan remembers the columns. A program that makes up new names for ever must not fill the memory.
+const NAMES_MAX: usize = 64;
 
 /// What rules are made from.
 pub(super) struct Given {
@@ -34,6 +38,8 @@ struct GivenPlan {
     columns: Vec<usize>,
     /// By column, the quota that the plan had there last.
     latest: Vec<Option<Named>>,
+    /// Where each name was last, the latest at the end.
+    names: Vec<(Name, usize)>,
 }
 
 /// A quota in force.
@@ -49,7 +55,8 @@ impl Given {
     pub(super) fn new(policies: Vec<Policy>, width: usize, unix_nanos_at_zero: u64) -> Self {
         let mut given = Self { plans: Vec::new(), largest: vec![0; width], unix_nanos_at_zero };
         for (plan, policy) in policies.into_iter().enumerate() {
-            given.plans.push(GivenPlan { policy: Policy::empty(), columns: Vec::new(), latest: vec![None; width] });
+            let (latest, names) = (vec![None; width], Vec::new());
+            given.plans.push(GivenPlan { policy: Policy::empty(), columns: Vec::new(), latest, names });
             given.replace(plan, policy);
         }
         given
@@ -68,35 +75,39 @@ impl Given {
         let this = &mut self.plans[plan];
         for (((_, quota), name), &column) in policy.quotas().zip(policy.names()).zip(&columns) {
             this.latest[column] = Some((name, *quota));
+            this.names.retain(|(other, _)| *other != name);
+            this.names.push((name, column));
             self.largest[column] = self.largest[column].max(quota.limit().min(LARGEST_MAX));
         }
+        this.names.drain(..this.names.len().saturating_sub(NAMES_MAX));
         (this.policy, this.columns) = (policy, columns);
     }
 
     /// The columns of a policy's quotas, if it became a plan's.
     fn columns(&self, plan: usize, policy: &Policy) -> Vec<usize> {
         let width = self.largest.len();
+        let this = &self.plans[plan];
         let known = |column: usize| {
             let of = |plan: &GivenPlan| plan.latest[column];
-            of(&self.plans[plan]).or_else(|| self.plans.iter().find_map(of))
+            of(this).or_else(|| self.plans.iter().find_map(of))
         };
         // First those in force, then those that nobody knows, then the others.
-        let in_force = &self.plans[plan].columns;
         let mut order: Vec<usize> = (0..width).collect();
-        let place = |column: usize| in_force.iter().position(|&this| this == column).unwrap_or(QUOTAS_MAX);
+        let place = |column: usize| this.columns.iter().position(|&this| this == column).unwrap_or(QUOTAS_MAX);
         order.sort_by_key(|&column| (place(column), known(column).is_some()));
 
         let mut found = vec![None; policy.quotas().len()];
         let quotas: Vec<Named> = policy.names().zip(policy.quotas().map(|(_, quota)| *quota)).collect();
-        let fits: [fn(&Named, Option<&Named>) -> bool; 3] = [
-            |this, known| known.is_some_and(|known| this.0 == known.0),
-            |this, known| known.is_some_and(|known| this.1.period() == known.1.period()),
-            |_, _| true,
+        let fits: [&dyn Fn(&Named, usize) -> bool; 5] = [
+            &|(name, _), column| this.latest[column].is_some_and(|(known, _)| known == *name),
+            &|(name, _), column| this.names.contains(&(*name, column)),
+            &|(name, _), column| known(column).is_some_and(|(known, _)| known == *name),
+            &|(_, quota), column| known(column).is_some_and(|(_, known)| known.period() == quota.period()),
+            &|_, _| true,
         ];
         for fits in fits {
             for (quota, found) in quotas.iter().zip(&mut found).filter(|(_, found)| found.is_none()) {
-                *found =
-                    order.iter().position(|&column| fits(quota, known(column).as_ref())).map(|at| order.remove(at));
+                *found = order.iter().position(|&column| fits(quota, column)).map(|at| order.remove(at));
             }
         }
         found.into_iter().map(|column| column.expect("there are as many columns as quotas, or more")).collect()
@@ -168,6 +179,27 @@ mod tests {
         check(3, &["a: 5/minute; b: 100/day", "b: 100/day", "b: 100/day; c: 7/week"], &[1, 2]);
         check(3, &["a: 5/minute; b: 100/day", "b: 100/day; c: 7/week; a: 1/hour"], &[1, 2, 0]);
         check(2, &["a: 5/minute; b: 100/day", "b: 100/day", "b: 100/day; c: 7/week"], &[1, 0]);
+    }
+
+    /// What took its place has another name and period, and a column that is not in use knew one of that period: that was taken for it.
+    #[test]
+    fn a_quota_that_was_replaced_comes_back_to_its_column() {
+        let undone = ["c: 20/day", "d: 8/day; c: 9/hour", "c: 20/day", "b: 7/hour", "c: 20/day"];
+        for (steps, columns) in [(1, &[0][..]), (2, &[1, 0]), (3, &[0]), (4, &[0]), (5, &[0])] {
+            check(2, &undone[..steps], columns);
+        }
+        // The same where it had gone by its period, in between by other names.
+        check(2, &["5/minute; 100/day", "a: 7/hour; b: 8/week", "100/day; 5/minute"], &[1, 0]);
+    }
+
+    /// A program that makes up names does not fill the memory with them.
+    #[test]
+    fn so_many_names_are_remembered() {
+        let mut given = Given::new(vec![policy("a: 5/minute; b: 100/day")], 2, 0);
+        for number in 0..1000 {
+            given.replace(0, policy(&format!("a{number}: 5/minute; b{number}: 100/day")));
+        }
+        assert_eq!(given.plans[0].names.len(), NAMES_MAX);
     }
 
     #[test]

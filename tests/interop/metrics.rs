@@ -81,6 +81,29 @@ fn each_is_described_and_there_from_the_start() {
 }
 
 #[test]
+fn a_series_for_each_quota_that_a_new_policy_brings() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let limiter = builder("a: 1/day; b: 9/week").name("api").quotas(3).build();
+    let layer = counted(&recorder, RateLimitLayer::sharing(&limiter).key(GlobalKey));
+    // A series of a quota that comes later is made where it is first counted.
+    let recorded = |policy: &str, requests| {
+        limiter.replace_policy(policy.parse::<Policy>().unwrap()).unwrap();
+        metrics::with_local_recorder(&recorder, || ask(&layer, requests));
+    };
+    recorded("a: 1/day; b: 9/week", 2);
+    recorded("b: 9/week; c: 5/month; a: 1/day", 1);
+    recorded("b: 9/week; day: 1/day", 1);
+    recorded("b: 9/week", 1);
+    let expected = [
+        r#"tollgate_allowed_total{limiter="api"} 2"#,
+        r#"tollgate_denied_total{limiter="api",quota="a"} 2"#,
+        r#"tollgate_denied_total{limiter="api",quota="day"} 1"#,
+        r#"tollgate_near_limit_total{limiter="api",quota="a"} 1"#,
+    ];
+    assert_eq!(samples(&recorder), expected);
+}
+
+#[test]
 fn series_do_not_grow_with_what_clients_send() {
     let recorder = PrometheusBuilder::new().build_recorder();
     let by_path = |head: &http::request::Parts| Some(head.uri.path().to_owned());

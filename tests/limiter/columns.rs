@@ -130,6 +130,17 @@ fn toggling_forgives_nothing_and_charges_nothing() {
     }
 }
 
+/// A random history came upon this: `b` takes the column of `c`, whose period another column had known, and `c` came back to that one.
+#[test]
+fn a_policy_that_comes_back_finds_what_it_was_owed() {
+    for unit in UNITS {
+        let old = format!("c: 20/day{unit}");
+        let bench = Bench::new(Some(2), &[&old]);
+        bench.change(&format!("d: 8/day{unit}; c: 241/hour{unit}")).change(&old);
+        bench.spend(0, 2).left(0, &[18]).change(&format!("b: 174/hour{unit}")).left(0, &[172]).change(&old).left(0, &[18]);
+    }
+}
+
 /// What is owed where nothing ever passes waits in words that lose a bit for each doubling of the number of plans. Those were bits of
 /// whole tokens: of four plans it was fours that were owed, of sixteen sixteens.
 #[test]

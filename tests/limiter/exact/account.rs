@@ -268,10 +268,18 @@ impl Account {
         let remembered = self.owes(now).min(carried.terms.most);
         assert!(carried.owes(now) >= remembered, "{self:?} became {carried:?} at {now}");
         if carried.terms.quota == self.terms.quota {
-            for later in (0..20).map(|part| now + part * PERIOD / 8) {
-                assert!(carried.owes(later) >= self.owes(later), "{self:?} became {carried:?} at {now}");
-            }
+            assert!(self.owes_no_more_than(carried, now), "{self:?} became {carried:?} at {now}");
         }
+    }
+
+    /// Whether no quota ever granted so much: then a clock that stepped back has added to it.
+    pub(super) fn is_more_than_granted(&self, now: u64) -> bool {
+        self.owes(now) > self.terms.most
+    }
+
+    /// Whether another account under the same quota owes as much or more, now and at any later time.
+    pub(super) fn owes_no_more_than(&self, other: &Self, now: u64) -> bool {
+        (0..20).map(|part| now + part * PERIOD / 8).all(|time| other.owes(time) >= self.owes(time))
     }
 
     /// The account by other terms. What is owed stays owed, also above the new limit.

@@ -42,6 +42,8 @@ pub(super) enum Act {
     /// What follows is asked by this key.
     By(usize),
     Replace(usize, Policy),
+    /// Another policy of the plan, or another plan, is met with so small a cost, and the old one again at the same moment.
+    ThereAndBack(usize, Option<Policy>, u64),
     /// So much passes on the unlimited plan.
     Unlimited(u64),
     /// Nanoseconds.
@@ -59,8 +61,9 @@ impl History {
         let plans = 1 + random.below(3) as usize;
         let fine = random.below(8) == 0;
         let keys = if random.below(4) == 0 { KEYS.len() } else { 1 };
-        let policies = (0..plans).map(|_| any_policy(&mut random, width, fine)).collect();
-        let acts = (0..20 + random.below(200)).map(|_| any_act(&mut random, plans, width, keys, fine)).collect();
+        let policies: Vec<Policy> = (0..plans).map(|_| any_policy(&mut random, width, fine)).collect();
+        let mut had: Vec<Vec<Policy>> = policies.iter().map(|policy| vec![policy.clone()]).collect();
+        let acts = (0..20 + random.below(200)).map(|_| any_act(&mut random, &mut had, width, keys, fine)).collect();
         Self { fine, keys, width, policies, acts }
     }
 
@@ -132,7 +135,9 @@ fn any_quota(random: &mut Random, fine: bool) -> Quota {
     }
 }
 
-fn any_act(random: &mut Random, plans: usize, width: usize, keys: usize, fine: bool) -> Act {
+/// The plans' policies until now are kept in `had`, by plan: half of those that replace them are old ones that come back.
+fn any_act(random: &mut Random, had: &mut [Vec<Policy>], width: usize, keys: usize, fine: bool) -> Act {
+    let plans = had.len();
     let pause = |random: &mut Random| {
         let ticks = if random.below(2) == 0 { random.below(300) } else { random.below(3 * PERIOD / TICK) };
         ticks * TICK + if fine { random.below(TICK) } else { 0 }
@@ -152,7 +157,22 @@ fn any_act(random: &mut Random, plans: usize, width: usize, keys: usize, fine: b
         17 => Act::Unlimited(random.below(9)),
         18..20 => Act::Look,
         20..23 => Act::On(random.below(plans as u64) as usize),
-        23..25 => Act::Replace(random.below(plans as u64) as usize, any_policy(random, width, fine)),
+        23 => {
+            let plan = random.below(plans as u64) as usize;
+            let of_plan = &mut had[plan];
+            if random.below(2) == 0 {
+                of_plan.push(any_policy(random, width, fine));
+            } else {
+                let old = random.below(of_plan.len() as u64) as usize;
+                of_plan[old..].rotate_left(1);
+            }
+            Act::Replace(plan, of_plan[of_plan.len() - 1].clone())
+        }
+        24 => {
+            let plan = random.below(plans as u64) as usize;
+            let policy = (random.below(2) == 0).then(|| any_policy(random, width, fine));
+            Act::ThereAndBack(plan, policy, random.below(3))
+        }
         25..29 => Act::Advance(pause(random)),
         29..31 => Act::Wait,
         _ if keys > 1 => Act::Look,
@@ -167,6 +187,8 @@ struct Stage {
     handles: Vec<RateLimiter>,
     clock: ManualClock,
     now: u64,
+    /// How far time has ever come.
+    latest: u64,
     fine: bool,
     on: usize,
     by: usize,
@@ -210,6 +232,7 @@ impl Stage {
             handles,
             clock,
             now: START,
+            latest: START,
             fine: history.fine,
             on: 0,
             by: 0,
@@ -257,11 +280,28 @@ impl Stage {
             Act::Settle(..) | Act::Look => self.look()?,
             Act::On(plan) => self.on = plan,
             Act::By(key) => self.by = key,
-            Act::Replace(plan, ref policy) => {
-                self.handles[plan].replace_policy(policy).expect("there is room");
-                self.plans.replace(plan, policy);
-                self.version += 1;
-                self.keys.iter_mut().for_each(|key| key.carry(self.now, &self.plans));
+            Act::Replace(plan, ref policy) => self.replace(plan, policy),
+            Act::ThereAndBack(plan, ref policy, cost) => {
+                self.look()?;
+                let (before, on) = (self.accounts(), self.on);
+                let of_plan = self.handles[plan].policy();
+                self.on = plan;
+                if let Some(policy) = policy {
+                    self.replace(plan, policy);
+                }
+                self.play(&Act::Check(cost))?;
+                self.look()?;
+                if policy.is_some() {
+                    self.replace(plan, &of_plan);
+                }
+                self.on = on;
+                self.look()?;
+                for (before, after) in before.iter().zip(self.accounts()) {
+                    // What is owed only because the clock stepped back may be forgotten.
+                    let is_spent = self.now >= self.latest && !before.is_more_than_granted(self.now);
+                    let is_kept = !is_spent || before.owes_no_more_than(&after, self.now);
+                    same("keeps what is owed", is_kept, true).map_err(|error| format!("{error}: {before:?} {after:?}"))?;
+                }
             }
             Act::Unlimited(cost) => {
                 let unlimited = self.limiter.on(Plan::UNLIMITED).expect("every limiter has it");
@@ -282,9 +322,17 @@ impl Stage {
         Ok(())
     }
 
+    fn replace(&mut self, plan: usize, policy: &Policy) {
+        self.handles[plan].replace_policy(policy).expect("there is room");
+        self.plans.replace(plan, policy);
+        self.version += 1;
+        self.keys.iter_mut().for_each(|key| key.carry(self.now, &self.plans));
+    }
+
     fn advance(&mut self, by: u64) {
         self.clock.advance(Duration::from_nanos(by));
         self.now += by;
+        self.latest = self.latest.max(self.now);
     }
 
     /// The key's accounts on the plan that is asked.

@@ -3,6 +3,8 @@
 //! A limiter has as many columns as its widest policy has quotas, or as it was told. A key owes something in each, and a plan may have no
 //! quota in some. There the account waits: it goes on by the last quota that there was, on the plan under which the key last had one.
 
+use std::collections::HashMap;
+
 use tollgate::{Policy, Quota};
 
 use super::account::{Account, Terms};
@@ -21,13 +23,16 @@ struct Plan {
     columns: Vec<usize>,
     /// By column, the last quota there has been.
     latest: Vec<Option<Named>>,
+    /// By name, the column in which it was last.
+    last_in: HashMap<String, usize>,
 }
 
 impl Plans {
     pub(super) fn new(policies: &[Policy], width: usize) -> Self {
         let mut this = Self { plans: Vec::new(), most: vec![0; width] };
         for (plan, policy) in policies.iter().enumerate() {
-            this.plans.push(Plan { quotas: Vec::new(), columns: Vec::new(), latest: vec![None; width] });
+            let (latest, last_in) = (vec![None; width], HashMap::new());
+            this.plans.push(Plan { quotas: Vec::new(), columns: Vec::new(), latest, last_in });
             this.replace(plan, policy);
         }
         this
@@ -39,11 +44,13 @@ impl Plans {
         for (quota, &column) in quotas.iter().zip(&columns) {
             self.most[column] = self.most[column].max(quota.1.limit());
             self.plans[plan].latest[column] = Some(quota.clone());
+            self.plans[plan].last_in.insert(quota.0.clone(), column);
         }
         (self.plans[plan].quotas, self.plans[plan].columns) = (quotas, columns);
     }
 
-    /// Quotas keep their columns: first by name, then by period, then in order. Columns come in this order: those that the plan has a quota
+    /// Quotas keep their columns: first by name, then by period, then in order. A name is sought where it is the last, then where
+    /// it was last, and then where other plans have it. Columns come in this order: those that the plan has a quota
     /// in now, those that nobody ever had one in, the others.
     fn columns_of(&self, plan: usize, quotas: &[Named]) -> Vec<usize> {
         let this = &self.plans[plan];
@@ -56,12 +63,14 @@ impl Plans {
         free.extend(new.into_iter().chain(old));
 
         let mut columns = vec![None; quotas.len()];
-        for round in 0..3 {
+        for round in 0..5 {
             for (quota, column) in quotas.iter().zip(&mut columns).filter(|(_, column)| column.is_none()) {
                 let is_its_own = |&free: &usize| match (round, known(free)) {
-                    (0, Some((name, _))) => *name == quota.0,
-                    (1, Some((_, known))) => known.period() == quota.1.period(),
-                    (2, _) => true,
+                    (0, _) => this.latest[free].as_ref().is_some_and(|(name, _)| *name == quota.0),
+                    (1, _) => this.last_in.get(&quota.0) == Some(&free),
+                    (2, Some((name, _))) => *name == quota.0,
+                    (3, Some((_, known))) => known.period() == quota.1.period(),
+                    (4, _) => true,
                     _ => false,
                 };
                 *column = free.iter().position(is_its_own).map(|at| free.remove(at));
