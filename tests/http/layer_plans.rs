@@ -94,7 +94,8 @@ async fn what_is_told_and_counted_follows_quotas_that_come_go_and_move() {
         let inner =
             service_fn(async |_: Request<Body>| Ok::<_, std::convert::Infallible>(Response::new(Body::empty())));
         let response = layer.clone().any_body().layer(inner).oneshot(request).await.unwrap();
-        let told = headers.names().into_iter().skip(1).map(|name| response.headers()[name].to_str().unwrap().to_owned());
+        let told =
+            headers.names().into_iter().skip(1).map(|name| response.headers()[name].to_str().unwrap().to_owned());
         (response.status().as_u16(), told.collect::<Vec<_>>().join(" / "))
     };
     let says = |status: u16, told: &str| (status, told.to_owned());

@@ -137,7 +137,13 @@ fn a_policy_that_comes_back_finds_what_it_was_owed() {
         let old = format!("c: 20/day{unit}");
         let bench = Bench::new(Some(2), &[&old]);
         bench.change(&format!("d: 8/day{unit}; c: 241/hour{unit}")).change(&old);
-        bench.spend(0, 2).left(0, &[18]).change(&format!("b: 174/hour{unit}")).left(0, &[172]).change(&old).left(0, &[18]);
+        bench
+            .spend(0, 2)
+            .left(0, &[18])
+            .change(&format!("b: 174/hour{unit}"))
+            .left(0, &[172])
+            .change(&old)
+            .left(0, &[18]);
     }
 }
 

@@ -95,8 +95,7 @@ fn the_table_of_shares_is_true() {
     for (period, expected) in [(1_000_000, 79), (100_000, 76), (10_000, 66), (1000, 59)] {
         assert_eq!(least(period), Some(expected), "per {period} ns");
     }
-    for period in
-        (0..72).map(|step| (7_000_000 << (step / 2)) + (step << 19)).filter(|period| *period < 10 * 365 * DAY)
+    for period in (0..72).map(|step| (7_000_000 << (step / 2)) + (step << 19)).filter(|period| *period < 10 * 365 * DAY)
     {
         assert!(least(period) >= Some(80), "per {period} ns");
     }

@@ -300,7 +300,8 @@ impl Stage {
                     // What is owed only because the clock stepped back may be forgotten.
                     let is_spent = self.now >= self.latest && !before.is_more_than_granted(self.now);
                     let is_kept = !is_spent || before.owes_no_more_than(&after, self.now);
-                    same("keeps what is owed", is_kept, true).map_err(|error| format!("{error}: {before:?} {after:?}"))?;
+                    same("keeps what is owed", is_kept, true)
+                        .map_err(|error| format!("{error}: {before:?} {after:?}"))?;
                 }
             }
             Act::Unlimited(cost) => {
