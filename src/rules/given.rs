@@ -98,16 +98,16 @@ impl Given {
 
         let mut found = vec![None; policy.quotas().len()];
         let quotas: Vec<Named> = policy.names().zip(policy.quotas().map(|(_, quota)| *quota)).collect();
-        let fits: [&dyn Fn(&Named, usize) -> bool; 5] = [
-            &|(name, _), column| this.latest[column].is_some_and(|(known, _)| known == *name),
-            &|(name, _), column| this.names.contains(&(*name, column)),
-            &|(name, _), column| known(column).is_some_and(|(known, _)| known == *name),
-            &|(_, quota), column| known(column).is_some_and(|(_, known)| known.period() == quota.period()),
-            &|_, _| true,
-        ];
-        for fits in fits {
+        let fits = |round, (name, quota): &Named, column: usize| match round {
+            0 => this.latest[column].is_some_and(|(known, _)| known == *name),
+            1 => this.names.contains(&(*name, column)),
+            2 => known(column).is_some_and(|(known, _)| known == *name),
+            3 => known(column).is_some_and(|(_, known)| known.period() == quota.period()),
+            _ => true,
+        };
+        for round in 0..=4 {
             for (quota, found) in quotas.iter().zip(&mut found).filter(|(_, found)| found.is_none()) {
-                *found = order.iter().position(|&column| fits(quota, column)).map(|at| order.remove(at));
+                *found = order.iter().position(|&column| fits(round, quota, column)).map(|at| order.remove(at));
             }
         }
         found.into_iter().map(|column| column.expect("there are as many columns as quotas, or more")).collect()
