@@ -145,6 +145,28 @@ pub trait Delay: Backend {
     fn later(wait: Self::Wait) -> <Self::Delayed as Backend>::Wait;
 }
 
+/// A limiter that counts in this program, for so many keys as `RateLimitLayer::capacity` says.
+///
+/// This trait is sealed: it cannot be implemented for other types.
+#[cfg(feature = "tower")]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` has no capacity for a layer to set",
+    label = "its keys are on a server, which keeps each until nothing is left to remember",
+    note = "how many keys are remembered while the server is away is set by `RedisLimiterBuilder::capacity`"
+)]
+pub trait Resize: Backend {
+    /// The same over another limiter.
+    #[doc(hidden)]
+    fn over(&self, limiter: RateLimiter) -> Self;
+}
+
+#[cfg(feature = "tower")]
+impl Resize for RateLimiter {
+    fn over(&self, limiter: Self) -> Self {
+        limiter
+    }
+}
+
 /// What is asked about a request.
 #[derive(Debug)]
 pub struct Question<'a, K: ?Sized> {

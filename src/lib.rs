@@ -140,10 +140,10 @@ pub use parse::ParseError;
 
 pub use decision::{Denied, Permit, Standing, Status};
 
-#[cfg(feature = "tower")]
-pub use backend::Backend;
 #[cfg(all(feature = "tower", feature = "tokio"))]
 pub use backend::Delay;
+#[cfg(feature = "tower")]
+pub use backend::{Backend, Resize};
 
 pub use clock::{Clock, ManualClock};
 

@@ -306,23 +306,29 @@ impl Inquiry {
         }
     }
 
-    /// Gives back what was not used of a charge.
-    pub(super) async fn settle(&self, charge: &[u64], unused: u64) {
-        let Some(wire) = self.wire_of_charge() else { return };
-        if self.shared.store.call(self.call(&wire, Op::Settle, unused, charge)).await.is_err() {
-            self.shared.counts.unsettled.fetch_add(1, Relaxed);
+    /// Gives back what was not used of a charge. What was charged under a policy that has been replaced stays, since then nothing
+    /// can be told apart.
+    pub(super) fn settle(self, charge: Vec<u64>, unused: u64) -> impl Future<Output = ()> + Send + 'static {
+        let unsettled = Unsettled(Some(self.shared.clone()));
+        async move {
+            let (Some(wire), Some(plan)) = (&self.wire, self.plan.index()) else { return };
+            let is_replaced = self.shared.wires.read()[plan].version != wire.version;
+            let settle = self.call(wire, Op::Settle, unused, &charge);
+            if !is_replaced && self.shared.store.call(settle).await.is_ok_and(|reply| reply.passed) {
+                unsettled.is_done();
+            }
+            self.given_back();
         }
-        self.given_back();
     }
 
-    /// The same, without waiting for it to be done.
+    /// The same in a task, for which nobody waits.
     #[cfg(feature = "tower")]
-    pub(super) fn settle_blindly(&self, charge: &[u64], unused: u64) {
-        let Some(wire) = self.wire_of_charge() else { return };
-        if !self.shared.store.call_blindly(self.call(&wire, Op::Settle, unused, charge)) {
-            self.shared.counts.unsettled.fetch_add(1, Relaxed);
+    pub(super) fn settle_alone(self, charge: Vec<u64>, unused: u64) {
+        let runtime = self.shared.store.runtime();
+        let settle = self.settle(charge, unused);
+        if let Some(runtime) = runtime {
+            runtime.spawn(settle);
         }
-        self.given_back();
     }
 
     /// What the server has let pass.
@@ -330,13 +336,6 @@ impl Inquiry {
         let (permit, standing) = (wire.permit(&reply), wanted.standing.then(|| wire.standing(&reply)));
         let charge = if wanted.to_settle && self.cost > 0 { there(reply) } else { WhereCharged::Nowhere };
         RedisGrant { permit, standing, charge }
-    }
-
-    /// The policy that a charge was made under; `None` if it has been replaced, since then nothing can be told apart.
-    fn wire_of_charge(&self) -> Option<Arc<Wire>> {
-        let wire = self.wire.as_ref()?;
-        let now = &self.shared.wires.read()[self.plan.index()?];
-        (now.version == wire.version).then(|| wire.clone())
     }
 
     /// The key may pass earlier than it was told.
@@ -383,6 +382,23 @@ impl Inquiry {
                 latest = %why,
                 "checks since the last such line were answered without the Redis server"
             );
+        }
+    }
+}
+
+/// A settlement that is to be done. Dropped before that, also because nobody waits for it any more, it is counted as one that was not.
+struct Unsettled(Option<Arc<Shared>>);
+
+impl Unsettled {
+    fn is_done(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unsettled {
+    fn drop(&mut self) {
+        if let Some(shared) = &self.0 {
+            shared.counts.unsettled.fetch_add(1, Relaxed);
         }
     }
 }

@@ -67,6 +67,8 @@ use crate::setting_error::SettingError;
 ///   is granted twice, and somebody may have to wait for longer.
 /// - What was spent in a quota that the other policy has not is kept for the one that has it, until time has given it back.
 ///   The other neither looks at it nor adds to it, nor does it give any of it back by a [refund](Self::refund).
+/// - A [reservation](Self::reserve) that was made before another policy charged the key stays charged, since it is not known how much of it
+///   time has given back by the other's rate. It is [counted](super::RedisStats::unsettled).
 ///
 /// The same holds for plans, and for a policy that is [replaced](Self::replace_policy).
 #[derive(Clone)]

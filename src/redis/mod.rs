@@ -85,7 +85,8 @@
 //! | `w` | a strict window | the length of a part, the number of the newest part, how many more count, what was spent in each from the newest on |
 //!
 //! While some of a key is [leased](RedisLimiterBuilder::leases), the first word goes on, after commas: the length of a slot in
-//! microseconds, what was leased in this slot and in the one before, and `m` if that was under another policy.
+//! microseconds, what was leased in this slot and in the one before, and `m` if that was under another policy. Where [policies
+//! differ](RedisLimiter#two-limiters-with-one-name), it ends with `@` and when another one last charged the key.
 //!
 //! Keys go by themselves when there is nothing left to remember. To clear one, delete it, or, where there are leases, call
 //! [`RedisLimiter::reset`], which knows what is leased. To clear all of a limiter, delete what begins with its name:

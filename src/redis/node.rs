@@ -1,7 +1,6 @@
 //! [`Node`]: one server, its connection, which is made anew when it is lost, and whether it is asked at all.
 
 use std::sync::Arc;
-#[cfg(feature = "tower")]
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -17,6 +16,9 @@ use crate::clock::Clock;
 
 /// How long after an attempt to connect failed the next one may be made.
 const CONNECT_AGAIN_NANOS: u64 = 100_000_000;
+
+/// After so long without a call, it is looked whether the server has closed the connection meanwhile.
+const IDLE_NANOS: u64 = 100_000_000;
 
 /// How many commands may wait to be written. When so many wait, more wait for these.
 const COMMANDS_WAITING: usize = 4096;
@@ -57,8 +59,13 @@ enum Link {
         why: Unanswered,
     },
     Connecting,
-    /// Each connection has another number: when it was made.
-    Up(MultiplexedConnection, u64),
+    Up {
+        connection: MultiplexedConnection,
+        /// Each connection has another: when it was made.
+        number: u64,
+        /// When somebody last asked for it.
+        used_at: u64,
+    },
 }
 
 impl Node {
@@ -82,10 +89,7 @@ impl Node {
 
     /// Sends a command, and waits for the answer, for however long that takes.
     pub(super) async fn send(self: &Arc<Self>, command: &Cmd) -> Result<Value, Unanswered> {
-        let (mut connection, number) = match self.connection() {
-            Some(there) => there,
-            None => self.connected().await?,
-        };
+        let (mut connection, number) = self.connected().await?;
         connection.send_packed_command(command).await.map_err(|error| {
             self.lose(number);
             unanswered(&error)
@@ -104,46 +108,48 @@ impl Node {
         answers.pop().ok_or_else(|| Unanswered::new(UnansweredKind::Refused, "no answer"))
     }
 
-    /// Sends a command whose answer nobody waits for, if that can be done now. Says whether it was handed on.
-    #[cfg(feature = "tower")]
-    pub(super) fn fire(&self, mut command: Cmd) -> bool {
-        if self.breaker.is_open() {
-            return false;
-        }
-        let Some((mut connection, _)) = self.connection() else { return false };
-        command.set_no_response(true);
-        // It is ready at once, unless too many commands wait. A task's budget is not asked.
-        let handed_on = tokio::task::unconstrained(connection.send_packed_command(&command));
-        let mut handed_on = std::pin::pin!(handed_on);
-        let mut nobody = Context::from_waker(Waker::noop());
-        matches!(handed_on.as_mut().poll(&mut nobody), Poll::Ready(Ok(_)))
-    }
-
     /// Gives up the connection, to make another one. Nobody needs to wait for that.
     pub(super) fn renew(&self) {
-        if let Some((_, number)) = self.connection() {
+        if let Some(number) = self.number() {
             self.lose(number);
         }
     }
 
     /// The same, but not again and again.
     pub(super) fn renew_unless_new(&self) {
-        if let Some((_, made_at)) = self.connection() {
+        if let Some(made_at) = self.number() {
             if self.clock.now() >= made_at + CONNECT_AGAIN_NANOS {
                 self.lose(made_at);
             }
         }
     }
 
+    fn number(&self) -> Option<u64> {
+        if let Link::Up { number, .. } = *self.link.lock() { Some(number) } else { None }
+    }
+
+    /// The connection, if there is one.
     fn connection(&self) -> Option<(MultiplexedConnection, u64)> {
-        match &*self.link.lock() {
-            Link::Up(connection, number) => Some((connection.clone(), *number)),
-            _ => None,
+        let mut link = self.link.lock();
+        let Link::Up { connection, number, used_at } = &mut *link else { return None };
+        let now = self.clock.now();
+        let was_idle = now.saturating_sub(*used_at) >= IDLE_NANOS;
+        *used_at = now;
+        if was_idle && is_closed(connection) {
+            // Nothing was sent over it, so nobody has to be told that it was lost.
+            let gone = link.lose();
+            drop(link);
+            drop(gone);
+            return None;
         }
+        Some((connection.clone(), *number))
     }
 
     /// The connection, made if there is none. Whoever asks while one is being made waits for that.
     pub(super) async fn connected(self: &Arc<Self>) -> Result<(MultiplexedConnection, u64), Unanswered> {
+        if let Some(there) = self.connection() {
+            return Ok(there);
+        }
         loop {
             // Made before the look, so that nothing is missed.
             let tried = self.tried.notified();
@@ -158,7 +164,7 @@ impl Node {
     fn look_or_connect(self: &Arc<Self>) -> Option<Result<(MultiplexedConnection, u64), Unanswered>> {
         let mut link = self.link.lock();
         match &*link {
-            Link::Up(connection, number) => Some(Ok((connection.clone(), *number))),
+            Link::Up { connection, number, .. } => Some(Ok((connection.clone(), *number))),
             Link::Connecting => None,
             Link::Lost { again_at, why } if self.clock.now() < *again_at => Some(Err(why.clone())),
             Link::Lost { .. } => {
@@ -184,13 +190,30 @@ impl Node {
     /// A connection is not to be used any more. In a moment there may be another.
     fn lose(&self, lost: u64) {
         let mut link = self.link.lock();
-        if matches!(&*link, Link::Up(_, number) if *number == lost) {
-            let why = Unanswered::new(UnansweredKind::Lost, "");
-            let gone = std::mem::replace(&mut *link, Link::Lost { again_at: 0, why });
+        if matches!(*link, Link::Up { number, .. } if number == lost) {
+            let gone = link.lose();
             drop(link);
             drop(gone); // and with it the task that drives it
         }
     }
+}
+
+impl Link {
+    /// What there was before.
+    fn lose(&mut self) -> Self {
+        std::mem::replace(self, Self::Lost { again_at: 0, why: Unanswered::new(UnansweredKind::Lost, "") })
+    }
+}
+
+/// Whether a connection is known to be closed. Nothing says so but that no command can be handed on to it; so this hands one on that
+/// does nothing and whose answer nobody waits for.
+fn is_closed(connection: &mut MultiplexedConnection) -> bool {
+    let mut command = ::redis::cmd("TIME");
+    command.set_no_response(true);
+    // It is ready at once, unless too many commands wait. A task's budget is not asked.
+    let handed_on = tokio::task::unconstrained(connection.send_packed_command(&command));
+    let mut handed_on = std::pin::pin!(handed_on);
+    matches!(handed_on.as_mut().poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(Err(_)))
 }
 
 /// An attempt to connect. It ends, however its task does: also when the runtime is shut down.
@@ -203,7 +226,10 @@ struct Connecting {
 impl Connecting {
     fn end(self, made: Result<MultiplexedConnection, RedisError>) {
         let next = match made {
-            Ok(connection) => Link::Up(connection, self.node.clock.now().max(1)),
+            Ok(connection) => {
+                let now = self.node.clock.now().max(1);
+                Link::Up { connection, number: now, used_at: now }
+            }
             Err(error) => {
                 let text = unanswered(&error).text;
                 let why = Unanswered::new(UnansweredKind::NotConnected, text);

@@ -45,8 +45,9 @@ impl RedisReservation {
 
     /// Says what the cost was in the end, and gives the rest back. 0 gives all of it back.
     ///
-    /// If the server does not answer, it stays charged, which the limiter's [stats](super::RedisStats::unsettled) count. It
-    /// is not tried again, since it may have been done.
+    /// If the server does not answer, or the key has come under [another policy](super::RedisLimiter#two-limiters-with-one-name)
+    /// meanwhile, it stays charged, which the limiter's [stats](super::RedisStats::unsettled) count. It is not tried again, since it
+    /// may have been done.
     ///
     /// # Errors
     ///
@@ -67,10 +68,13 @@ impl RedisReservation {
                 inquiry.give_back(lot, unused);
                 Asking::known(Ok(()))
             }
-            WhereCharged::There(charge) if unused > 0 => Asking::new(async move {
-                inquiry.settle(&charge, unused).await;
-                Ok(())
-            }),
+            WhereCharged::There(charge) if unused > 0 => {
+                let settled = inquiry.settle(charge, unused);
+                Asking::new(async move {
+                    settled.await;
+                    Ok(())
+                })
+            }
             _ => Asking::known(Ok(())),
         }
     }
@@ -93,7 +97,7 @@ impl RedisReservation {
                 status
             }
             WhereCharged::There(charge) if unused > 0 => {
-                inquiry.settle_blindly(&charge, unused);
+                inquiry.settle_alone(charge, unused);
                 status.remaining = status.remaining.saturating_add(unused).min(status.limit);
                 status
             }

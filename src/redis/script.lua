@@ -21,11 +21,12 @@
 --   NAME/PERIOD:s,length,number of the window,previous,current
 --   NAME/PERIOD:w,length of a sub-window,number of the newest,how many more count,counts from the newest on
 -- While something is lent, the time is time,width of a slot,lent in this slot,lent in the one before; and m, if it was lent
--- under another policy.
+-- under another policy. Where policies have taken turns, it ends with @ and when they last did.
 --
 -- A quota goes on with the record of its name; or else with one of its period; or else with one of those that are left, in order. So
 -- what was spent under one policy is spent under another, whatever its width. Records that no quota takes wait for the policy that
--- has theirs.
+-- has theirs. How much time has given back of a charge is known while there is one rate. So what was charged before policies last took
+-- turns cannot be settled: then `settle` returns 0, and nothing has changed.
 --
 -- What is lent in a slot may be spent until the next slot ends, or the first window. Until then a bucket owes it, however much it
 -- refills: so what is left and what is lent are never more than a burst together. And no slot is given another width before all
@@ -93,12 +94,17 @@ local function decide(key, skip, value)
 
   -- Time never steps back for a subject.
   local now, last, records = read, nil, {}
-  local slot, lent, before, moved
+  local slot, lent, before, moved, turned
   if value then
     local n, head = 0, nil
     for word in string.gmatch(value, '%S+') do
       if n == 0 then last, head = tonumber(word), word else records[n] = parts(word) or false end
       n = n + 1
+    end
+    if not last and head then
+      local rest, at = match(head, '^([^@]*)@(%d+)$')
+      head, turned = rest or head, tonumber(at)
+      last = tonumber(head)
     end
     if not last and head then
       last, slot, lent, before, moved = match(head, '^(%d+),(%d+),(%d+),(%d+)(,?m?)$')
@@ -189,6 +195,7 @@ local function decide(key, skip, value)
     local kind, p, q, r, record = kinds[i], ps[i], qs[i], rs[i], of[i]
     local same = record and record.kind == kind and record.a == p
     if slot and not same then moved = true end
+    if record and not (same and (kind ~= 'b' or record.b == q)) then turned = now end
     local spent = record and not same and owed(record) or 0
     if kind == 'b' then
       if record and record.kind == 'b' then
@@ -346,13 +353,16 @@ local function decide(key, skip, value)
   end
 
   local text, expiry
-  if cost > 0 and (op == 'refund' and value or op == 'settle' and value or charges and passes) or op == 'reset' and value then
+  local is_settled = op == 'settle' and value and not (turned and tonumber(ARGV[more_at + 1]) < turned)
+  if op == 'settle' and value and not is_settled then reply[1] = 0 end
+  if cost > 0 and (op == 'refund' and value or is_settled or charges and passes) or op == 'reset' and value then
     local words = { format('%.0f', now) }
     local fresh, waits = 0, false
     if slot and lent + before > 0 then
       words[1] = format('%.0f,%.0f,%.0f,%.0f', now, slot, lent, before) .. (moved and ',m' or '')
       fresh = (floor(now / slot) + (lent > 0 and 2 or 1)) * slot - now
     end
+    if turned then words[1] = words[1] .. format('@%.0f', turned) end
     for i = 1, quotas do
       local kind, p, q, r = kinds[i], ps[i], qs[i], rs[i]
       local mark = tonumber(ARGV[more_at + 1 + i])

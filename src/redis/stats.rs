@@ -12,7 +12,8 @@ pub struct RedisStats {
     pub remembered: u64,
     /// Checks that were answered here because the server did not answer.
     pub unanswered: u64,
-    /// Reservations that could not be settled because the server did not answer. They stayed charged.
+    /// Reservations that were not settled, because the server did not answer in time, the key had come under another policy, or nobody
+    /// waited for it. They stayed charged, as far as is known.
     pub unsettled: u64,
     /// Checks that passed here, by what had been [leased](super::RedisLimiterBuilder::leases).
     pub leased: u64,

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use ::redis::{Client, Cmd, ConnectionInfo, Value};
 use parking_lot::RwLock;
+#[cfg(feature = "tower")]
+use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use super::breaker::Leave;
@@ -146,6 +148,12 @@ impl RedisStore {
         &self.store.site.clock
     }
 
+    /// Where a task can run that nobody waits for: here, or else on the runtime that was given.
+    #[cfg(feature = "tower")]
+    pub(super) fn runtime(&self) -> Option<Handle> {
+        Handle::try_current().ok().or_else(|| self.store.site.runtime.clone())
+    }
+
     /// How long a call may take.
     pub(super) fn deadline(&self) -> Duration {
         self.store.site.deadline
@@ -180,18 +188,7 @@ impl RedisStore {
     async fn ask(&self, calls: &[Call<'_>], rest: Duration) -> Result<Vec<Reply>, Unanswered> {
         let store = &*self.store;
         let command = |known: bool| command(calls, known.then_some(store.sha.as_str()));
-        let value = store.send(calls[0].subject, &command, rest).await?;
-        read(calls, &value).ok_or_else(|| {
-            store.counts.failures.fetch_add(1, Relaxed);
-            Unanswered::new(UnansweredKind::Refused, "an answer that is none of this script")
-        })
-    }
-
-    /// Calls the script without waiting. Says whether the call was handed on.
-    #[cfg(feature = "tower")]
-    pub(super) fn call_blindly(&self, call: Call<'_>) -> bool {
-        let node = self.store.node_of(call.subject);
-        node.fire(command(&[call], Some(&self.store.sha)))
+        store.send(calls[0].subject, &command, &|value| read(calls, value), rest).await
     }
 
     /// Whether one call can be about all of these, as far as is known: a single server has all, and a cluster those that are in one slot.
@@ -210,19 +207,20 @@ impl RedisStore {
             command.arg(subject);
             command
         };
-        self.store.send(subject, &delete, self.store.site.deadline).await.map(|_| ())
+        self.store.send(subject, &delete, &|_| Some(()), self.store.site.deadline).await
     }
 }
 
 impl Store {
     /// Sends a command to the node that has a subject. The command is made anew for each time that it is sent: whether the node is
-    /// thought to know the script.
-    async fn send(
+    /// thought to know the script. The answer is what is read of it.
+    async fn send<T>(
         &self,
         subject: &str,
         command: &(dyn Fn(bool) -> Cmd + Sync),
+        read: &(dyn Fn(&Value) -> Option<T> + Sync),
         rest: Duration,
-    ) -> Result<Value, Unanswered> {
+    ) -> Result<T, Unanswered> {
         let mut node = self.node_of(subject);
         let Some(leave) = node.breaker.ask(self.site.clock.now()) else {
             self.counts.not_sent.fetch_add(1, Relaxed);
@@ -230,7 +228,12 @@ impl Store {
         };
         let begun = self.site.clock.now();
         let answer = match timeout(rest, self.send_on(&mut node, subject, command)).await {
-            Ok(answer) => answer,
+            Ok(Ok(value)) => read(&value).ok_or_else(|| {
+                // Whoever speaks so may answer others with what is meant for this one.
+                node.renew();
+                Unanswered::new(UnansweredKind::Lost, "an answer that is none of this script")
+            }),
+            Ok(Err(unanswered)) => Err(unanswered),
             Err(_) => {
                 if leave == Leave::Probe {
                     // The server may be back while the network still holds on to what was lost before.

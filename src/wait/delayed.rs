@@ -41,10 +41,11 @@ impl Delayed {
     pub fn limiter(&self) -> &RateLimiter {
         &self.limiter
     }
+}
 
-    /// The same delay over another limiter.
-    #[cfg(feature = "tower")]
-    pub(crate) fn over(&self, limiter: RateLimiter) -> Self {
+#[cfg(feature = "tower")]
+impl crate::backend::Resize for Delayed {
+    fn over(&self, limiter: RateLimiter) -> Self {
         Self { limiter, bound: self.bound }
     }
 }

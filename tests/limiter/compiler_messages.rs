@@ -140,6 +140,23 @@ fn a_layer_delays_once() {
     );
 }
 
+/// The keys of one on a server are not in a table of the program's.
+#[test]
+#[cfg(all(feature = "tower", feature = "redis"))]
+fn a_limiter_on_a_server_has_no_capacity() {
+    for (limiter, name) in [("RedisLimiter", "RedisLimiter"), ("redis::RedisDelayed", "RedisDelayed")] {
+        let layer = format!("tollgate::RateLimitLayer<tollgate::http::ClientIp, tollgate::{limiter}>");
+        check(
+            &format!("fn size(layer: {layer}) {{ layer.capacity(10_000); }}"),
+            &[
+                &format!("`{name}` has no capacity for a layer to set"),
+                "its keys are on a server",
+                "is set by `RedisLimiterBuilder::capacity`",
+            ],
+        );
+    }
+}
+
 /// What is set before the body is wrapped is not found afterwards, and the compiler says where it is.
 #[test]
 #[cfg(feature = "tower")]

@@ -1,5 +1,6 @@
 //! What happens when a server is not there, or not itself: no error reaches the program, and nothing is charged twice.
 
+use std::io::{BufRead as _, Write as _};
 use std::time::Duration;
 
 use tollgate::redis::{RedisLimiter, RedisStore, UnansweredKind, WhenUnreachable};
@@ -218,6 +219,55 @@ async fn garbage_on_the_wire_is_no_answer() {
     is_out(&limiter).await;
     proxy.garble(false);
     is_back(&limiter).await;
+}
+
+/// Whoever listens there speaks as a server does, but is none.
+#[tokio::test]
+async fn what_is_no_answer_of_the_script_is_none() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("redis://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            std::thread::spawn(move || says_ok_to_all(stream));
+        }
+    });
+    let limiter = usual(&url, CLOSED);
+    for n in 1..=2 {
+        let error = limiter.refund("alice", 1).await.unwrap_err();
+        assert_eq!((error.kind(), error.was_not_sent()), (UnansweredKind::Lost, false), "{error}");
+        let stats = limiter.store().stats();
+        assert_eq!((stats.round_trips, stats.failures), (0, n), "{stats:?}");
+    }
+    is_out(&limiter).await;
+}
+
+fn says_ok_to_all(stream: std::net::TcpStream) {
+    let mut writer = stream.try_clone().unwrap();
+    for line in std::io::BufReader::new(stream).lines().map_while(Result::ok) {
+        // Each command begins with the number of its words.
+        if line.starts_with('*') && writer.write_all(b"+OK\r\n").is_err() {
+            return;
+        }
+    }
+}
+
+/// As servers do that are told to, by `timeout`: the next call finds out before it is sent, and so needs no answer from here.
+#[tokio::test]
+async fn a_connection_that_was_closed_while_nobody_used_it_costs_no_answer() {
+    let Some(mut server) = Server::start() else { return };
+    let limiter = limiter(&server, "api", Quota::per_day(100));
+    for n in 1..=4 {
+        assert_eq!(limiter.check("alice").await.unwrap().status().remaining(), 100 - n);
+        server.raw().ask(&["CLIENT", "KILL", "TYPE", "normal"]);
+        // As long as it takes not to be in use, in which the runtime hears of it.
+        tokio::time::sleep(Duration::from_millis(150)).await;
+    }
+    assert_eq!(limiter.check("alice").await.unwrap().status().remaining(), 95);
+    server.kill();
+    server.restart();
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    assert_eq!(limiter.check("alice").await.unwrap().status().remaining(), 99);
+    assert_eq!((limiter.stats().unanswered, limiter.store().stats().failures), (0, 0));
 }
 
 #[tokio::test]

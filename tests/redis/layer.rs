@@ -1,6 +1,7 @@
 //! The layer over a limit that is on a server.
 
 use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -77,6 +78,36 @@ async fn a_layer_charges_by_the_outcome() {
     }
     assert_eq!(service.ready().await.unwrap().call(request("/fails")).await.unwrap().status(), 429);
     assert_eq!(limiter.stats().unsettled, 0);
+}
+
+/// Nobody waits for it. All the same it is sent again where nothing was done, and counted where nothing is known.
+#[tokio::test]
+async fn what_a_layer_gives_back_reaches_a_server_that_forgot_the_script_or_is_counted() {
+    let Some(server) = Server::start() else { return };
+    let server = Arc::new(Mutex::new(server));
+    let limiter = limiter(&server.lock().unwrap(), "login", Quota::per_day(3));
+    let layer =
+        RateLimitLayer::sharing(&limiter).key(GlobalKey).charge_when(|head: &http::response::Parts| head.status == 401);
+    let meanwhile = |what: fn(&mut Server)| {
+        let (server, layer) = (server.clone(), layer.clone());
+        layer.any_body().layer(service_fn(move |request| {
+            what(&mut server.lock().unwrap());
+            hello(request)
+        }))
+    };
+    let forgets = meanwhile(|server| _ = server.raw().ask(&["SCRIPT", "FLUSH"]));
+    for _ in 0..5 {
+        assert_eq!(forgets.clone().oneshot(request("/")).await.unwrap().status(), 200);
+        eventually("it is given back", || {
+            let peeked = limiter.peek(&());
+            async { peeked.await.unwrap().remaining() == 3 }
+        })
+        .await;
+    }
+    assert_eq!(limiter.stats().unsettled, 0);
+    let dies = meanwhile(Server::kill);
+    assert_eq!(dies.oneshot(request("/")).await.unwrap().status(), 200);
+    eventually("it is counted", || async { limiter.stats().unsettled == 1 }).await;
 }
 
 #[tokio::test]

@@ -206,6 +206,10 @@ async fn a_policy_is_replaced_or_nothing_changes() {
     limiter.replace_policy(policy("9/day")).unwrap();
     reservation.settle(0).await.unwrap();
     assert_eq!(limiter.peek("alice").await.unwrap().remaining(), 5, "a charge under a policy that was replaced stays");
+    assert_eq!(limiter.stats().unsettled, 1, "and that is counted");
+    // So is one that nobody waited for.
+    drop(limiter.reserve("alice", 1).await.unwrap().settle(0));
+    assert_eq!(limiter.stats().unsettled, 2);
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::RateLimitLayer;
-use crate::backend::Backend;
+use crate::backend::{Backend, Resize};
 use crate::http::gate::Gate;
 use crate::http::key::{ClientIp, KeyExtractor};
 use crate::http::observers::log_last_words;
@@ -12,8 +12,6 @@ use crate::http::settings::Settings;
 use crate::limiter::RateLimiter;
 use crate::policy::IntoPolicy;
 use crate::quota::Quota;
-#[cfg(feature = "tokio")]
-use crate::wait::Delayed;
 
 impl RateLimitLayer {
     /// `amount` per second for each client address. It reserves 18 MiB of address space; see [`capacity`](Self::capacity).
@@ -142,7 +140,7 @@ impl<K, L: Backend> RateLimitLayer<K, L> {
     }
 }
 
-impl<K> RateLimitLayer<K> {
+impl<K, L: Backend> RateLimitLayer<K, L> {
     /// How many keys the layer's limiter remembers, from 1 to 2^32, instead of 2^20. Each layer that is not
     /// [sharing](Self::sharing) reserves room for them: 18 bytes of address space a key with one quota, and 9 more with each
     /// further one. They become memory as they are used. This gives the layer a limiter of its own: clones that were made before keep
@@ -157,43 +155,24 @@ impl<K> RateLimitLayer<K> {
     /// assert!(layer.limiter().stats().capacity < 12_000);
     /// ```
     ///
+    /// A layer over a limiter on a server has no such method, and the compiler says so.
+    ///
     /// # Panics
     ///
     /// If the layer is [sharing](Self::sharing) a limiter, whose capacity is set where it is
     /// [built](crate::RateLimiterBuilder::capacity); and if the capacity is 0 or above 2^32.
     #[must_use]
     #[track_caller]
-    pub fn capacity(self, keys: usize) -> Self {
-        let limiter = self.limiter_of_its_own(keys);
-        self.setting(|settings| settings.limiter = limiter)
-    }
-}
-
-#[cfg(feature = "tokio")]
-impl<K> RateLimitLayer<K, Delayed> {
-    /// The same after [`delay`](Self::delay).
-    ///
-    /// # Panics
-    ///
-    /// As before it.
-    #[must_use]
-    #[track_caller]
-    pub fn capacity(self, keys: usize) -> Self {
-        let limiter = self.limiter_of_its_own(keys);
-        self.setting(|settings| settings.limiter = settings.limiter.over(limiter))
-    }
-}
-
-impl<K, L: Backend> RateLimitLayer<K, L> {
-    /// One like the layer's, for so many keys.
-    #[track_caller]
-    fn limiter_of_its_own(&self, keys: usize) -> RateLimiter {
+    pub fn capacity(self, keys: usize) -> Self
+    where
+        L: Resize,
+    {
         assert!(
             self.gate.settings.owns_limiter,
             "the capacity of a limiter that is shared is set where it is built: RateLimiter::builder(..).capacity({keys})"
         );
         let limiter = RateLimiter::builder(self.limiter().limiter().policy()).capacity(keys).build();
         leave_last_words(&limiter);
-        limiter
+        self.setting(|settings| settings.limiter = settings.limiter.over(limiter))
     }
 }

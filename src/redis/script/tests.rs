@@ -2,8 +2,6 @@
 //!
 //! The script reads the time in one line. Here that line takes it from the last argument instead.
 
-use std::collections::BTreeMap;
-
 use proptest::prelude::*;
 
 use super::*;
@@ -15,188 +13,17 @@ mod server;
 
 use server::{Raw, Server, Value};
 
+mod policies;
+mod told;
+mod twin;
+
+use twin::{Charging, Order, Twin};
+
 /// The script, its time given as the last argument.
 fn script_with_time() -> String {
     let lines = SCRIPT.lines().filter(|line| line.contains("'TIME'")).count();
     assert_eq!(lines, 1, "time is read in one line");
     SCRIPT.replace("redis.call('TIME')", "{ floor(tonumber(ARGV[#ARGV]) / 1000000), tonumber(ARGV[#ARGV]) % 1000000 }")
-}
-
-/// One key's state under one quota: every charge that was made, and when.
-#[derive(Clone, Debug)]
-struct Twin {
-    quota: Quota,
-    /// Of a bucket: what is owed, in tokens times the period in nanoseconds, at the last time.
-    owed: u128,
-    last: u64,
-    /// Of a window: the end of the open one, or its number, with what was charged in each.
-    end: u64,
-    counts: BTreeMap<u64, u64>,
-}
-
-impl Twin {
-    fn new(quota: Quota) -> Self {
-        Self { quota, owed: 0, last: 0, end: 0, counts: BTreeMap::new() }
-    }
-
-    fn micros(&self) -> u64 {
-        self.quota.period_nanos().div_ceil(1000)
-    }
-
-    fn is_bucket(&self) -> bool {
-        self.quota.algorithm() == Algorithm::TokenBucket
-            || (self.quota.algorithm() == Algorithm::StrictWindow && self.quota.amount() == 1)
-    }
-
-    /// A strict window's sub-window, and how many more count.
-    fn sub_window(&self) -> (u64, u64) {
-        let length = (self.micros() - 1).div_ceil(32).max(1);
-        (length, (self.micros() - 1).div_ceil(length))
-    }
-
-    /// What counts against the limit at a time, as a fraction.
-    fn spent(&self, now: u64) -> (u128, u128) {
-        let (period, micros) = (u128::from(self.quota.period_nanos()), self.micros());
-        if self.is_bucket() {
-            let gained = u128::from(now - self.last) * u128::from(self.quota.amount()) * 1000;
-            return (self.owed.saturating_sub(gained), period);
-        }
-        let count = |number: u64| u128::from(self.counts.get(&number).copied().unwrap_or_default());
-        match self.quota.algorithm() {
-            Algorithm::FixedWindow | Algorithm::AlignedWindow => (if now < self.end { count(self.end) } else { 0 }, 1),
-            Algorithm::SlidingWindow => {
-                // The share falls by the microsecond, or in the shortest steps in which it can be told exactly.
-                let number = now / micros;
-                let fits = |step: &u64| u128::from(self.quota.amount()) * u128::from(micros.div_ceil(*step)) <= 1 << 52;
-                let step = (1..).find(fits).expect("a step that is long enough");
-                let (steps, passed) = (micros.div_ceil(step), (now - number * micros) / step);
-                let share = count(number - 1) * u128::from(steps - passed);
-                (count(number) + share.div_ceil(u128::from(steps)), 1)
-            }
-            _ => {
-                let (length, lookback) = self.sub_window();
-                let number = now / length;
-                let counted = self.counts.range(number.saturating_sub(lookback)..=number);
-                (counted.map(|(_, &count)| u128::from(count)).sum(), 1)
-            }
-        }
-    }
-
-    fn limit(&self) -> u64 {
-        self.quota.limit()
-    }
-
-    fn left(&self, now: u64) -> u64 {
-        let (spent, part) = self.spent(now);
-        let left = (u128::from(self.limit()) * part).saturating_sub(spent) / part;
-        u64::try_from(left).expect("at most the limit")
-    }
-
-    fn fits(&self, now: u64, cost: u64) -> bool {
-        cost == 0 || self.left(now) >= cost
-    }
-
-    /// By what a charge at this time is settled.
-    fn mark(&self, now: u64) -> u64 {
-        if self.is_bucket() {
-            return 0;
-        }
-        match self.quota.algorithm() {
-            Algorithm::SlidingWindow => now / self.micros(),
-            Algorithm::StrictWindow => now / self.sub_window().0,
-            Algorithm::FixedWindow => {
-                // One from which all was given back is not open any more.
-                if now < self.end && self.counts.get(&self.end).is_some_and(|&count| count > 0) {
-                    self.end
-                } else {
-                    now + self.micros()
-                }
-            }
-            _ => (now / self.micros() + 1) * self.micros(),
-        }
-    }
-
-    fn charge(&mut self, now: u64, cost: u64) {
-        if self.is_bucket() {
-            self.owed = self.spent(now).0 + u128::from(cost) * u128::from(self.quota.period_nanos());
-        } else {
-            let mark = self.mark(now);
-            self.end = mark;
-            *self.counts.entry(mark).or_default() += cost;
-        }
-        self.last = now;
-    }
-
-    fn refund(&mut self, now: u64, cost: u64) {
-        if self.is_bucket() {
-            let back = u128::from(cost) * u128::from(self.quota.period_nanos());
-            self.owed = self.spent(now).0.saturating_sub(back);
-            self.last = now;
-            return;
-        }
-        let last = self.last;
-        self.last = now;
-        let of_last = match self.quota.algorithm() {
-            // The window of the last change, if it still counts.
-            Algorithm::SlidingWindow => last / self.micros(),
-            Algorithm::StrictWindow => {
-                let (length, lookback) = self.sub_window();
-                let mut left = cost;
-                let number = now / length;
-                for (_, count) in self.counts.range_mut(number.saturating_sub(lookback)..=number).rev() {
-                    let back = left.min(*count);
-                    *count -= back;
-                    left -= back;
-                }
-                return;
-            }
-            _ => {
-                if now >= self.end {
-                    return;
-                }
-                self.end
-            }
-        };
-        let counts = self.quota.algorithm() != Algorithm::SlidingWindow || of_last + 1 >= now / self.micros();
-        if let Some(count) = self.counts.get_mut(&of_last).filter(|_| counts) {
-            *count = count.saturating_sub(cost);
-        }
-    }
-
-    /// Another policy has changed the key: its time is now.
-    fn touch(&mut self, now: u64) {
-        if self.is_bucket() {
-            self.owed = self.spent(now).0;
-        }
-        self.last = now;
-    }
-
-    /// Gives back of a charge that had been made then, and left so much owed.
-    fn settle(&mut self, now: u64, cost: u64, charged: &Charging, index: usize) {
-        let (mark, owed) = charged.of[index];
-        if self.is_bucket() {
-            let gained = u128::from(now - charged.at) * u128::from(self.quota.amount()) * 1000;
-            let spent = self.spent(now).0;
-            let outstanding = owed.saturating_sub(gained).min(spent);
-            let back = u128::from(cost) * u128::from(self.quota.period_nanos());
-            self.owed = spent - back.min(outstanding);
-        } else if let Some(count) = self.counts.get_mut(&mark) {
-            *count = count.saturating_sub(cost);
-        }
-        self.last = now;
-    }
-}
-
-/// Which quotas a policy has, in its order.
-type Order = Vec<usize>;
-
-#[derive(Clone, Debug)]
-struct Charging {
-    order: Order,
-    at: u64,
-    cost: u64,
-    of: Vec<(u64, u128)>,
-    marks: Vec<u64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -441,50 +268,6 @@ fn policies_of_other_widths_and_orders_agree_with_exact_twins() {
     play(200, 3, |raw, quotas, start, steps| agree_by_turns(raw, &script, "turns", quotas, &policies, start, steps));
 }
 
-/// Where a quota goes on: by its name, then by its period, then in order. As in process: see `rules/given.rs`.
-#[test]
-fn a_quota_goes_on_with_what_belongs_to_it() {
-    let Some(server) = Server::start() else { return };
-    let mut raw = server.raw();
-    // Records that have spent 1, 2 and so on, by turns with the policy that finds them, and what each of its quotas finds spent.
-    for (kept, policy, finds) in [
-        ("5/minute; 100/day", "5/minute; 100/day", &[1, 2][..]),
-        ("5/minute; 100/day", "100/day; 5/minute", &[2, 1]),
-        ("a: 5/minute; b: 100/day", "b: 7/hour", &[2]),
-        ("a: 5/minute; b: 100/day", "70/day", &[2]),
-        ("a: 5/minute; b: 100/day", "7/hour", &[1]),
-        ("a: 5/minute; b: 100/day", "7/hour; 8/week", &[1, 2]),
-        ("a: 5/minute; b: 100/day", "b: 5/minute; a: 9/day", &[2, 1]),
-        ("a: 5/minute; b: 100/day", "b: 5/minute; c: 9/day", &[2, 1]),
-        ("5/minute", "20/minute; 100/day", &[1, 0]),
-        ("100/day", "5/minute; 90/day", &[0, 1]),
-        ("a: 5/minute; b: 100/day", "c: 7/week; b: 100/day; d: 8/hour", &[1, 2, 0]),
-        ("a: 5/7 days; 6/minute", "50/week; minute: 9/hour", &[1, 2]),
-    ] {
-        let [kept, policy] = [kept, policy].map(|text| text.parse::<Policy>().unwrap());
-        let mut value = START.to_string();
-        for ((name, quota), spent) in kept.quotas().zip(1..) {
-            value += &format!(" {}:f,1000,9000000000000000,{spent}", called(name, quota));
-        }
-        raw.ask(&["SET", "kept", &value]);
-        let windows = policy
-            .quotas()
-            .map(|(name, quota)| (called(name, quota), ScriptQuota { kind: "f", numbers: [1000, 1000, 0] }));
-        let windows: Vec<_> = windows.collect();
-        let quotas = windows.len();
-        let value = raw.ask(&command_of(SCRIPT, &[("kept", Op::Peek, 1, windows.clone())], &[]));
-        let reply = Reply::read(&value.ints(), quotas).unwrap();
-        let found: Vec<u64> = reply.quotas.iter().map(|judged| 1000 - judged.left).collect();
-        assert_eq!(found, finds, "{kept}, and then {policy}");
-        // A charge leaves as many records as the wider of the two has, and no two for one quota.
-        raw.ask(&command_of(SCRIPT, &[("kept", Op::Check, 1, windows)], &[]));
-        let value = raw.ask(&["GET", "kept"]);
-        let names: std::collections::BTreeSet<_> =
-            value.text().split(' ').skip(1).map(|record| record.split(':').next()).collect();
-        assert_eq!(names.len(), quotas.max(kept.quotas().len()), "{value:?}");
-    }
-}
-
 /// Several subjects are asked about in one call: all are charged or none is, and what is asked of one adds up.
 #[test]
 fn several_subjects_are_charged_as_one() {
@@ -560,50 +343,6 @@ fn quotas_at_the_edge_of_what_is_exact_agree_too() {
 }
 
 #[test]
-fn a_rate_that_is_no_exact_fraction_is_kept_from_below() {
-    let exact = |text: &str| ScriptQuota::new(&text.parse().unwrap()).map(|told| told.numbers);
-    // 28 a second are 7 in 250,000 microseconds.
-    assert_eq!(exact("28/second"), Ok([250_000, 7, 7_000_000]));
-    assert_eq!(exact("1000000000/second"), Ok([1, 1000, 1_000_000_000]));
-    assert_eq!(exact("0/second"), Ok([1, 0, 0]));
-    for text in ["5368709120/day", "1234567/day", "999999999999/30 days", "333333333/second", "98765432109/365 days"] {
-        let quota: Quota = text.parse().unwrap();
-        let [parts, gain, size] = ScriptQuota::new(&quota).unwrap_or_else(|why| panic!("{text}: {why:?}")).numbers;
-        let (gain, parts) = (u128::from(gain), u128::from(parts));
-        let (wanted, period) = (u128::from(quota.amount()) * 1000, u128::from(quota.period_nanos()));
-        assert!(gain * period <= wanted * parts, "{text}: never faster");
-        let lost = wanted * parts - gain * period;
-        assert!(lost * loss(&quota) <= wanted * parts, "{text}: hardly slower");
-        assert_eq!(u128::from(size), parts * u128::from(quota.limit()));
-        assert!(size <= EXACT_MAX);
-    }
-}
-
-#[test]
-fn the_nearest_fraction_below_is_found() {
-    for (gain, parts, most) in
-        [(22, 7, 6), (355, 113, 112), (1, 3, 2), (9999, 10_000, 500), (7, 3, 3), (5, 1, 1), (2, 9, 4)]
-    {
-        let best = (1..=most).map(|bottom| (gain * bottom / parts, bottom));
-        let nearer = |a: (u128, u128), b: (u128, u128)| if b.0 * a.1 > a.0 * b.1 { b } else { a };
-        let best = best.reduce(nearer).unwrap();
-        let found = below(gain, parts, most).unwrap();
-        assert_eq!(found.0 * best.1, best.0 * found.1, "{gain}/{parts} up to {most}: {found:?}, {best:?}");
-    }
-    assert_eq!(below(1, 2, 0), None);
-}
-
-#[test]
-fn what_cannot_be_kept_exactly_is_refused() {
-    let told = |text: &str| ScriptQuota::new(&text.parse().unwrap()).map(|_| ());
-    assert_eq!(told("1000000000/second burst 10000000000000000"), Err(Unkept::TooLarge));
-    assert_eq!(told("1/1500 ns fixed"), Err(Unkept::TooShort));
-    assert_eq!(told("1/100 ns"), Err(Unkept::TooShort));
-    assert_eq!(told("1099511627776/3660 days sliding"), Err(Unkept::TooLarge));
-    assert_eq!(told("1099511627776/day fixed"), Ok(()));
-}
-
-#[test]
 fn time_that_steps_back_stands_still_for_a_subject() {
     let Some(server) = Server::start() else { return };
     let (script, mut raw) = (script_with_time(), server.raw());
@@ -654,66 +393,6 @@ fn state_and_expiry_are_written_together_and_outlast_what_is_owed() {
     }
 }
 
-/// Two limiters of one name with different policies, by turns: what was spent under one counts under the other.
-#[test]
-fn what_was_spent_under_another_policy_stays_spent() {
-    let Some(server) = Server::start() else { return };
-    let (script, mut raw) = (script_with_time(), server.raw());
-    let policies = [
-        "10/minute",
-        "20/minute burst 10",
-        "10/hour",
-        "10/minute fixed",
-        "10/hour fixed",
-        "10/minute fixed aligned",
-        "10/minute sliding",
-        "10/hour sliding",
-        "10/minute strict",
-        "10/hour strict",
-    ];
-    for (from, to) in policies.iter().flat_map(|from| policies.iter().map(move |to| (from, to))) {
-        let [one, other] = [from, to].map(|text| [ScriptQuota::new(&text.parse().unwrap()).unwrap()]);
-        raw.ask(&["DEL", "carried"]);
-        // Not at the end of any window, so that what is spent now is spent in a moment.
-        let start = START + 61_000_000;
-        let mut check = |told: &[ScriptQuota; 1], cost: u64, at: u64| {
-            ask(&mut raw, &script, "carried", Op::Check, cost, told, &[at])
-        };
-        assert!(check(&one, 7, start).passed);
-        let later = start + 1_000_000;
-        let judged = check(&other, 4, later);
-        assert!(!judged.passed, "{from}, then {to}: {judged:?}");
-        assert!((2..=3).contains(&judged.quotas[0].left), "{from}, then {to}: {judged:?}");
-        assert!(check(&other, 2, later).passed, "{from}, then {to}");
-        assert!(!check(&one, 2, later).passed, "{from}, then {to}, and back");
-        // By turns, with a denied check between: nobody is kept out for ever.
-        let mut at = later;
-        for _ in 0..100 {
-            at += 80_000_000;
-            check(&one, 10, at);
-            check(&other, 10, at);
-        }
-        assert!(check(&one, 1, at + 7_200_000_000).passed, "{from}, then {to}");
-    }
-}
-
-/// A limiter of more quotas keeps those that one of fewer does not know.
-#[test]
-fn what_a_wider_policy_counted_stays() {
-    let Some(server) = Server::start() else { return };
-    let (script, mut raw) = (script_with_time(), server.raw());
-    let wide = ["10/second", "12/day"].map(|text| ScriptQuota::new(&text.parse().unwrap()).unwrap());
-    let narrow = [wide[0].clone()];
-    assert!(ask(&mut raw, &script, "wide", Op::Check, 10, &wide, &[START]).passed);
-    let later = START + 1_000_000;
-    assert!(ask(&mut raw, &script, "wide", Op::Check, 10, &narrow, &[later]).passed);
-    let later = later + 1_000_000;
-    let judged = ask(&mut raw, &script, "wide", Op::Check, 3, &wide, &[later]);
-    assert!(!judged.passed, "{judged:?}");
-    assert_eq!(judged.quotas[1].left, 2);
-    assert!(raw.ask(&["PTTL", "wide"]).int() > 3_600_000);
-}
-
 #[test]
 fn a_value_that_is_no_limits_is_left_alone() {
     let Some(server) = Server::start() else { return };
@@ -732,6 +411,8 @@ fn a_value_that_is_no_limits_is_left_alone() {
         "12 :b,1,2,3",
         "12 q/day:w,1,2,,",
         "12 q/day:b,1,2,3 q",
+        "12@ q/day:b,1,2,3",
+        "12@1@1 q/day:b,1,2,3",
         "\u{0}\u{1}",
     ] {
         raw.ask(&["SET", "garbage", garbage]);
