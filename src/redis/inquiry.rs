@@ -315,7 +315,7 @@ impl Inquiry {
             let is_replaced = self.shared.wires.read()[plan].version != wire.version;
             let settle = self.call(wire, Op::Settle, unused, &charge);
             if !is_replaced && self.shared.store.call(settle).await.is_ok_and(|reply| reply.passed) {
-                unsettled.is_done();
+                unsettled.done();
             }
             self.given_back();
         }
@@ -390,7 +390,7 @@ impl Inquiry {
 struct Unsettled(Option<Arc<Shared>>);
 
 impl Unsettled {
-    fn is_done(mut self) {
+    fn done(mut self) {
         self.0 = None;
     }
 }
