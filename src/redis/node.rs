@@ -20,6 +20,10 @@ const CONNECT_AGAIN_NANOS: u64 = 100_000_000;
 /// After so long without a call, it is looked whether the server has closed the connection meanwhile.
 const IDLE_NANOS: u64 = 100_000_000;
 
+/// For how many attempts to connect a call waits. One that is made on a runtime that is shut down is given up at once; then another
+/// runtime may be there, or this one is shut down, too.
+const ATTEMPTS_MAX: usize = 3;
+
 /// How many commands may wait to be written. When so many wait, more wait for these.
 const COMMANDS_WAITING: usize = 4096;
 
@@ -150,7 +154,7 @@ impl Node {
         if let Some(there) = self.connection() {
             return Ok(there);
         }
-        loop {
+        for _ in 0..ATTEMPTS_MAX {
             // Made before the look, so that nothing is missed.
             let tried = self.tried.notified();
             if let Some(settled) = self.look_or_connect() {
@@ -158,6 +162,7 @@ impl Node {
             }
             tried.await;
         }
+        Err(given_up())
     }
 
     /// What there is to say now; `None` while a connection is being made.
@@ -249,12 +254,16 @@ impl Drop for Connecting {
                 if self.at_home {
                     *self.node.runtime.lock() = None;
                 }
-                let why = Unanswered::new(UnansweredKind::NotConnected, "the attempt was given up");
-                *link = Link::Lost { again_at: 0, why };
+                *link = Link::Lost { again_at: 0, why: given_up() };
             }
         }
         self.node.tried.notify_waiters();
     }
+}
+
+/// Why there is no connection where the runtime was shut down on which it was to be made.
+fn given_up() -> Unanswered {
+    Unanswered::new(UnansweredKind::NotConnected, "the attempt was given up")
 }
 
 /// What the client library's error comes to.

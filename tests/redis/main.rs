@@ -13,6 +13,7 @@ mod limits;
 mod logged;
 mod policies;
 mod proxy;
+mod runtimes;
 mod server;
 #[cfg(feature = "redis-tls")]
 mod tls;
