@@ -94,10 +94,7 @@ impl Node {
     /// Sends a command, and waits for the answer, for however long that takes.
     pub(super) async fn send(self: &Arc<Self>, command: &Cmd) -> Result<Value, Unanswered> {
         let (mut connection, number) = self.connected().await?;
-        connection.send_packed_command(command).await.map_err(|error| {
-            self.lose(number);
-            unanswered(&error)
-        })
+        connection.send_packed_command(command).await.map_err(|error| self.lost(number, &error))
     }
 
     /// The same, after a command whose answer is of no interest.
@@ -105,11 +102,26 @@ impl Node {
         let (mut connection, number) = self.connected().await?;
         let mut both = ::redis::pipe();
         both.add_command(first).add_command(command.clone());
-        let mut answers = connection.send_packed_commands(&both, 0, 2).await.map_err(|error| {
-            self.lose(number);
-            unanswered(&error)
-        })?;
+        let mut answers =
+            connection.send_packed_commands(&both, 0, 2).await.map_err(|error| self.lost(number, &error))?;
         answers.pop().ok_or_else(|| Unanswered::new(UnansweredKind::Refused, "no answer"))
+    }
+
+    /// All calls that are under way on a connection are lost with it. To the breaker that is one failure, since the next one may be fine.
+    fn lost(&self, number: u64, error: &RedisError) -> Unanswered {
+        let why = unanswered(error);
+        if self.lose(number) {
+            self.failed(&why);
+        }
+        why
+    }
+
+    /// Tells the breaker of a failure.
+    pub(super) fn failed(&self, why: &Unanswered) {
+        if self.breaker.failed(self.clock.now()) {
+            let server = self.address();
+            tracing::warn!(target: "tollgate", server, %why, "the Redis server is not asked any more, but for a try each 200 ms");
+        }
     }
 
     /// Gives up the connection, to make another one. Nobody needs to wait for that.
@@ -192,14 +204,16 @@ impl Node {
         }
     }
 
-    /// A connection is not to be used any more. In a moment there may be another.
-    fn lose(&self, lost: u64) {
+    /// A connection is not to be used any more. In a moment there may be another. Says whether it was in use until now.
+    fn lose(&self, lost: u64) -> bool {
         let mut link = self.link.lock();
-        if matches!(*link, Link::Up { number, .. } if number == lost) {
-            let gone = link.lose();
-            drop(link);
-            drop(gone); // and with it the task that drives it
+        if !matches!(*link, Link::Up { number, .. } if number == lost) {
+            return false;
         }
+        let gone = link.lose();
+        drop(link);
+        drop(gone); // and with it the task that drives it
+        true
     }
 }
 

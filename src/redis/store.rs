@@ -50,7 +50,7 @@ const REDIRECTS_MAX: usize = 4;
 ///   sent a second time, since it may have been carried out. (Only when the server itself says that it did nothing: it does
 ///   not know the script, or the key is on another node.)
 /// - After three calls in a row that failed, calls are not sent any more. One call each 200 ms tries. The first one that is
-///   answered opens the way for all.
+///   answered opens the way for all. (The calls that are lost with one connection count as one here.)
 /// - What a check is answered meanwhile is set for each limiter: see [`WhenUnreachable`](super::WhenUnreachable).
 ///
 /// # Cluster
@@ -230,8 +230,10 @@ impl Store {
         let answer = match timeout(rest, self.send_on(&mut node, subject, command)).await {
             Ok(Ok(value)) => read(&value).ok_or_else(|| {
                 // Whoever speaks so may answer others with what is meant for this one.
+                let why = Unanswered::new(UnansweredKind::Lost, "an answer that is none of this script");
                 node.renew();
-                Unanswered::new(UnansweredKind::Lost, "an answer that is none of this script")
+                node.failed(&why);
+                why
             }),
             Ok(Err(unanswered)) => Err(unanswered),
             Err(_) => {
@@ -265,9 +267,9 @@ impl Store {
                     // After a fail-over the address may lead to another server, but not this connection.
                     node.renew_unless_new();
                 }
-                if node.breaker.failed(self.site.clock.now()) {
-                    let server = node.address();
-                    tracing::warn!(target: "tollgate", server, %unanswered, "the Redis server is not asked any more, but for a try each 200 ms");
+                // A lost connection is told where it is found out.
+                if unanswered.kind() != UnansweredKind::Lost {
+                    node.failed(unanswered);
                 }
             }
         }

@@ -294,6 +294,29 @@ async fn a_network_that_is_slow_cut_or_closed_is_given_up_and_found_again() {
     no_key_stays(&mut server.raw());
 }
 
+/// However many calls were under way: the next connection may be fine, and is asked at once.
+#[tokio::test]
+async fn a_connection_that_is_lost_is_one_failure() {
+    let Some(server) = Server::start() else { return };
+    let proxy = Proxy::to(server.address());
+    let limiter =
+        RedisLimiter::builder(&patient(&proxy.url()), "api", Quota::per_day(100)).when_unreachable(CLOSED).try_build();
+    let limiter = limiter.unwrap();
+    limiter.check("alice").await.unwrap();
+    proxy.cut(true);
+    let checks: Vec<_> = (0..20_u64).map(|n| tokio::spawn(limiter.check(&n))).collect();
+    tokio::task::yield_now().await;
+    proxy.close(true);
+    for check in checks {
+        assert!(check.await.unwrap().is_err(), "it is not known what has become of it");
+    }
+    proxy.close(false);
+    proxy.cut(false);
+    assert_eq!(limiter.check("alice").await.unwrap().status().remaining(), 98);
+    let stats = limiter.store().stats();
+    assert_eq!((stats.failures, stats.outages, stats.not_sent), (20, 0, 0), "{stats:?}");
+}
+
 /// As when a machine between the two is switched off: nobody ever says that the connection is gone.
 #[tokio::test]
 async fn a_connection_that_is_lost_silently_is_replaced() {
