@@ -7,7 +7,7 @@ mod log;
 mod run;
 
 use std::ffi::OsString;
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -122,9 +122,9 @@ fn from_envoy(file: &Path) -> ExitCode {
     match translated {
         Err(error) => refuse(&format!("{} {error}", file.display())),
         Ok(translated) => {
-            print(&translated.config.to_toml());
+            let printed = print(&translated.config.to_toml());
             if translated.unhonoured.is_empty() {
-                return DONE;
+                return printed;
             }
             for field in &translated.unhonoured {
                 let _ = writeln!(std::io::stderr(), "{}:{field}", file.display());
@@ -217,10 +217,13 @@ fn told(error: &OriginError, end: &str) -> String {
     }
 }
 
-/// Prints to stdout. Who closes it early, as `head` does, has seen enough.
+/// Prints to stdout. Who closes it early, as `head` does, has seen enough. But what is written to a full disk is not there.
 fn print(text: &str) -> ExitCode {
-    let _ = std::io::stdout().write_all(text.as_bytes());
-    DONE
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => fail(&format!("cannot write to stdout: {error}")),
+        _ => DONE,
+    }
 }
 
 /// Prints what is wrong with a flag or a file.

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use http::{HeaderName, Method};
 use tollgate::Policy;
 
-use super::pattern::Pattern;
+use super::pattern::{Path, Pattern};
 
 /// A limit: how much, for which requests, and whom it counts.
 #[derive(Clone, Debug, PartialEq)]
@@ -169,11 +169,23 @@ impl Scope {
         self.paths.is_empty() && self.methods.is_empty() && self.hosts.is_empty()
     }
 
-    /// Whether this method is in it.
+    /// Whether this path is in it, however it is spelled.
+    pub fn has_path(&self, path: &Path<'_>) -> bool {
+        self.paths.is_empty() || self.paths.iter().any(|pattern| pattern.matches(path))
+    }
+
+    /// Whether this method is in it. Methods are told apart by case (RFC 9110, 9.1), but there are programs that do not.
     pub fn has_method(&self, method: &Method) -> bool {
-        self.methods.is_empty()
-            || self.methods.contains(method)
-            || (*method == Method::HEAD && self.methods.contains(&Method::GET))
+        let is = |listed: &Method| listed.as_str().eq_ignore_ascii_case(method.as_str());
+        let is_head = method.as_str().eq_ignore_ascii_case("HEAD");
+        self.methods.is_empty() || self.methods.iter().any(|listed| is(listed) || is_head && *listed == Method::GET)
+    }
+
+    /// Whether path and method are in it as everybody spells them, so that no program takes the request for another.
+    pub fn has_plainly(&self, path: &Path<'_>, method: &Method) -> bool {
+        let is_plain = self.paths.is_empty() || self.paths.iter().any(|pattern| pattern.matches_plainly(path));
+        let is_capital = !method.as_str().bytes().any(|byte| byte.is_ascii_lowercase());
+        is_plain && (self.methods.is_empty() || is_capital)
     }
 
     /// Whether this host is in it, in lower case and without a port.

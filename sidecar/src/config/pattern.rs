@@ -24,16 +24,24 @@ enum Segment {
 }
 
 impl Pattern {
-    /// Whether a path is meant, in any spelling.
+    /// Whether a path is meant, in any spelling: whether any program might take it for one that is. Capitals are as good as small letters,
+    /// since they are to some.
     pub fn matches(&self, path: &Path<'_>) -> bool {
-        if !path.is_path {
-            return false;
-        }
-        let mut given = path.segments();
+        path.readings().any(|reading| self.fits(reading, <[u8]>::eq_ignore_ascii_case)) || path.is_obscure
+    }
+
+    /// Whether a path is meant, in its plain spelling.
+    pub fn matches_plainly(&self, path: &Path<'_>) -> bool {
+        path.is_plain() && self.fits(&path.normal, |expected, given| expected == given)
+    }
+
+    fn fits(&self, reading: &[u8], same: impl Fn(&[u8], &[u8]) -> bool) -> bool {
+        // Before the first `/` there is nothing, and for the root that is all.
+        let mut given = reading.split(|&byte| byte == b'/').skip(1);
         for segment in &self.segments {
             match (segment, given.next()) {
                 (_, None) => return false,
-                (Segment::Is(expected), Some(given)) if expected != given => return false,
+                (Segment::Is(expected), Some(given)) if !same(expected, given) => return false,
                 _ => {}
             }
         }
@@ -98,45 +106,64 @@ impl fmt::Display for PatternError {
 
 impl std::error::Error for PatternError {}
 
-/// The path of a request as limits see it, however it was spelled: decoded once (RFC 3986, section 2.1), dot segments
-/// removed (section 5.2.4), without empty segments, and without what follows a `;` in a segment. A `\` counts as `/`.
+/// The path of a request as limits see it, however it was spelled.
 ///
-/// Programs differ in how they read odd spellings, and the request is forwarded as it came. So a limit looks at
-/// every spelling that some program would take for its path. What takes a limit *away*, an exemption or a replacement,
-/// holds for the [plain](Self::is_plain) spelling alone.
+/// Programs differ in how they read odd spellings, and the request is forwarded as it came. Some decode escapes before they look for
+/// segments (RFC 3986, section 2.1) and some behind it; some take a `\` for a `/`, leave out empty segments or what follows a `;`, remove dot
+/// segments (section 5.2.4), and some do not. So a limit looks at all that a program might read. What takes a limit *away*, an
+/// exemption or a replacement, holds for the [plain](Self::is_plain) spelling alone.
 #[derive(Clone, Debug)]
 pub struct Path<'a> {
-    /// Without a `/` at the end, so the root is empty.
+    /// Decoded, in its simplest form: without a `/` at the end, so the root is empty.
     normal: Cow<'a, [u8]>,
+    /// What else programs might read in an odd spelling, in the same form.
+    others: Vec<Vec<u8>>,
     plain: bool,
     /// The target of `OPTIONS *` is none.
     is_path: bool,
+    /// An odd spelling too long to be read in all these ways: it may be anything.
+    is_obscure: bool,
 }
+
+/// The longest odd spelling that is read. There are 32 ways to read it.
+const ODD_MAX: usize = 4 * 1024;
 
 impl<'a> Path<'a> {
     /// The path of a request's target, as it was sent.
     pub fn of(sent: &'a str) -> Self {
         let bytes = sent.as_bytes();
+        let path = |normal, plain| Self { normal, others: Vec::new(), plain, is_path: true, is_obscure: false };
         if !bytes.starts_with(b"/") {
-            return Self { normal: Cow::Borrowed(bytes), plain: false, is_path: false };
+            return Self { is_path: false, ..path(Cow::Borrowed(bytes), false) };
         }
         if is_surely_plain(bytes) {
-            let normal = Cow::Borrowed(bytes.strip_suffix(b"/").unwrap_or(bytes));
-            return Self { normal, plain: true, is_path: true };
+            return path(Cow::Borrowed(bytes.strip_suffix(b"/").unwrap_or(bytes)), true);
         }
-        let normal = normal(bytes);
-        let plain = encoded(&normal) == bytes.strip_suffix(b"/").unwrap_or(bytes);
-        Self { normal: Cow::Owned(normal), plain, is_path: true }
+        let normal = read(bytes, Program::ALL);
+        if encoded(&normal) == bytes.strip_suffix(b"/").unwrap_or(bytes) {
+            return path(Cow::Owned(normal), true);
+        }
+        if bytes.len() > ODD_MAX {
+            return Self { is_obscure: true, ..path(Cow::Owned(normal), false) };
+        }
+        let mut others: Vec<Vec<u8>> = Vec::new();
+        for program in Program::all() {
+            let reading = read(bytes, program);
+            if reading != normal && !others.contains(&reading) {
+                others.push(reading);
+            }
+        }
+        Self { others, ..path(Cow::Owned(normal), false) }
     }
 
-    /// Whether it was spelled as everybody spells it, so that no program reads it differently.
+    /// Whether it was spelled as everybody spells it, so that no program reads it differently, but for capitals.
     pub fn is_plain(&self) -> bool {
         self.plain
     }
 
-    fn segments(&self) -> impl Iterator<Item = &[u8]> {
-        // Before the first `/` there is nothing, and for the root that is all.
-        self.normal.split(|&byte| byte == b'/').skip(1)
+    fn readings(&self) -> impl Iterator<Item = &[u8]> {
+        let others = self.others.iter().map(Vec::as_slice);
+        std::iter::once(&*self.normal).chain(others).filter(|_| self.is_path)
     }
 }
 
@@ -171,24 +198,67 @@ fn is_written_as_itself(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,=:@/".contains(&byte)
 }
 
-fn normal(path: &[u8]) -> Vec<u8> {
-    let decoded = decoded(path);
-    let mut normal = Vec::with_capacity(decoded.len());
-    for segment in decoded.split(|byte| b"/\\".contains(byte)) {
-        let end = segment.iter().position(|&byte| byte == b';').unwrap_or(segment.len());
-        match &segment[..end] {
-            b"" | b"." => {}
-            b".." => {
-                let parent = normal.iter().rposition(|&byte| byte == b'/').unwrap_or_default();
-                normal.truncate(parent);
+/// How a program reads a path.
+#[derive(Clone, Copy)]
+struct Program {
+    /// Escapes may hold a `/`, and whatever else is special.
+    decodes_first: bool,
+    takes_backslashes: bool,
+    cuts_parameters: bool,
+    drops_empty: bool,
+    resolves_dots: bool,
+}
+
+impl Program {
+    /// It does all of this, and leaves the simplest form.
+    const ALL: Self = Self::number(31);
+
+    const fn number(bits: u8) -> Self {
+        Self {
+            decodes_first: bits & 1 != 0,
+            takes_backslashes: bits & 2 != 0,
+            cuts_parameters: bits & 4 != 0,
+            drops_empty: bits & 8 != 0,
+            resolves_dots: bits & 16 != 0,
+        }
+    }
+
+    fn all() -> impl Iterator<Item = Self> {
+        (0..32).map(Self::number)
+    }
+}
+
+/// What a program reads in a path: its segments, decoded, each behind a `/`.
+fn read(path: &[u8], program: Program) -> Vec<u8> {
+    let first = if program.decodes_first { Cow::Owned(decoded(path)) } else { Cow::Borrowed(path) };
+    let mut read = Vec::with_capacity(first.len());
+    let is_slash = |byte: &u8| *byte == b'/' || *byte == b'\\' && program.takes_backslashes;
+    let first = first.strip_suffix(b"/").unwrap_or(&first);
+    for segment in first.split(is_slash).skip(1) {
+        let end = segment.iter().position(|&byte| byte == b';' && program.cuts_parameters).unwrap_or(segment.len());
+        let segment = match program.decodes_first {
+            true => Cow::Borrowed(&segment[..end]),
+            false => Cow::Owned(decoded(&segment[..end])),
+        };
+        match &*segment {
+            b"" if program.drops_empty => {}
+            b"." if program.resolves_dots => {}
+            b".." if program.resolves_dots => {
+                let parent = read.iter().rposition(|&byte| byte == b'/').unwrap_or_default();
+                read.truncate(parent);
             }
             segment => {
-                normal.push(b'/');
-                normal.extend_from_slice(segment);
+                read.push(b'/');
+                // A `/` in a segment divides nothing. No pattern has a NUL.
+                read.extend(segment.iter().map(|&byte| if byte == b'/' { 0 } else { byte }));
             }
         }
     }
-    normal
+    // What dots leave behind may end with an empty segment.
+    if read.last() == Some(&b'/') {
+        read.pop();
+    }
+    read
 }
 
 fn decoded(text: &[u8]) -> Vec<u8> {
@@ -266,8 +336,13 @@ mod tests {
                 "/login/.",
                 "/login/x/..",
                 "/%2flogin",
+                // Capitals, and what only some programs take for it: as URLs are read in JavaScript, and without dots.
+                "/Login",
+                "/LOG%49N",
+                "/login//..",
+                "/x/..;/../login",
             ],
-            &["/", "/log", "/login2", "/Login", "/login/x", "/x/login", "/%256cogin", "/login%", "login", "*", ""],
+            &["/", "/log", "/login2", "/login/x", "/x/login", "/%256cogin", "/login%", "login", "*", ""],
         );
         check("/login/", &["/login", "/login/"], &["/"]);
         check("/", &["/", "//", "/.", "/x/.."], &["/x", "*"]);
@@ -281,9 +356,11 @@ mod tests {
             &["/shop.Cart/Add", "/shop.Cart/a/b", "/shop.Cart/", "/shop.Cart"],
             &["/shop.Cart2/Add", "/"],
         );
+        // Some take these for what they seem to be.
+        check("/api/*", &["/api/../x", "/api/%2e%2e/x", "/api/..;/x", "/api/a%2f..%2f..%2fx", "/api/..\\x"], &["/x"]);
         check(
             "/users/*/posts",
-            &["/users/7/posts", "/users/%2e7/posts"],
+            &["/users/7/posts", "/users/%2e7/posts", "/users/7%2f8/posts", "/users/..%2f/posts"],
             &["/users/posts", "/users/7/8/posts", "/users/7"],
         );
         check("/*", &["/", "/a", "/a/b"], &[]);
@@ -325,9 +402,10 @@ mod tests {
         /// The quick look is only a short cut.
         #[test]
         fn what_is_surely_plain_is_plain(path in "/[/a.%2;\\\\eE]{0,12}") {
-            let slow = normal(path.as_bytes());
+            let slow = read(path.as_bytes(), Program::ALL);
             let quick = Path::of(&path);
             prop_assert_eq!(&*quick.normal, &*slow, "{}", path);
+            prop_assert_eq!(quick.readings().next(), Some(&*slow));
             let plain = encoded(&slow) == path.as_bytes().strip_suffix(b"/").unwrap_or(path.as_bytes());
             prop_assert_eq!(quick.plain, plain, "{}", path);
         }

@@ -43,7 +43,7 @@ const EXTENSION_MAX: usize = 4 * 1024;
 const TRAILERS_MAX: usize = 8 * 1024;
 
 /// Fields that change what a message is, where it goes or who sent it: RFC 9110 section 6.5.1.
-const NEVER_TRAILERS: [&str; 38] = [
+const NEVER_TRAILERS: [&str; 41] = [
     "accept-encoding",
     "age",
     "authorization",
@@ -59,6 +59,7 @@ const NEVER_TRAILERS: [&str; 38] = [
     "expires",
     "forwarded",
     "host",
+    "http2-settings",
     "if-match",
     "if-modified-since",
     "if-none-match",
@@ -68,6 +69,7 @@ const NEVER_TRAILERS: [&str; 38] = [
     "location",
     "max-forwards",
     "pragma",
+    "proxy",
     "proxy-authenticate",
     "proxy-authorization",
     "proxy-connection",
@@ -82,12 +84,17 @@ const NEVER_TRAILERS: [&str; 38] = [
     "via",
     "warning",
     "www-authenticate",
+    "x-real-ip",
 ];
 
-/// Whether a field of this name may come behind a body.
+/// Whether a field of this name may come behind a body. Some programs put trailers among the other fields, and some cannot tell `_` there
+/// from `-`.
 pub(super) fn may_trail(name: &[u8]) -> bool {
-    !NEVER_TRAILERS.iter().any(|never| name.eq_ignore_ascii_case(never.as_bytes()))
-        && !name.get(..12).is_some_and(|start| start.eq_ignore_ascii_case(b"x-forwarded-"))
+    let begins = |with: &str| {
+        let same = |(byte, with): (&u8, u8)| byte.to_ascii_lowercase() == with || *byte == b'_' && with == b'-';
+        name.len() >= with.len() && name.iter().zip(with.bytes()).all(same)
+    };
+    !NEVER_TRAILERS.iter().any(|never| name.len() == never.len() && begins(never)) && !begins("x-forwarded-")
 }
 
 /// A part of a chunked body.

@@ -52,6 +52,11 @@ const FRAME_HEAD: usize = 9;
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 1024 * 1024;
 
+/// How much of what a client does not read is kept for it, beside a head and what is read from the upstream at a time; and over HTTP/2, of
+/// each stream. It has 128 of those.
+const BUFFERED: usize = 8 * 1024;
+const STREAM_BUFFERED: usize = 32 * 1024;
+
 /// Serves a connection to its end.
 pub(super) async fn serve(thread: Rc<Thread>, stream: TcpStream, peer: SocketAddr) {
     let current = thread.current();
@@ -154,6 +159,7 @@ async fn serve_http1(
     let guard = Guard::new(stream, line.clone(), door, limits(thread), first);
     let mut builder = http1::Builder::new();
     builder.timer(Timer).header_read_timeout(None).max_header_size(thread.caps.head_bytes);
+    builder.max_buf_size(thread.caps.head_bytes + BUFFERED);
     // hyper's own default needs no room to be cleared for each request.
     if thread.caps.fields != 100 {
         builder.max_headers(thread.caps.fields);
@@ -216,6 +222,7 @@ async fn serve_http2(
     let connection = http2::Builder::new(Streams { patience: deadlines.response + deadlines.idle })
         .timer(Timer)
         .max_concurrent_streams(128)
+        .max_send_buf_size(STREAM_BUFFERED)
         .max_header_list_size(thread.caps.head_bytes.try_into().unwrap_or(u32::MAX))
         .keep_alive_interval(Some(Duration::from_secs(20)))
         .keep_alive_timeout(Duration::from_secs(20))

@@ -9,12 +9,15 @@ use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
 use super::head::trim;
 use super::written::write_field;
+use crate::rules::Enforcer;
 
 /// What is known of the hop from the client to here. One for each connection.
 #[derive(Debug)]
 pub(super) struct Hop {
     /// Whether the client may say on whose behalf it asks.
     trusted: bool,
+    /// Who finds out whom it names, and knows by which fields requests are counted.
+    enforcer: Enforcer,
     address: HeaderValue,
     forwarded: HeaderValue,
     proto: HeaderValue,
@@ -28,9 +31,8 @@ const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
 impl Hop {
     /// `via` is this proxy's own entry in `Via`.
-    pub(super) fn new(peer: SocketAddr, tls: bool, trusted: bool, via: &HeaderValue) -> Self {
+    pub(super) fn new(peer: SocketAddr, tls: bool, trusted: bool, enforcer: Enforcer, via: &HeaderValue) -> Self {
         let address = peer.ip().to_canonical();
-        let text = |text: String| HeaderValue::from_str(&text).expect("an address is plain text");
         let proto = if tls { "https" } else { "http" };
         let node = match address {
             IpAddr::V4(address) => address.to_string(),
@@ -38,6 +40,7 @@ impl Hop {
         };
         Self {
             trusted,
+            enforcer,
             address: text(address.to_string()),
             forwarded: text(format!("for={node};proto={proto}")),
             proto: HeaderValue::from_static(proto),
@@ -60,10 +63,10 @@ impl Hop {
         let mut cookies: Option<Vec<u8>> = None;
         for (name, value) in headers {
             match fate(name.as_str()) {
-                Fate::Goes if is_named(&named, name) => {}
+                Fate::Goes if is_named(&named, name) || self.passes_for_counted(name) => {}
                 Fate::Goes => give(name, value),
                 Fate::Stays => trailers |= *name == TE && has_option(value, "trailers"),
-                Fate::Tells if !self.trusted || is_named(&named, name) => {}
+                Fate::Tells if !self.trusted || *name == X_REAL_IP || is_named(&named, name) => {}
                 Fate::Tells if *name == X_FORWARDED_FOR => {
                     let text = String::from_utf8_lossy(value.as_bytes());
                     let addresses = addresses.get_or_insert_with(String::new);
@@ -96,8 +99,10 @@ impl Hop {
             Some(addresses) => give(&X_FORWARDED_FOR, &addresses),
             None => give(&X_FORWARDED_FOR, &self.address),
         }
-        if !self.trusted {
-            give(&X_REAL_IP, &self.address);
+        // Whom the limits see. A proxy that writes the one header passes on the other as its client sent it.
+        match self.enforcer.client(parts) {
+            Ok(client) if self.trusted => give(&X_REAL_IP, &text(client.to_string())),
+            _ => give(&X_REAL_IP, &self.address),
         }
         if !proto {
             give(&X_FORWARDED_PROTO, &self.proto);
@@ -140,6 +145,17 @@ impl Hop {
         write_field("via", self.via.as_bytes(), out);
         out.extend_from_slice(b"\r\n");
     }
+
+    /// Whether a program that cannot tell `_` from `-` would take this for a field by which a limit counts, though no limit does.
+    fn passes_for_counted(&self, name: &HeaderName) -> bool {
+        let name = name.as_str();
+        name.contains('_')
+            && self.enforcer.counts_by_header(|counted| counted != name && counted == name.replace('_', "-"))
+    }
+}
+
+fn text(text: String) -> HeaderValue {
+    HeaderValue::from_str(&text).expect("an address is plain text")
 }
 
 /// What becomes of a field of a request.

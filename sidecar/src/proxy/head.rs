@@ -23,6 +23,8 @@ pub(super) struct Head {
     chunked: bool,
     unknown_coding: bool,
     upgrade: bool,
+    /// To what carries requests, which nobody could count in a tunnel.
+    upgrade_to_http: bool,
     connection_upgrade: bool,
     unknown_expectation: bool,
     /// It has a field that is no plain request's.
@@ -229,7 +231,10 @@ impl Head {
                 self.is_special = true;
                 self.unknown_expectation |= !value.eq_ignore_ascii_case(b"100-continue");
             }
-            7 if name.eq_ignore_ascii_case(b"upgrade") => (self.upgrade, self.is_special) = (true, true),
+            7 if name.eq_ignore_ascii_case(b"upgrade") => {
+                (self.upgrade, self.is_special) = (true, true);
+                self.upgrade_to_http |= !value.split(|&byte| byte == b',').map(trim).all(is_no_http);
+            }
             10 if name.eq_ignore_ascii_case(b"connection") => {
                 for option in value.split(|&byte| byte == b',').map(trim) {
                     if !option.iter().all(|&byte| is_token(byte)) {
@@ -296,7 +301,7 @@ impl Head {
         }
         // As WebSocket and all others that are in use do it (RFC 6455, 4.1).
         let can = self.method == Method::Get && !self.old && body == Framing::Length(0);
-        let upgrade = can && self.upgrade && self.connection_upgrade;
+        let upgrade = can && self.upgrade && self.connection_upgrade && !self.upgrade_to_http;
         let is_plain = can && !self.is_special && target.first() == Some(&b'/');
         Ok(Checked { len, body, upgrade, plain: self.host.filter(|_| is_plain) })
     }
@@ -399,6 +404,17 @@ fn same_host(host: &[u8], authority: &[u8], target: &[u8]) -> bool {
         text.strip_suffix(b":").unwrap_or(text).to_ascii_lowercase()
     };
     host.eq_ignore_ascii_case(authority) || bare(host) == bare(authority)
+}
+
+/// Whether this is a protocol (RFC 9110, 7.8), and one that surely carries no requests. An upstream that agrees to `h2c`, or to TLS, would
+/// take them past every limit.
+fn is_no_http(protocol: &[u8]) -> bool {
+    let (name, version) = protocol.split_at(memchr::memchr(b'/', protocol).unwrap_or(protocol.len()));
+    let is_protocol = !name.is_empty()
+        && name.iter().all(|&byte| is_token(byte))
+        && version.iter().skip(1).all(|&byte| is_token(byte));
+    is_protocol
+        && ![&b"h2"[..], b"h2c", b"h3", b"http", b"https", b"tls"].iter().any(|http| name.eq_ignore_ascii_case(http))
 }
 
 /// Without spaces and tabs around it.

@@ -51,7 +51,7 @@ impl Ways {
     fn client(&self, current: &Current) -> Client {
         let Self { line, is_tls, thread, .. } = self;
         let trusted = current.config().trusted_proxies.contains(line.peer.ip());
-        let hop = Hop::new(line.peer, *is_tls, trusted, &thread.via);
+        let hop = Hop::new(line.peer, *is_tls, trusted, current.enforcer().clone(), &thread.via);
         Client { hop: Rc::new(hop), line: line.clone(), number: 0, body_max: thread.body_max() }
     }
 

@@ -187,6 +187,12 @@ impl Enforcer {
         self.rules.matcher.client(head)
     }
 
+    /// Whether a limit counts by a header whose name, in lower case, is such.
+    pub fn counts_by_header(&self, is: impl Fn(&str) -> bool) -> bool {
+        let parts = self.config.limits.iter().flat_map(|limit| limit.key.parts());
+        parts.filter_map(|part| if let KeyPart::Header(name) = part { Some(name.as_str()) } else { None }).any(is)
+    }
+
     /// The layer.
     pub fn layer(&self) -> &Limits {
         &self.layer

@@ -43,8 +43,8 @@ use crate::config::{Config, Cost, Exemption, Key, Limit, Missing, Path, Ranges, 
 ///
 /// Every limit that [counts](Counted) must pass. Three rules keep a client from choosing its limits by an odd request:
 ///
-/// - A limit sees a path in every spelling. An exemption, and a limit *instead of* another, take a limit away only where the path
-///   is in its plain spelling.
+/// - A limit sees a path and a method in every spelling. An exemption, and a limit *instead of* another, take a limit away only where
+///   both are in their plain spelling.
 /// - A limit stands in for another only where it acts: not in its rehearsal, and not on a request that it skips.
 /// - Plans and costs in a request's headers count only if a trusted proxy sent it.
 #[derive(Debug)]
@@ -139,7 +139,7 @@ pub enum Unlike {
     Host,
     /// Another client.
     From,
-    /// The path, but in a spelling that an exemption does not hold for.
+    /// The path and the method, but in a spelling that an exemption does not hold for.
     Spelling,
 }
 
@@ -204,7 +204,7 @@ impl Matcher {
             counting.limits |= bit;
             if drawn == Draw::Shadow {
                 counting.shadow |= bit;
-            } else if path.is_plain() || rule.scope.paths.is_empty() {
+            } else if rule.scope.has_plainly(&path, &head.method) {
                 replaced |= rule.instead_of;
             }
         }
@@ -316,7 +316,7 @@ fn about(scope: &Scope, method: &Method, path: &Path<'_>, host: Option<&str>) ->
     if !scope.has_host(host) {
         return Err(Unlike::Host);
     }
-    if !scope.paths.is_empty() && !scope.paths.iter().any(|pattern| pattern.matches(path)) {
+    if !scope.has_path(path) {
         return Err(Unlike::Path);
     }
     if !scope.has_method(method) {
@@ -336,7 +336,7 @@ fn exempts(
     if !exemption.from.is_empty() && !exemption.from.contains(client) {
         return Err(Unlike::From);
     }
-    if !exemption.scope.paths.is_empty() && !path.is_plain() {
+    if !exemption.scope.has_plainly(path, method) {
         return Err(Unlike::Spelling);
     }
     Ok(())

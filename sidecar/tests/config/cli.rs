@@ -129,6 +129,26 @@ fn what_flags_cannot_say_is_refused_in_a_line() {
     refused(&[], &[], "Usage: tollgate <COMMAND>");
 }
 
+/// A translation that is not there must not look like one that is. Who has seen enough of it is another thing.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_cannot_be_written_is_no_success() {
+    let ends = |words: &[&str], stdout: Stdio| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+        let output = command.current_dir(env!("CARGO_MANIFEST_DIR")).args(words).stdout(stdout).output().unwrap();
+        (output.status.code(), stderr(&output))
+    };
+    for words in
+        [&["from-envoy", "tests/config/envoy/article.yaml"][..], &["check", "examples/article.toml"], &["schema"]]
+    {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let expected = "tollgate: cannot write to stdout: No space left on device (os error 28)\n";
+        assert_eq!(ends(words, full.into()), (Some(1), expected.to_owned()), "{words:?}");
+        let (_, closed) = std::os::unix::net::UnixStream::pair().unwrap();
+        assert_eq!(ends(words, std::os::fd::OwnedFd::from(closed).into()), (Some(0), String::new()), "{words:?}");
+    }
+}
+
 #[test]
 fn help_and_completions_are_there() {
     for (words, said) in [
@@ -170,7 +190,7 @@ fn bash_completes_flags_and_values() {
 }
 
 /// A program that ends with the test.
-struct Running(Child);
+pub(crate) struct Running(pub(crate) Child);
 
 impl Drop for Running {
     fn drop(&mut self) {

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::mpsc::Receiver;
 
 use crate::process::{File, Program, file, lines};
-use crate::world::{Echo, PATIENCE, Peer, eventually, from, upstream};
+use crate::world::{Echo, PATIENCE, Peer, eventually, from, nobody, upstream};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -72,7 +72,7 @@ fn each_request_is_a_line() {
 
 #[test]
 fn json_lines_have_the_same() {
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (_held, free) = nobody();
     let on_disk = File::new("access-json", &file(free, &format!("trusted_proxies = [\"127.0.0.1\"]\n{LIMITS}")));
     let mut program = Program::start(&on_disk, &["--access-log", "--log", "json"]);
     let lines = lines(program.stdout.take().unwrap());

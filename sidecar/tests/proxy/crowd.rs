@@ -1,96 +1,163 @@
-//! Ten thousand clients that send half a head and wait. The program is a process of its own here, so that its memory can be told
-//! from the test's.
+//! Ten thousand clients, and what each takes. The program is a process of its own here, so that its memory can be told from the
+//! test's.
+//!
+//! `TOLLGATE_CROWD=10000 cargo test --package tollgate-sidecar --test proxy crowd -- --nocapture --test-threads 1` weighs as many of
+//! each kind, and says what they weigh.
+#![cfg(target_os = "linux")]
 
-use std::io::Read as _;
-use std::net::{SocketAddr, TcpListener};
-use std::process::{Child, Command, Stdio};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::world::{Echo, PATIENCE, Peer, from};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-struct Program(Child);
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Bytes of it in memory.
-fn resident(program: &Program) -> usize {
-    let mut text = String::new();
-    std::fs::File::open(format!("/proc/{}/statm", program.0.id())).unwrap().read_to_string(&mut text).unwrap();
-    text.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
-}
-
-/// How many files this process may open.
-fn files() -> usize {
-    let limits = std::fs::read_to_string("/proc/self/limits").unwrap();
-    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
-    line.split_whitespace().nth(3).unwrap().parse().unwrap_or(usize::MAX)
-}
+use crate::frames::{asks, asks_once, opens};
+use crate::process::{File, Program, file};
+use crate::tls;
+use crate::world::{Echo, Peer, from, upstream};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
-/// A program that has answered once, and where it listens.
-fn start() -> (Program, SocketAddr) {
-    let echo = Echo::start();
-    let port = { TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap() };
-    let program = Command::new(env!("CARGO_BIN_EXE_tollgate"))
-        .args(["serve", "--listen", &port.to_string(), "--upstream", &format!("http://{}", echo.address)])
-        .args(["--limit", "1000000/second", "--admin", "off"])
-        .stderr(Stdio::null())
-        .spawn();
-    let program = Program(program.unwrap());
-    let begun = Instant::now();
-    while std::net::TcpStream::connect(port).is_err() {
-        assert!(begun.elapsed() < PATIENCE, "it does not listen");
-        sleep(Duration::from_millis(10));
-    }
-    assert_eq!(Peer::connect(port).ask(GET).status(), 200);
-    (program, port)
+/// Of as many kinds as there are, so many clients, or as many as the system allows.
+fn crowd(usual: usize) -> usize {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    let asked = std::env::var("TOLLGATE_CROWD").ok().map_or(usual, |crowd| crowd.parse().expect("a number"));
+    asked.min(getrlimit(Resource::Nofile).current.map_or(usize::MAX, |files| files as usize).saturating_sub(500))
 }
 
-/// A connection that has been answered, and is kept, takes no more.
-#[cfg(target_os = "linux")]
+/// A program with a limit in front of this upstream. It has a file of this name.
+fn start(name: &str, upstream: SocketAddr, is_tls: bool) -> (File, Program) {
+    let mut text = file(upstream, "[limits.all]\nlimit = \"1000000/second\"\n").replace("threads = 2", "threads = 1");
+    if is_tls {
+        let path = |name| tls::file(name).display().to_string();
+        let tls = format!("tls = {{ cert = {:?}, key = {:?} }}\n", path("cert.pem"), path("key.pem"));
+        text = tls + &text.replace("\"127.0.0.1:0\"", "\"https://127.0.0.1:0\"");
+    }
+    let file = File::new(name, &text);
+    let program = Program::start(&file, &[]);
+    (file, program)
+}
+
+/// A client at this address that has this number: of two addresses, since one may have 10,000 connections at most.
+fn connect(number: usize, address: SocketAddr) -> TcpStream {
+    Peer::of(from([127, 0, 0, 2 + (number % 2) as u8], address)).stream
+}
+
+/// Asks over HTTP/1.1, with some fields as browsers have them, and reads the answer.
+fn ask<T: Read + Write>(mut stream: T) -> T {
+    stream.write_all(format!("GET / HTTP/1.1\r\nHost: a\r\nx: {}\r\n\r\n", "y".repeat(500)).as_bytes()).unwrap();
+    until(&mut stream, b"via: 1.1 tollgate-");
+    stream
+}
+
+/// Asks over HTTP/2, and reads the answer.
+fn ask_http2<T: Read + Write>(mut stream: T) -> T {
+    stream.write_all(&asks_once(65_535)).unwrap();
+    until(&mut stream, b"via: 1.1 tollgate-");
+    stream
+}
+
+/// Until the echo has said this.
+fn until(stream: &mut impl Read, words: &[u8]) {
+    let (mut all, mut buffer) = (Vec::new(), [0; 4096]);
+    while !all.windows(words.len()).any(|some| some == words) {
+        let len = stream.read(&mut buffer).unwrap();
+        assert!(len > 0, "{}", all.escape_ascii());
+        all.extend_from_slice(&buffer[..len]);
+    }
+}
+
+/// What each of so many takes in the program, in bytes.
+fn weigh<T>(what: &str, crowd: usize, program: &Program, client: impl Fn(usize) -> T) -> (usize, Vec<T>) {
+    drop(client(0));
+    let before = program.resident();
+    let clients: Vec<T> = (0..crowd).map(client).collect();
+    let each = program.resident().saturating_sub(before) / crowd;
+    eprintln!("{crowd} {what}: {each} bytes each");
+    (each, clients)
+}
+
+/// A connection that has been answered, and is kept. With TLS or HTTP/2 it is dearer: their state is some 8 KiB each.
 #[test]
 fn idle_connections_cost_16_kb_each_at_most() {
-    let crowd = 2_000.min(files().saturating_sub(200));
-    let (program, port) = start();
-    let before = resident(&program);
-    let ask = format!("GET / HTTP/1.1\r\nHost: a\r\nx: {}\r\n\r\n", "y".repeat(500));
-    let clients = (0..crowd).map(|_| {
-        let mut client = Peer::connect(port);
-        assert_eq!(client.ask(&ask).status(), 200);
-        client
-    });
-    let clients: Vec<_> = clients.collect();
-    let each = resident(&program).saturating_sub(before) / crowd;
-    assert!(each <= 16 * 1024, "{each} bytes for each of {crowd}");
-    drop(clients);
+    let echo = Echo::start();
+    for (what, is_tls, usual, most) in [
+        ("idle over HTTP/1.1", false, 10_000, 16),
+        ("idle over HTTP/2", false, 1_000, 32),
+        ("idle over HTTP/1.1 and TLS", true, 500, 32),
+        ("idle over HTTP/2 and TLS", true, 500, 48),
+    ] {
+        let is_http2 = what.contains("HTTP/2");
+        let (_file, program) = start(&what.replace(['/', ' '], "-"), echo.address, is_tls);
+        let (each, _clients) = weigh(what, crowd(usual), &program, |number| -> Box<dyn Write> {
+            match (is_tls, is_http2) {
+                (false, false) => Box::new(ask(connect(number, program.address))),
+                (false, true) => Box::new(ask_http2(connect(number, program.address))),
+                (true, false) => Box::new(ask(tls::connect(program.address, &[b"http/1.1"]))),
+                (true, true) => Box::new(ask_http2(tls::connect(program.address, &[b"h2"]))),
+            }
+        });
+        assert!(each <= most * 1024, "{each} bytes for each that is {what}");
+        echo.take();
+    }
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn ten_thousand_slow_connections_cost_16_kb_each_at_most() {
-    let crowd = 10_000.min(files().saturating_sub(200));
-    let (program, port) = start();
-    let before = resident(&program);
-    let mut clients = Vec::new();
-    for number in 0..crowd {
-        // Of two addresses, since one may have 10,000 at most.
-        let mut client = Peer::of(from([127, 0, 0, 2 + (number % 2) as u8], port));
+    let (_file, program) = start("slow", Echo::start().address, false);
+    let (each, mut clients) = weigh("with half a head", crowd(10_000), &program, |number| {
+        let mut client = Peer::of(connect(number, program.address));
         client.send("GET / HTTP/1.1\r\nHost: a\r\nx: abc").unwrap();
-        clients.push(client);
-    }
+        client
+    });
     // An honest one gets its answer in the middle of them, so all before it were accepted.
-    assert_eq!(Peer::connect(port).ask(GET).status(), 200);
-    let each = resident(&program).saturating_sub(before) / crowd;
-    assert!(each <= 16 * 1024, "{each} bytes for each of {crowd}");
+    assert_eq!(Peer::connect(program.address).ask(GET).status(), 200);
+    assert!(each <= 16 * 1024, "{each} bytes for each");
     // They are still served, if they go on.
     for client in clients.iter_mut().step_by(1000) {
         assert_eq!(client.ask("\r\n\r\n").status(), 200);
+    }
+}
+
+/// One that asks for much and reads nothing holds little of it here, also if it asks a hundred times at once and opens every window.
+#[test]
+fn a_client_that_does_not_read_holds_little_memory() {
+    let endless = upstream(|stream| {
+        let mut peer = Peer::of(stream);
+        let _ = peer.read_request();
+        let _ = peer.send("HTTP/1.1 200 OK\r\ncontent-length: 1000000000\r\n\r\n");
+        while peer.send([b'x'; 65_536]).is_ok() {}
+    });
+    const STREAMS: u32 = 100;
+    const OPEN: u32 = 0x7fff_ffff;
+    let wide = [asks_once(OPEN), opens(OPEN - 65_535), (1..STREAMS).flat_map(|at| asks(1 + 2 * at)).collect()].concat();
+    for (what, sent, usual, most) in
+        [("that read nothing", GET.as_bytes().to_vec(), 50, 160), ("that read nothing of a hundred", wide, 4, 100 * 96)]
+    {
+        let (_file, program) = start(&what.replace(' ', "-"), endless, false);
+        let before = program.resident();
+        let clients: Vec<_> = (0..usual)
+            .map(|number| {
+                let mut client = connect(number, program.address);
+                client.write_all(&sent).unwrap();
+                client
+            })
+            .collect();
+        // Until it takes no more. One that is weighed too early weighs too little, and no test fails for that.
+        let mut resident = program.resident();
+        loop {
+            sleep(Duration::from_millis(300));
+            let now = program.resident();
+            if now <= resident + 100_000 && now > before {
+                break;
+            }
+            resident = now;
+        }
+        let each = program.resident().saturating_sub(before) / usual;
+        eprintln!("{usual} {what}: {each} bytes each");
+        assert!(each <= most * 1024, "{each} bytes for each of those {what}");
+        drop(clients);
     }
 }

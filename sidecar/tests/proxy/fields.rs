@@ -61,6 +61,24 @@ fn a_client_cannot_forge_whom_it_asks_for() {
     assert_eq!(lines, expected);
 }
 
+/// Programs behind CGI and WSGI cannot tell the two spellings. A client must not be counted by one and be served by the other.
+#[test]
+fn a_client_is_served_by_no_other_key_than_it_is_counted_by() {
+    let echo = Echo::start();
+    let proxy = proxy(echo.address, |config| {
+        let mut limit = tollgate_sidecar::config::Limit::new("api", "1/day".parse().unwrap());
+        let header = |name: &str| tollgate_sidecar::config::KeyPart::Header(name.parse().unwrap());
+        limit.key = tollgate_sidecar::config::Key::new(vec![header("x-api-key"), header("x_own")]).unwrap();
+        config.limits.push(limit);
+    });
+    let request =
+        get("X-API-Key: made-up\r\nX_API_Key: genuine\r\nX-API_Key: genuine\r\nx_own: a\r\nx_api_keys: b\r\n");
+    assert_eq!(Peer::connect(proxy.address()).ask(request).status(), 200);
+    let seen = echo.take().pop().unwrap();
+    assert!(!seen.contains("genuine"), "{seen}");
+    assert!(seen.contains("\nx-api-key: made-up\nx_own: a\nx_api_keys: b\n"), "{seen}");
+}
+
 /// Naming a field in `Connection` takes it away. So nobody may take away what the proxy says.
 #[test]
 fn connection_takes_away_no_field_of_the_proxys_own() {
@@ -88,11 +106,12 @@ fn a_trusted_proxy_is_believed_and_added_to() {
             "host: shop.example",
             "x-forwarded-proto: https",
             "x-forwarded-host: b",
-            "x-real-ip: 192.0.2.1",
             "forwarded: for=192.0.2.1",
             "forwarded: for=127.0.0.1;proto=http",
             "x-forwarded-port: 443",
             "x-forwarded-for: 192.0.2.1, 192.0.2.2, 127.0.0.1",
+            // Whom the limits see, and not what a client may have told its proxy.
+            "x-real-ip: 192.0.2.2",
             "",
         ]
     );
@@ -166,18 +185,71 @@ fn a_response_loses_what_was_for_its_hop() {
     assert_eq!(client.ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n").status(), 200);
 }
 
+const EXPECTS: &str = "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n";
+
+/// RFC 9110, 10.1.1: whether the body is wanted is for the upstream to say, and the client does not send it in vain.
 #[test]
-fn a_client_is_told_to_go_on_once_its_request_is_wanted() {
+fn a_client_is_told_to_go_on_if_the_upstream_wants_its_body() {
+    let address = upstream(|stream| {
+        let mut peer = Peer::of(stream);
+        for wanted in [true, true, false] {
+            let head = peer.head();
+            assert_eq!(head.field("expect"), Some("100-continue"));
+            if wanted {
+                peer.stream.set_nonblocking(true).unwrap();
+                assert!(peer.take(1).is_err(), "nobody has sent it yet");
+                peer.stream.set_nonblocking(false).unwrap();
+                peer.send("HTTP/1.1 100 Continue\r\n\r\n").unwrap();
+                assert_eq!(peer.take(2).unwrap(), b"hi");
+            }
+            let status = if wanted { "200 OK" } else { "403 Forbidden" };
+            peer.send(format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n")).unwrap();
+        }
+        // It was promised more, and gets the end.
+        peer.expect_end();
+    });
+    let proxy = proxy(address, |_| {});
+    let mut client = Peer::connect(proxy.address());
+    for _ in 0..2 {
+        assert_eq!(client.ask(EXPECTS).status(), 100);
+        assert_eq!(client.ask("hi").status(), 200);
+    }
+    assert_eq!(client.ask(EXPECTS).status(), 403);
+    client.expect_end();
+    // The body of a client that does not wait is not refused for that.
+    let mut client = Peer::connect(proxy.address());
+    client.send(format!("{EXPECTS}hi")).unwrap();
+    let mut status = client.response().status();
+    if status == 100 {
+        status = client.response().status();
+    }
+    assert_eq!(status, 200);
+}
+
+#[test]
+fn an_upstream_that_does_not_say_it_wants_a_body_gets_it_all_the_same() {
     let echo = Echo::start();
     let to_echo = proxy(echo.address, |_| {});
     let mut client = Peer::connect(to_echo.address());
-    let head = "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n";
-    assert_eq!(client.ask(head).status(), 100);
+    assert_eq!(client.ask(EXPECTS).status(), 100);
     assert_eq!(client.ask("hi").status(), 200);
+    // One that speaks HTTP/1.0 is not asked.
+    let old = upstream(|stream| {
+        let mut peer = Peer::of(stream);
+        let request = peer.read_request().unwrap().unwrap();
+        let expects = request.field("expect").is_some();
+        let _ = peer.send(format!("HTTP/1.0 200 OK\r\nx-expects: {expects}\r\n\r\n"));
+    });
+    let to_old = proxy(old, |_| {});
+    let mut client = Peer::connect(to_old.address());
+    for expects in ["true", "false"] {
+        assert_eq!(client.ask(EXPECTS).status(), 100);
+        assert_eq!(client.ask("hi").field("x-expects"), Some(expects));
+    }
 
     let denying = proxy(echo.address, |config| config.limits.push(crate::world::global("0/second")));
     let mut client = Peer::connect(denying.address());
-    assert_eq!(client.ask(head).status(), 429);
+    assert_eq!(client.ask(EXPECTS).status(), 429);
     client.expect_end();
 }
 

@@ -14,6 +14,22 @@ fn block<T: AsRef<[u8]>>(fields: &[(T, T)]) -> Vec<u8> {
     fields.iter().flat_map(|(name, value)| literal(name.as_ref(), value.as_ref())).collect()
 }
 
+/// What a client says at first that asks for one thing over HTTP/2, and opens such a window for each answer.
+pub(crate) fn asks_once(window: u32) -> Vec<u8> {
+    let settings = [&[0, 4][..], &window.to_be_bytes()].concat();
+    [MAGIC, &frame(SETTINGS, 0, 0, &settings), &asks(1)].concat()
+}
+
+/// One more request.
+pub(crate) fn asks(stream: u32) -> Vec<u8> {
+    frame(HEADERS, END, stream, &request("GET"))
+}
+
+/// Opens the window of the whole connection so much further.
+pub(crate) fn opens(window: u32) -> Vec<u8> {
+    frame(WINDOW_UPDATE, 0, 0, &window.to_be_bytes())
+}
+
 /// The fields of a request that is well formed.
 fn request(method: &str) -> Vec<u8> {
     block(&[(":method", method), (":scheme", "http"), (":path", "/"), (":authority", "a")])

@@ -97,6 +97,13 @@ impl Program {
         assert!(killed.unwrap().success());
     }
 
+    /// Bytes of it in memory.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn resident(&self) -> usize {
+        let text = std::fs::read_to_string(format!("/proc/{}/statm", self.child.id())).unwrap();
+        text.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+    }
+
     /// How it ended.
     fn ended(&mut self) -> ExitStatus {
         let begun = Instant::now();

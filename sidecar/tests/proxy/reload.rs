@@ -1,6 +1,6 @@
 //! The configuration changes while requests are under way.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::thread;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use tollgate_sidecar::config::{Config, Limit, Ranges, Tls, Upstreams};
 use tollgate_sidecar::proxy::Proxy;
 
-use crate::world::{Echo, Peer, eventually, from, global, upstream};
+use crate::world::{Echo, Peer, eventually, from, global, nobody, upstream};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -155,7 +155,7 @@ fn a_renamed_limit_starts_fresh() {
 fn what_waits_for_a_restart_stays_and_is_said() {
     let echo = Echo::start();
     let proxy = Proxy::start(with(echo.address, "1/day")).unwrap();
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (_held, free) = nobody();
     let mut now = with(echo.address, "5/day");
     now.listen = free;
     now.metrics = Some(free);
@@ -186,7 +186,7 @@ fn an_upstream_that_stays_keeps_its_connections() {
     let ready =
         || Peer::connect(proxy.metrics_address().unwrap()).ask("GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n").status();
     assert_eq!(ready(), 200);
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (_held, free) = nobody();
     now.upstreams = Upstreams::One(format!("http://{free}").parse().unwrap());
     proxy.reload(&now).unwrap();
     assert_eq!(ready(), 503);

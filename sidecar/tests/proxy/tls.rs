@@ -14,12 +14,12 @@ use tollgate_sidecar::proxy::Proxy;
 
 use crate::world::{Echo, PATIENCE, Peer, proxy};
 
-fn file(name: &str) -> std::path::PathBuf {
+pub(crate) fn file(name: &str) -> std::path::PathBuf {
     std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/proxy/certificate").join(name)
 }
 
 /// A client that offers these protocols.
-fn connect(address: SocketAddr, protocols: &[&[u8]]) -> StreamOwned<ClientConnection, TcpStream> {
+pub(crate) fn connect(address: SocketAddr, protocols: &[&[u8]]) -> StreamOwned<ClientConnection, TcpStream> {
     connect_trusting("cert.pem", address, protocols).unwrap()
 }
 

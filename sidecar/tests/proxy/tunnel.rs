@@ -88,3 +88,49 @@ fn nobody_can_agree_to_what_was_not_offered() {
         assert_eq!(Peer::connect(proxy.address()).ask(ASK).status(), 502, "{agreed:?}");
     }
 }
+
+/// What a tunnel carries nobody counts. So none is made for what carries requests, whatever the upstream would agree to.
+#[test]
+fn no_requests_go_through_a_tunnel() {
+    let agreeing = upstream(|stream| {
+        let mut peer = Peer::of(stream);
+        while let Ok(Some(request)) = peer.read_request() {
+            let _ = match request.all("upgrade").join(", ") {
+                none if none.is_empty() => peer.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"),
+                all => peer.send(format!("HTTP/1.1 101 Switching Protocols\r\nUpgrade: {all}\r\n\r\n")),
+            };
+        }
+    });
+    let proxy = proxy(agreeing, |config| config.limits.push(crate::world::global("100/day")));
+    let ask = |offers: &str| {
+        let fields =
+            format!("Connection: upgrade, http2-settings\r\nUpgrade: {offers}\r\nHTTP2-Settings: AAMAAABkAAQAAP__");
+        let mut client = Peer::connect(proxy.address());
+        client.ask(format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n")).status()
+    };
+    for harmless in ["websocket", "WebSocket", "tcp", "SPDY/3.1", "a, b/1"] {
+        assert_eq!(ask(harmless), 101, "{harmless}");
+    }
+    for offers in [
+        "h2c",
+        "H2C",
+        "h2",
+        "h2c/1",
+        "websocket, h2c",
+        "h2c, websocket",
+        "websocket\r\nUpgrade: h2c",
+        "h2c\r\nUpgrade: websocket",
+        "HTTP/2.0",
+        "TLS/1.0, HTTP/1.1",
+        "tls/1.2",
+        "\"h2c\"",
+        "h2c;q=1",
+        "h2c websocket",
+        "websocket h2c",
+        "websocket,",
+        "/h2c",
+        "",
+    ] {
+        assert_eq!(ask(offers), 200, "{offers}");
+    }
+}

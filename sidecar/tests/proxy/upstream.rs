@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tollgate_sidecar::config::Config;
 
-use crate::world::{Echo, Message, Peer, proxy, upstream};
+use crate::world::{Echo, Message, Peer, nobody, proxy, upstream};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -32,10 +32,7 @@ fn answer(answer: impl Into<Vec<u8>>) -> std::io::Result<Option<Message>> {
 
 #[test]
 fn one_that_is_down_is_503() {
-    let address = {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.local_addr().unwrap()
-    };
+    let (_held, address) = nobody();
     let proxy = proxy(address, |_| {});
     let mut client = Peer::connect(proxy.address());
     assert_eq!(client.ask(GET).status(), 503);
@@ -123,6 +120,8 @@ fn what_is_odd_and_clear_goes_through() {
     ] {
         let response = answer(odd).unwrap().unwrap();
         assert_eq!(response.body(), body, "{odd:?}");
+        // RFC 9110, 8.6.
+        assert!(response.status() != 204 || response.field("content-length").is_none(), "{response:?}");
     }
 }
 
@@ -183,6 +182,54 @@ fn hints_never_stand_in_another_response() {
         }
         assert_eq!(response.status(), 200);
         assert!(response.body.len() == if long { LONG } else { 0 } && response.body.iter().all(|byte| *byte == b'z'));
+    }
+}
+
+/// Hints without end would be a response that never comes, and no silence that ends it.
+#[test]
+fn hints_without_end_are_502() {
+    for hint in ["HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n", "HTTP/1.1 100 Continue\r\n\r\n"] {
+        let address = upstream(move |stream| {
+            let mut peer = Peer::of(stream);
+            let _ = peer.read_request();
+            while peer.send(hint.repeat(100)).is_ok() {}
+        });
+        let proxy = proxy(address, |_| {});
+        let mut client = Peer::connect(proxy.address());
+        client.send(GET).unwrap();
+        let last = loop {
+            match client.response().status() {
+                103 => {}
+                status => break status,
+            }
+        };
+        assert_eq!(last, 502);
+    }
+}
+
+/// An upstream that says more than it was asked must not answer the next request with it, which may be another client's.
+#[test]
+fn what_comes_unasked_is_nobodys_response() {
+    let (said, heard) = std::sync::mpsc::channel::<()>();
+    let address = upstream(move |stream| {
+        let mut peer = Peer::of(stream);
+        while let Ok(Some(request)) = peer.read_request() {
+            let _ = peer.send("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ngood");
+            if request.start.starts_with("GET /more") {
+                sleep(Duration::from_millis(20));
+                let _ = peer.send("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil");
+                let _ = said.send(());
+            }
+        }
+    });
+    let proxy = proxy(address, |_| {});
+    for request in
+        [GET, "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi", "POST / HTTP/1.1\r\nHost: a\r\n\r\n"]
+    {
+        let mut client = Peer::connect(proxy.address());
+        assert_eq!(client.ask("GET /more HTTP/1.1\r\nHost: a\r\n\r\n").body(), "good");
+        heard.recv().unwrap();
+        assert_eq!(Peer::connect(proxy.address()).ask(request).body(), "good", "{request}");
     }
 }
 

@@ -30,6 +30,14 @@ pub(crate) fn from(address: [u8; 4], to: SocketAddr) -> TcpStream {
     socket.into()
 }
 
+/// An address of this machine at which nobody listens, nor will while the socket is kept.
+pub(crate) fn nobody() -> (socket2::Socket, SocketAddr) {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    (socket, address)
+}
+
 /// Until this holds.
 pub(crate) fn eventually(what: &str, holds: impl Fn() -> bool) {
     let begun = Instant::now();

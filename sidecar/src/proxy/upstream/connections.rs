@@ -31,6 +31,8 @@ pub(in crate::proxy) struct UpstreamPool {
     addresses: RefCell<Option<(Instant, Vec<SocketAddr>)>>,
     /// The connection over HTTP/2 that all requests of a thread share, while it lives.
     pub(super) http2: RefCell<Option<SendRequest<RequestBody>>>,
+    /// Its last response was of HTTP/1.0.
+    pub(super) is_old: Cell<bool>,
     metrics: Metrics,
     answers: Arc<Durations>,
     /// Whether it has accepted a connection.
@@ -64,6 +66,12 @@ impl Connection {
     pub(super) fn new((io, counted): (TcpStream, Connected)) -> Self {
         Self { io, read: BytesMut::new(), out: Vec::new(), idle_since: Instant::now(), timer: None, counted }
     }
+
+    /// Whether nothing has come since the last response: neither the end, nor what a next request would take for its response. That
+    /// is what tokio knows, without asking the kernel, and it knows what came before the request did.
+    fn is_quiet(&self) -> bool {
+        matches!(self.io.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
 }
 
 impl UpstreamPool {
@@ -80,6 +88,7 @@ impl UpstreamPool {
             idle: RefCell::default(),
             addresses: RefCell::default(),
             http2: RefCell::default(),
+            is_old: Cell::default(),
             answers: metrics.answers_of(target.to_string()),
             target,
             metrics,
@@ -158,15 +167,18 @@ impl UpstreamPool {
         self.answers.count(after);
     }
 
-    /// The connection that was used last.
+    /// The connection that was used last, of those on which nothing has come.
     pub(super) fn take_idle(&self) -> Option<Connection> {
-        let connection = self.idle.borrow_mut().pop()?;
-        // What waits longest lies below: if this one is too old, all are.
-        if connection.idle_since.elapsed() > IDLE_MAX {
-            self.idle.borrow_mut().clear();
-            return None;
+        let mut idle = self.idle.borrow_mut();
+        while let Some(connection) = idle.pop() {
+            // What waits longest lies below: if this one is too old, all are.
+            if connection.idle_since.elapsed() > IDLE_MAX {
+                idle.clear();
+            } else if connection.is_quiet() {
+                return Some(connection);
+            }
         }
-        Some(connection)
+        None
     }
 
     pub(super) fn give_back(&self, mut connection: Connection) {
@@ -189,6 +201,6 @@ impl UpstreamPool {
         let mut idle = self.idle.borrow_mut();
         let keep_from = idle.iter().position(|connection| !old(connection)).unwrap_or(idle.len());
         idle.drain(..keep_from);
-        idle.retain(|connection| matches!(connection.io.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock));
+        idle.retain(Connection::is_quiet);
     }
 }

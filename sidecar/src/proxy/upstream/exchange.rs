@@ -9,16 +9,17 @@ use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use http::header::{CONNECTION, CONTENT_LENGTH, TE, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, TE, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 use super::body::{Body, Broken, Coming};
 use super::client::Client;
@@ -49,6 +50,8 @@ pub(super) struct Exchange {
     can_repeat: bool,
     /// The client can be told something before the response: it speaks HTTP/1.1.
     takes_hints: bool,
+    /// How many bytes of hints have come.
+    hinted: usize,
 
     answered: bool,
     receiving: Receiving,
@@ -60,7 +63,12 @@ pub(super) struct Exchange {
 struct Sending {
     body: Outgoing,
     chunked: bool,
+    /// Until the upstream says that it wants the body, or this time is over.
+    held: Option<Pin<Box<Sleep>>>,
 }
+
+/// How long an upstream may take to say that it wants the body. Some never do, and clients wait as long.
+const EXPECT_FOR: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 enum Receiving {
@@ -195,6 +203,7 @@ impl Exchange {
         Self {
             upstream,
             takes_hints: false,
+            hinted: 0,
             connection: Some(connection),
             client,
             written: 0,
@@ -220,12 +229,20 @@ impl Exchange {
                 let mut room: FieldRoom<'_> = [const { MaybeUninit::uninit() }; FIELDS_MAX];
                 match CameHead::read(&connection.read, &mut room)? {
                     Some(head) if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS => {
-                        // A hint on what is to come goes to those who know such (RFC 9110, 15.2). `100` is for the proxy itself to say.
-                        if self.takes_hints && head.status != StatusCode::CONTINUE {
+                        let (status, len) = (head.status, head.len());
+                        // Without end they would be a response that never comes.
+                        self.hinted += len;
+                        if self.hinted > HEAD_MAX {
+                            return Poll::Ready(Err(Refusal::GARBAGE.into()));
+                        }
+                        // A hint on what is to come goes to those who know such (RFC 9110, 15.2). `100` is for hyper to say.
+                        if self.takes_hints && status != StatusCode::CONTINUE {
                             self.client.line.say(|out| head.write_hint(out));
                         }
-                        let len = head.len();
                         connection.read.advance(len);
+                        if status == StatusCode::CONTINUE {
+                            self.go_on(cx)?;
+                        }
                         continue;
                     }
                     Some(head) => {
@@ -236,7 +253,12 @@ impl Exchange {
                             BodyEnd::Closed => Receiving::UntilClosed,
                         };
                         (self.answered, self.reusable) = (true, head.reusable);
+                        self.upstream.is_old.set(head.is_old);
                         connection.read.advance(len);
+                        if self.sending.as_ref().is_some_and(|sending| sending.held.is_some()) {
+                            // It does not want the body.
+                            (self.sending, self.deaf) = (None, true);
+                        }
                         return Poll::Ready(Ok(goes_on));
                     }
                     None if connection.read.len() >= HEAD_MAX => return Poll::Ready(Err(Refusal::GARBAGE.into())),
@@ -257,6 +279,17 @@ impl Exchange {
                 }
                 Poll::Ready(Ok(_)) => {}
             }
+        }
+    }
+
+    /// The upstream wants the body. hyper tells the client so when the body is asked for.
+    fn go_on(&mut self, cx: &mut Context<'_>) -> Result<(), Failure> {
+        if let Some(sending) = &mut self.sending {
+            sending.held = None;
+        }
+        match self.poll_send(cx) {
+            Poll::Ready(Err(refusal)) => Err(refusal.into()),
+            _ => Ok(()),
         }
     }
 
@@ -398,6 +431,10 @@ impl Exchange {
         if !self.can_repeat && self.written == out.len() {
             out.clear();
             self.written = 0;
+        }
+        if let Some(held) = &mut sending.held {
+            ready!(held.as_mut().poll(cx));
+            sending.held = None;
         }
         let frame = match ready!(sending.body.poll_frame(cx)) {
             Some(Ok(frame)) => frame,
@@ -617,14 +654,19 @@ fn write_head(
             out.extend_from_slice(b"content-length: 0\r\n");
         }
         None
-    } else if let Some(length) = body.size_hint().exact() {
-        out.extend_from_slice(b"content-length: ");
-        out.extend_from_slice(length.to_string().as_bytes());
-        out.extend_from_slice(b"\r\n");
-        Some(Sending { body, chunked: false })
     } else {
-        out.extend_from_slice(b"transfer-encoding: chunked\r\n");
-        Some(Sending { body, chunked: true })
+        let length = body.size_hint().exact();
+        match length {
+            Some(length) => out.extend_from_slice(format!("content-length: {length}\r\n").as_bytes()),
+            None => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+        }
+        // RFC 9110, 10.1.1: the client is to hear the upstream, unless that is too old to speak.
+        let expects = parts.version == Version::HTTP_11 && parts.headers.contains_key(EXPECT) && !upstream.is_old.get();
+        let held = expects.then(|| {
+            out.extend_from_slice(b"expect: 100-continue\r\n");
+            Box::pin(tokio::time::sleep(EXPECT_FOR))
+        });
+        Some(Sending { body, chunked: length.is_none(), held })
     };
     out.extend_from_slice(b"\r\n");
     sending

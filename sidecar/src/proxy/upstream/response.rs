@@ -33,6 +33,8 @@ pub(super) struct CameHead<'h, 'b> {
     pub(super) ends: BodyEnd,
     /// Whether the connection stays.
     pub(super) reusable: bool,
+    /// It is of HTTP/1.0.
+    pub(super) is_old: bool,
 }
 
 /// Where the body of a response ends, by its head.
@@ -90,7 +92,7 @@ impl<'h, 'b> CameHead<'h, 'b> {
             _ => return Err(Refusal::GARBAGE),
         };
         let reusable = !close && (is_11 || keep);
-        Ok(Some(Self { status, bytes: &bytes[..len], fields, named, ends, reusable }))
+        Ok(Some(Self { status, bytes: &bytes[..len], fields, named, ends, reusable, is_old: !is_11 }))
     }
 
     /// How many bytes it has.
