@@ -1,7 +1,6 @@
 //! [`Key`]: what a door can count by, hashed here and written out for others.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 use std::hash::Hash;
 #[cfg(feature = "tower")]
 use std::hash::Hasher;
@@ -86,7 +85,10 @@ impl KeyText {
             }
             match byte {
                 b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => self.text.push(char::from(byte)),
-                _ => write!(self.text, "%{byte:02X}").expect("a String takes any text"),
+                _ => {
+                    let digit = |half: u8| char::from(b"0123456789ABCDEF"[usize::from(half)]);
+                    self.text.extend(['%', digit(byte >> 4), digit(byte & 15)]);
+                }
             }
         }
         if self.text.len() == start {

@@ -2,9 +2,10 @@
 
 #![allow(dead_code)] // each fuzz target uses one of these
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::LazyLock;
 
 use http::request::Parts;
@@ -17,9 +18,9 @@ use tollgate::{Key, KeyText, ParseError, Policy, Quota};
 const XFF: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED: HeaderName = http::header::FORWARDED;
 
-const PROXY: &str = "10.0.0.1";
-const STRANGER: &str = "198.51.100.1";
-const CLIENT: &str = "203.0.113.9";
+const PROXY: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
+const STRANGER: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1));
+const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 9));
 
 /// Built once: what is fuzzed is the reading.
 static BEHIND: LazyLock<ClientIp> =
@@ -27,7 +28,7 @@ static BEHIND: LazyLock<ClientIp> =
 
 /// `X-Forwarded-For`, a line of the header for each line.
 pub(crate) fn x_forwarded_for(data: &[u8]) {
-    forwarding(&XFF, &BEHIND, data, &[CLIENT, "203.0.113.9:80, 10.0.0.2", "\"::ffff:203.0.113.9\",10.0.0.3"]);
+    forwarding(&XFF, &BEHIND, data, &["203.0.113.9", "203.0.113.9:80, 10.0.0.2", "\"::ffff:203.0.113.9\",10.0.0.3"]);
 }
 
 /// `Forwarded`, a line of the header for each line.
@@ -37,76 +38,86 @@ pub(crate) fn forwarded(data: &[u8]) {
     forwarding(&FORWARDED, &KEY, data, &honest);
 }
 
-fn forwarding(name: &HeaderName, key: &ClientIp, data: &[u8], honest: &[&str]) {
-    let lines = values(data);
-    let client = |peer: &str, lines: &[&[u8]]| key.extract(&head(peer, name, lines)).unwrap();
+fn forwarding(name: &HeaderName, key: &ClientIp, data: &[u8], honest: &[&'static str]) {
+    let mut lines = values(data);
 
     // Nobody but a trusted peer is believed.
-    assert_eq!(client(STRANGER, &lines), address(STRANGER));
-    let unproxied = ClientIp::peer().extract(&head(STRANGER, name, &lines)).unwrap();
-    assert_eq!(unproxied, address(STRANGER));
+    with_head(STRANGER, name, &lines, |head| {
+        assert_eq!(key.extract(head).unwrap(), STRANGER);
+        assert_eq!(ClientIp::peer().extract(head).unwrap(), STRANGER);
+    });
 
     // What a client that is not a proxy is taken for does not depend on what stands left of it.
-    let found = client(PROXY, &lines);
+    let client = |lines: &[HeaderValue]| with_head(PROXY, name, lines, |head| key.extract(head).unwrap());
+    let found = client(&lines);
     if !matches!(found, IpAddr::V4(found) if found.octets()[0] == 10) {
-        let longer: Vec<_> = [&b"6.6.6.6"[..], b"for=\"6.6.6.6"].into_iter().chain(lines.iter().copied()).collect();
-        assert_eq!(client(PROXY, &longer), found);
-        let first = [&b"\",for=6.6.6.6;x=\", "[..], lines.first().unwrap_or(&&b""[..])].concat();
-        let longer: Vec<_> = [&first[..]].into_iter().chain(lines.iter().skip(1).copied()).collect();
-        assert_eq!(client(PROXY, &longer), found);
+        let before = ["6.6.6.6", "for=\"6.6.6.6"].map(HeaderValue::from_static);
+        assert_eq!(client(&[&before[..], &lines].concat()), found);
+        let mut longer = lines.clone();
+        match longer.first_mut() {
+            Some(first) => *first = value(&[b"\",for=6.6.6.6;x=\", ", first.as_bytes()].concat()),
+            None => longer.push(HeaderValue::from_static("\",for=6.6.6.6;x=\", ")),
+        }
+        assert_eq!(client(&longer), found);
     }
 
     // And proxies that append are believed, whatever came before: on a line of their own, or on the last one.
     let honest = honest[data.len() % honest.len()];
-    let joined;
-    let mut appended = lines.clone();
-    match appended.last_mut() {
-        Some(last) if data.len() % 2 == 0 => {
-            joined = [last, &b", "[..], honest.as_bytes()].concat();
-            *last = &joined;
-        }
-        _ => appended.push(honest.as_bytes()),
+    match lines.last_mut() {
+        Some(last) if data.len() % 2 == 0 => *last = value(&[last.as_bytes(), b", ", honest.as_bytes()].concat()),
+        _ => lines.push(HeaderValue::from_static(honest)),
     }
-    assert_eq!(client(PROXY, &appended), address(CLIENT), "{honest}");
+    assert_eq!(client(&lines), CLIENT, "{honest}");
 }
 
 /// The lines that can be values of a header.
-fn values(data: &[u8]) -> Vec<&[u8]> {
-    let lines = data.split(|&byte| byte == b'\n').filter(|line| HeaderValue::from_bytes(line).is_ok());
+fn values(data: &[u8]) -> Vec<HeaderValue> {
+    let lines = data.split(|&byte| byte == b'\n').filter_map(|line| HeaderValue::from_bytes(line).ok());
     // More than a request has, and slower to send than worth it.
     lines.take(1000).collect()
 }
 
-fn address(text: &str) -> IpAddr {
-    text.parse().unwrap()
+fn value(line: &[u8]) -> HeaderValue {
+    HeaderValue::from_bytes(line).unwrap()
 }
 
-fn head(peer: &str, name: &HeaderName, lines: &[&[u8]]) -> Parts {
-    let (mut head, ()) = Request::new(()).into_parts();
-    for line in lines {
-        head.headers.append(name, HeaderValue::from_bytes(line).unwrap());
-    }
-    head.extensions.insert(PeerAddr(SocketAddr::new(address(peer), 40_000)));
-    head
+/// Asks about the head of a request. There is one, which is filled anew: what is fuzzed is the reading, not the making.
+fn with_head<R>(peer: IpAddr, name: &HeaderName, lines: &[HeaderValue], ask: impl FnOnce(&mut Parts) -> R) -> R {
+    thread_local!(static HEAD: RefCell<Parts> = RefCell::new(Request::new(()).into_parts().0));
+    HEAD.with_borrow_mut(|head| {
+        head.headers.clear();
+        for line in lines {
+            head.headers.append(name, line.clone());
+        }
+        let peer = PeerAddr(SocketAddr::new(peer, 40_000));
+        match head.extensions.get_mut() {
+            Some(this) => *this = peer,
+            None => drop(head.extensions.insert(peer)),
+        }
+        ask(head)
+    })
 }
 
 /// Address ranges, one a line.
 pub(crate) fn cidr(data: &[u8]) {
+    const MAPPED: IpAddr = IpAddr::V6(Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0x0a00, 1));
+    static CHAIN: [HeaderValue; 1] = [HeaderValue::from_static("203.0.113.9")];
     let text = String::from_utf8_lossy(data);
     for line in text.lines().take(4) {
-        assert_eq!(Networks::new([line]).is_ok(), ClientIp::behind([line]).is_ok(), "one reader of ranges");
+        let networks = Networks::new([line]);
         match ClientIp::behind([line]) {
             Ok(key) => {
-                let networks = Networks::new([line]).unwrap();
-                assert_eq!(networks.contains(address("::ffff:10.0.0.1")), networks.contains(address(PROXY)), "{line}");
-                assert!(ClientIp::behind([format!("\t {line}  ")]).is_ok(), "white space is left out");
-                let client = key.extract(&head(PROXY, &XFF, &[CLIENT.as_bytes()])).unwrap();
-                assert!([address(CLIENT), address(PROXY)].contains(&client));
+                let networks = networks.expect("one reader of ranges");
+                assert_eq!(networks.contains(MAPPED), networks.contains(PROXY), "{line}");
+                assert!(Networks::new([format!("\t {line}  ")]) == Ok(networks), "white space is left out");
+                let client = with_head(PROXY, &XFF, &CHAIN, |head| key.extract(head).unwrap());
+                assert!([CLIENT, PROXY].contains(&client));
                 // A range that is taken is made of an address, and perhaps of its number of bits.
                 let (network, bits) = line.trim().split_once('/').unwrap_or((line.trim(), "0"));
                 assert!(network.parse::<IpAddr>().is_ok() && bits.parse::<u8>().is_ok());
             }
             Err(error) => {
+                assert_eq!(networks.as_ref(), Err(&error), "one reader of ranges");
                 let error = error.to_string();
                 assert!(error.contains("is not an address range") && error.len() < 1200, "{error}");
                 assert!(line.trim().parse::<IpAddr>().is_err(), "an address is a range");
@@ -119,84 +130,95 @@ pub(crate) fn cidr(data: &[u8]) {
 pub(crate) fn address_header(data: &[u8]) {
     const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
     static KEY: LazyLock<ClientIp> = LazyLock::new(|| BEHIND.clone().header("x-real-ip").unwrap());
-    let lines = values(data);
-    let client = |peer: &str, lines: &[&[u8]]| KEY.extract(&head(peer, &REAL_IP, lines)).unwrap();
-    assert_eq!(client(STRANGER, &lines), address(STRANGER));
-    let found = client(PROXY, &lines);
+    let mut lines = values(data);
+    let client = |peer: IpAddr| with_head(peer, &REAL_IP, &lines, |head| KEY.extract(head).unwrap());
+    assert_eq!(client(STRANGER), STRANGER);
+    let found = client(PROXY);
     if lines.len() != 1 {
-        assert_eq!(found, address(PROXY), "no line, or several: none counts");
-    } else if let Ok(plain) = String::from_utf8_lossy(lines[0].trim_ascii()).parse::<IpAddr>() {
+        assert_eq!(found, PROXY, "no line, or several: none counts");
+    } else if let Ok(plain) = String::from_utf8_lossy(lines[0].as_bytes().trim_ascii()).parse::<IpAddr>() {
         assert_eq!(found, plain.to_canonical(), "an address is read as std reads it");
     }
     // The number of hops, over the same bytes as a list.
     static HOPS: LazyLock<ClientIp> = LazyLock::new(|| ClientIp::behind_hops(1).unwrap());
-    let mut appended = lines.clone();
-    appended.push(CLIENT.as_bytes());
-    assert_eq!(HOPS.extract(&head(STRANGER, &XFF, &appended)).unwrap(), address(CLIENT));
+    lines.push(HeaderValue::from_static("203.0.113.9"));
+    assert_eq!(with_head(STRANGER, &XFF, &lines, |head| HOPS.extract(head).unwrap()), CLIENT);
 }
 
 /// A key's text and hash, or why there is none. What is equal has the same of both.
-fn key_of<E: KeyExtractor>(extractor: &E, head: &Parts) -> Result<(String, u64), String>
+type Found = Result<(String, u64), String>;
+
+fn key_of<E: KeyExtractor>(extractor: &E, name: &HeaderName, lines: &[HeaderValue]) -> Found
 where
     for<'a> E::Key<'a>: Key + Hash,
 {
-    match extractor.extract(head) {
+    with_head(STRANGER, name, lines, |head| match extractor.extract(head) {
         Ok(key) => Ok((KeyText::of(&key), BuildHasherDefault::<DefaultHasher>::default().hash_one(&key))),
         Err(NoKey::Absent(what)) => Err(what.to_string()),
         Err(other) => panic!("a client cannot cause {other:?}"),
-    }
+    })
+}
+
+fn key_of_one<E: KeyExtractor>(extractor: &E, name: &HeaderName, line: &'static str) -> Found
+where
+    for<'a> E::Key<'a>: Key + Hash,
+{
+    key_of(extractor, name, &[HeaderValue::from_static(line)])
 }
 
 /// `Cookie`, a line of the header for each line: bytes before or after an honest cookie cannot hide it, but make it one of those
 /// that are unclear.
 pub(crate) fn cookie(data: &[u8]) {
+    const COOKIE: HeaderName = http::header::COOKIE;
     static KEY: LazyLock<CookieKey> = LazyLock::new(|| CookieKey::new("s").unwrap());
-    let key = |lines: &[&[u8]]| key_of(&*KEY, &head(STRANGER, &http::header::COOKIE, lines));
-    let lines = values(data);
-    let (unclear, real) = (key(&[b"s=a; s=b"]), key(&[b"s=real"]));
+    static UNCLEAR: LazyLock<Found> = LazyLock::new(|| key_of_one(&*KEY, &COOKIE, "s=a; s=b"));
+    static REAL: LazyLock<Found> = LazyLock::new(|| key_of_one(&*KEY, &COOKIE, "s=real"));
+    let key = |lines: &[HeaderValue]| key_of(&*KEY, &COOKIE, lines);
+    let mut lines = values(data);
     let alone = key(&lines);
     let expected = match &alone {
-        Err(_) => &real,
-        found if *found == real => &real,
-        _ => &unclear,
+        Err(_) => &*REAL,
+        found if *found == *REAL => &*REAL,
+        _ => &*UNCLEAR,
     };
-    let size = |lines: &[&[u8]]| lines.iter().map(|line| line.len() + 1).sum::<usize>();
     // Above the bound all are unclear; near it, that is for the extractor's own tests.
-    if size(&lines) < 16_000 {
-        let mut after = lines.clone();
-        after.push(b"s=real");
-        assert_eq!(key(&after), *expected);
-        let mut before = lines.clone();
-        before.insert(0, b"\ts = \"r%65al\" ");
-        assert_eq!(key(&before), *expected);
+    if lines.iter().map(|line| line.len() + 1).sum::<usize>() < 16_000 {
         // HTTP/1 has them on one line.
-        assert_eq!(key(&[&lines.join(&b"; "[..])]), alone);
+        let joined = lines.iter().map(HeaderValue::as_bytes).collect::<Vec<_>>().join(&b"; "[..]);
+        assert_eq!(key(&[value(&joined)]), alone);
+        lines.push(HeaderValue::from_static("s=real"));
+        assert_eq!(key(&lines), *expected);
+        *lines.last_mut().unwrap() = HeaderValue::from_static("\ts = \"r%65al\" ");
+        lines.rotate_right(1);
+        assert_eq!(key(&lines), *expected);
     }
 }
 
 /// `Authorization`, a line of the header for each line: a token is what every line says, however spelled, or unclear.
 pub(crate) fn authorization(data: &[u8]) {
-    let key = |lines: &[&[u8]]| key_of(&BearerToken, &head(STRANGER, &http::header::AUTHORIZATION, lines));
-    let lines = values(data);
-    let (unclear, found) = (key(&[b"Bearer a,b"]), key(&lines));
+    const AUTHORIZATION: HeaderName = http::header::AUTHORIZATION;
+    static UNCLEAR: LazyLock<Found> = LazyLock::new(|| key_of_one(&BearerToken, &AUTHORIZATION, "Bearer a,b"));
+    static ZZZ: LazyLock<Found> = LazyLock::new(|| key_of_one(&BearerToken, &AUTHORIZATION, "Bearer zzz"));
+    let key = |lines: &[HeaderValue]| key_of(&BearerToken, &AUTHORIZATION, lines);
+    let mut lines = values(data);
+    let found = key(&lines);
     if let Ok((text, _)) = &found {
         for apart in ["%20", "%09", "%2C", "%22", "%3B"] {
             assert!(!text.contains(apart), "{text}");
         }
-        if found != unclear {
+        if found != *UNCLEAR {
             assert!(!text.is_empty());
             for line in &lines {
-                assert_eq!(key(&[line]), found, "every line says the same");
+                assert_eq!(key(std::slice::from_ref(line)), found, "every line says the same");
             }
-            let lower = lines[0].to_ascii_lowercase();
-            let lower = key(&[&lower[..]]).expect("a scheme has no case").0;
+            let lower = value(&lines[0].as_bytes().to_ascii_lowercase());
+            let lower = key(&[lower]).expect("a scheme has no case").0;
             assert!(lower.eq_ignore_ascii_case(text), "a scheme has no case");
         }
     }
-    let mut more = lines.clone();
-    more.push(b"Bearer zzz");
-    let zzz = key(&[b"Bearer zzz"]);
-    assert_eq!(key(&more), if lines.is_empty() || found == zzz { zzz } else { unclear });
+    let expected = if lines.is_empty() || found == *ZZZ { &*ZZZ } else { &*UNCLEAR };
+    lines.push(HeaderValue::from_static("Bearer zzz"));
+    assert_eq!(key(&lines), *expected);
 }
 
 /// `Host`, a line of the header for each line, beside a target with the first of them: a listed host that all of them name, or none.
@@ -213,17 +235,20 @@ pub(crate) fn host(data: &[u8]) {
         hosts.iter().find(|(host, _)| line.strip_prefix(host).is_some_and(is_port)).map(|(_, key)| *key)
     }
     let lines = values(data);
-    let agreed = |names: BTreeSet<Option<&'static str>>| if names.len() == 1 { *names.first().unwrap() } else { None };
-    let names = || lines.iter().map(|line| listed(line));
-    let mut head = head(STRANGER, &http::header::HOST, &lines);
-    assert_eq!(KEY.extract(&head).ok(), agreed(names().collect()));
-    let target = lines.first().and_then(|line| Uri::try_from([b"http://", *line, b"/"].concat()).ok());
-    if let Some((target, authority)) = target.and_then(|uri| uri.authority().cloned().map(|authority| (uri, authority)))
-    {
-        head.uri = target;
-        let names = names().chain([listed(authority.as_str().as_bytes())]);
-        assert_eq!(KEY.extract(&head).ok(), agreed(names.collect()));
-    }
+    let agreed = |names: &BTreeSet<Option<&'static str>>| if names.len() == 1 { *names.first().unwrap() } else { None };
+    let mut names: BTreeSet<_> = lines.iter().map(|line| listed(line.as_bytes())).collect();
+    with_head(STRANGER, &http::header::HOST, &lines, |head| {
+        assert_eq!(KEY.extract(head).ok(), agreed(&names));
+        let target = lines.first().and_then(|line| Uri::try_from([b"http://", line.as_bytes(), b"/"].concat()).ok());
+        if let Some((target, authority)) =
+            target.and_then(|uri| uri.authority().cloned().map(|authority| (uri, authority)))
+        {
+            let usual = std::mem::replace(&mut head.uri, target);
+            names.insert(listed(authority.as_str().as_bytes()));
+            assert_eq!(KEY.extract(head).ok(), agreed(&names));
+            head.uri = usual;
+        }
+    });
 }
 
 /// The value of a header, a cookie or a parameter, as it is once decoded: as if the decoded bytes had been sent, and as the string that
@@ -254,8 +279,7 @@ pub(crate) fn decoded(data: &[u8]) {
     assert!(bytes.is_empty() && text == "%" || Decoded::percent(&text).bytes().eq(bytes.iter().copied()), "{text}");
     if let Ok(line) = HeaderValue::from_bytes(data) {
         static KEY: LazyLock<HeaderKey> = LazyLock::new(|| HeaderKey::new("x-key").unwrap());
-        let head = head(STRANGER, &HeaderName::from_static("x-key"), &[line.as_bytes()]);
-        assert!(key_of(&*KEY, &head).is_ok());
+        assert!(key_of(&*KEY, &HeaderName::from_static("x-key"), &[line]).is_ok());
     }
 }
 
@@ -268,22 +292,25 @@ fn points_into(text: &str, error: &ParseError) {
 /// Quotas and policies in their string form.
 pub(crate) fn limit_string(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
-    match text.parse::<Policy>() {
+    let policy = text.parse::<Policy>();
+    match &policy {
         Ok(policy) => {
             let canonical = policy.to_string();
             let again: Policy = canonical.parse().expect("the canonical form is read");
-            assert_eq!(again, policy, "{canonical}");
+            assert_eq!(again, *policy, "{canonical}");
             assert_eq!(again.to_string(), canonical);
         }
-        Err(error) => points_into(&text, &error),
+        Err(error) => points_into(&text, error),
     }
     match text.parse::<Quota>() {
         Ok(quota) => {
             let canonical = quota.to_string();
             let again: Quota = canonical.parse().expect("the canonical form is read");
             assert_eq!(again, quota, "{canonical}");
-            assert!(text.parse::<Policy>().is_ok(), "a quota is a policy");
+            assert!(policy.is_ok(), "a quota is a policy");
         }
+        // To write it out takes most of the time.
+        Err(error) if policy.as_ref() == Err(&error) => {}
         Err(error) => points_into(&text, &error),
     }
 }
