@@ -1,6 +1,6 @@
 //! [`Metrics`]: what the proxy counts of itself, and [`Listener`], where that is read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::io;
@@ -17,7 +17,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 use tollgate::http::LimiterCounts;
 
@@ -146,16 +146,16 @@ pub(super) fn listen(listener: TcpListener, told: Told) -> io::Result<()> {
     std::thread::Builder::new().name("metrics".into()).stack_size(256 * 1024).spawn(run).map(|_| ())
 }
 
-/// How many may ask at once, and how long they may take. A probe needs one, for a moment.
+/// How many may ask at once, and how long they may take. A probe needs one, for a moment. It must not wait for those that ask nothing, or
+/// the proxy would be taken for dead: where there are too many, the oldest is closed.
 const CONNECTIONS: usize = 32;
 const DEADLINE: Duration = Duration::from_secs(10);
 
 async fn serve(listener: TcpListener, told: Told) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let told = Arc::new(told);
-    let free = Arc::new(tokio::sync::Semaphore::new(CONNECTIONS));
+    let mut open = VecDeque::<AbortHandle>::new();
     loop {
-        let permit = free.clone().acquire_owned().await.map_err(io::Error::other)?;
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(_) => {
@@ -164,7 +164,11 @@ async fn serve(listener: TcpListener, told: Told) -> io::Result<()> {
             }
         };
         let told = told.clone();
-        tokio::spawn(async move {
+        open.retain(|connection| !connection.is_finished());
+        if open.len() == CONNECTIONS {
+            open.pop_front().into_iter().for_each(|oldest| oldest.abort());
+        }
+        let connection = tokio::spawn(async move {
             let service = service_fn(|request| answer(&told, request));
             let connection = http1::Builder::new()
                 .timer(Timer)
@@ -172,8 +176,8 @@ async fn serve(listener: TcpListener, told: Told) -> io::Result<()> {
                 .max_buf_size(16 * 1024)
                 .serve_connection(TokioIo::new(stream), service);
             let _: Result<_, _> = timeout(6 * DEADLINE, connection).await;
-            drop(permit);
         });
+        open.push_back(connection.abort_handle());
     }
 }
 

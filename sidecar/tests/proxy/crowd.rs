@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::frames::{asks, asks_once, opens};
+use crate::frames::{asks, asks_once, floods, opens};
 use crate::process::{File, Program, file};
 use crate::tls;
 use crate::world::{Echo, Peer, from, upstream};
@@ -159,5 +159,29 @@ fn a_client_that_does_not_read_holds_little_memory() {
         eprintln!("{usual} {what}: {each} bytes each");
         assert!(each <= most * 1024, "{each} bytes for each of those {what}");
         drop(clients);
+    }
+}
+
+/// Whoever sends what costs a little and is no request, and reads nothing, is made to wait or is cut off, and others are served.
+#[test]
+fn floods_of_frames_take_no_memory() {
+    let (_file, program) = start("floods", Echo::start().address, false);
+    drop(ask_http2(connect(0, program.address)));
+    let before = program.resident();
+    let mut clients = Vec::new();
+    for (what, first, flood) in floods() {
+        for number in 0..2 {
+            let mut client = connect(number, program.address);
+            client.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
+            let many = flood.repeat(1 + 16_384 / flood.len());
+            let mut sent = client.write_all(&first);
+            for _ in 0..200 {
+                sent = sent.and_then(|()| client.write_all(&many));
+            }
+            clients.push(client);
+        }
+        assert_eq!(Peer::connect(program.address).ask(GET).status(), 200, "beside {what}");
+        let more = program.resident().saturating_sub(before);
+        assert!(more < 4 * 1024 * 1024, "{more} bytes for {what}");
     }
 }

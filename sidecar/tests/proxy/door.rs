@@ -1,5 +1,8 @@
 //! Denials that are given before a request is read whole.
 
+use std::thread::sleep;
+use std::time::Duration;
+
 use tollgate_sidecar::config::{Headers, Limit};
 
 use crate::world::{Echo, Peer, global, proxy};
@@ -51,13 +54,22 @@ fn a_denial_is_the_same_early_and_late() {
     assert_eq!(echo.take().len(), 3);
 }
 
-/// A connection of which every request was denied early is one like any other.
+/// A connection of which every request was denied early is one like any other: it is not idle while it asks, its heads are not late, and it
+/// ends.
 #[test]
 fn a_connection_that_is_denied_early_idles_and_drains() {
     let proxy = proxy(Echo::start().address, |config| {
         config.limits.push(global("0/day"));
-        config.deadlines.idle = std::time::Duration::from_millis(100);
+        config.deadlines.idle = Duration::from_millis(200);
+        config.deadlines.header = Duration::from_millis(200);
     });
+    let mut busy = Peer::connect(proxy.address());
+    for _ in 0..10 {
+        busy.send(&GET[..10]).unwrap();
+        sleep(Duration::from_millis(25));
+        assert_eq!(busy.ask(&GET[10..]).status(), 429);
+        sleep(Duration::from_millis(25));
+    }
     let mut client = Peer::connect(proxy.address());
     assert_eq!(client.ask(GET).status(), 429);
     client.expect_end();

@@ -20,6 +20,27 @@ pub(crate) fn asks_once(window: u32) -> Vec<u8> {
     [MAGIC, &frame(SETTINGS, 0, 0, &settings), &asks(1)].concat()
 }
 
+/// Frames that each cost a little and ask for nothing, to be sent without end, and what goes before them.
+pub(crate) fn floods() -> Vec<(&'static str, Vec<u8>, Vec<u8>)> {
+    let settings = frame(SETTINGS, 0, 0, &[]);
+    let begun = [MAGIC, &settings].concat();
+    let open = [&begun[..], &frame(HEADERS, 4, 1, &request("PUT"))].concat();
+    // A field of 4,000 bytes that is put into the table once, and then named by one byte each.
+    let long = [&b"\x40\x01x\x7f\xa1\x1e"[..], &[b'y'; 4000]].concat();
+    let bomb = frame(HEADERS, END, 1, &[&request("GET")[..], &long, &[0xbe; 12_000]].concat());
+    vec![
+        ("pings", begun.clone(), frame(PING, 0, 0, &[0; 8])),
+        ("settings", begun.clone(), frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 100])),
+        ("empty settings", begun.clone(), settings),
+        ("windows", begun.clone(), frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1])),
+        ("priorities", begun.clone(), frame(PRIORITY, 0, 1, &[0, 0, 0, 0, 16])),
+        ("unknown frames", begun.clone(), frame(99, 0, 0, &[0; 100])),
+        ("empty data", open.clone(), frame(DATA, 0, 1, &[])),
+        ("padding", open.clone(), frame(DATA, 8, 1, &[&[200][..], &[0; 200]].concat())),
+        ("a field named again and again", begun, bomb),
+    ]
+}
+
 /// One more request.
 pub(crate) fn asks(stream: u32) -> Vec<u8> {
     frame(HEADERS, END, stream, &request("GET"))

@@ -120,3 +120,17 @@ fn a_reload_makes_no_series_twice_and_no_counter_goes_back() {
         assert!(series.contains(&line), "{line}\n{text}");
     }
 }
+
+/// A probe that is not answered in time is the end of the pod. So nobody can keep it waiting.
+#[test]
+fn probes_do_not_wait_for_those_that_ask_nothing() {
+    let proxy = proxy(Echo::start().address, |config| config.metrics = Some("127.0.0.1:0".parse().unwrap()));
+    let address = proxy.metrics_address().unwrap();
+    let mut slow: Vec<_> = (0..200).map(|_| Peer::connect(address)).collect();
+    for client in &mut slow {
+        let _ = client.send("GET /metr");
+    }
+    for path in ["/healthz", "/readyz", "/metrics"] {
+        assert_eq!(get(address, path).0, 200, "{path}");
+    }
+}
