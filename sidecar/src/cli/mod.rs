@@ -41,10 +41,9 @@ fn run_in(words: impl IntoIterator<Item = OsString>, env: impl Fn(&str) -> Optio
         Action::FromEnvoy { file } => from_envoy(&file),
         Action::Schema => print(SCHEMA),
         Action::Demo(args) => match demo::set_up(&args) {
-            Ok((config, text)) => {
-                print(&text);
-                start(config, None)
-            }
+            Ok((config, text)) => start(config, None, || {
+                let _ = print(&text);
+            }),
             Err(error) => fail(&format!("cannot start an upstream: {error}")),
         },
         Action::Completions { shell } => {
@@ -68,7 +67,7 @@ fn serve(args: ServeArgs, env: impl Fn(&str) -> Option<OsString>) -> ExitCode {
     if print_config {
         return print(&config.to_full_toml());
     }
-    start(config, Some(watch))
+    start(config, Some(watch), || {})
 }
 
 fn check(args: CheckArgs) -> ExitCode {
@@ -134,10 +133,10 @@ fn from_envoy(file: &Path) -> ExitCode {
     }
 }
 
-/// Runs a proxy until a signal ends it.
-fn start(config: Config, watch: Option<Watch>) -> ExitCode {
+/// Runs a proxy until a signal ends it. `greet` says what there is when it listens.
+fn start(config: Config, watch: Option<Watch>, greet: impl FnOnce()) -> ExitCode {
     let log = log::start(config.log);
-    let result = run::run(config, watch);
+    let result = run::run(config, watch, greet);
     log.flush(log::FLUSH);
     match result {
         Ok(()) => DONE,

@@ -14,7 +14,7 @@ use crate::proxy::Proxy;
 /// # Errors
 ///
 /// If the address cannot be listened on, or a certificate cannot be read. Then nothing was started.
-pub(super) fn run(config: Config, watch: Option<Watch>) -> io::Result<()> {
+pub(super) fn run(config: Config, watch: Option<Watch>, greet: impl FnOnce()) -> io::Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         // Before anybody can know that it runs.
@@ -23,6 +23,7 @@ pub(super) fn run(config: Config, watch: Option<Watch>) -> io::Result<()> {
         let caps = config.caps.clone();
         let proxy = Proxy::start(config)?;
         // Not before: what cannot start says one thing alone.
+        greet();
         files::raise_limit(&caps);
         tracing::info!("listening on {}", proxy.address());
         if let Some(admin) = proxy.admin() {

@@ -16,7 +16,7 @@ use super::reader::{Section, Sink, Value};
 use super::{Config, DeniedBody, Exemption, OnFailure, Overrides, Percent, Ranges, Scope, Store, Upstream, words};
 
 /// The longest file that is read: as long as a ConfigMap can be.
-const TEXT_MAX: usize = 1 << 20;
+pub(super) const TEXT_MAX: usize = 1 << 20;
 
 /// The name that stands for a proxy without a file, in messages.
 pub(crate) const NO_FILE: &str = "";
@@ -29,7 +29,7 @@ pub(crate) const NO_FILE: &str = "";
 pub fn read(name: &str, contents: &[u8], overrides: &Overrides) -> Result<Config, FileError> {
     let text = match std::str::from_utf8(contents) {
         _ if contents.len() > TEXT_MAX => {
-            let what = format!("the file has {} bytes; at most {TEXT_MAX} are read", contents.len());
+            let what = format!("the file has more than the {TEXT_MAX} bytes that are read");
             return Err(FileError::new(name, "", vec![Problem { at: 0..0, what }]));
         }
         Ok(text) => text,

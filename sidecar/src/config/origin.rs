@@ -1,10 +1,11 @@
 //! [`Origin`]: where a configuration comes from, so that it can be read again.
 
 use std::fmt;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use super::file::{NO_FILE, read};
+use super::file::{NO_FILE, TEXT_MAX, read};
 use super::{Config, FileError, Overrides};
 
 /// Where a configuration comes from: perhaps a file, and what flags and the environment say. A reload reads it again.
@@ -44,7 +45,7 @@ impl Origin {
     pub fn contents(&self) -> Result<Vec<u8>, OriginError> {
         match &self.file {
             None => Ok(Vec::new()),
-            Some(file) => std::fs::read(file).map_err(|error| OriginError::Unreadable(file.clone(), error)),
+            Some(file) => read_to(file).map_err(|error| OriginError::Unreadable(file.clone(), error)),
         }
     }
 
@@ -72,11 +73,26 @@ impl Origin {
     }
 }
 
+/// What is in a file, but of one that is too long, or has no end, no more than tells that.
+fn read_to(file: &Path) -> io::Result<Vec<u8>> {
+    let mut contents = Vec::new();
+    File::open(file)?.take(TEXT_MAX as u64 + 1).read_to_end(&mut contents)?;
+    Ok(contents)
+}
+
 /// All that is wrong, and how much it is: `3 errors.`
 impl fmt::Display for OriginError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreadable(file, error) => write!(f, "cannot read {}: {error}", file.display()),
+            Self::Unreadable(file, error) => {
+                let what_to_do = match error.kind() {
+                    io::ErrorKind::NotFound => "; give the file that there is",
+                    io::ErrorKind::IsADirectory => "; give the file in it",
+                    io::ErrorKind::PermissionDenied => "; let the user read it whose program this is",
+                    _ => "",
+                };
+                write!(f, "cannot read {}: {error}{what_to_do}", file.display())
+            }
             Self::Bad(error) => write!(f, "{error}{}.", error.count()),
             Self::Flags(problems) => f.write_str(&problems.join("\n")),
         }

@@ -83,9 +83,9 @@ impl Proxy {
     ///
     /// If the address cannot be listened on, or a certificate cannot be read. Then nothing was started.
     pub fn start(config: Config) -> io::Result<Self> {
-        let listener = listen(config.listen)?;
+        let listener = listen(config.listen, "--listen")?;
         let address = listener.local_addr()?;
-        let metrics_listener = config.metrics.map(listen).transpose()?;
+        let metrics_listener = config.metrics.map(|address| listen(address, "--metrics")).transpose()?;
         let metrics_address = metrics_listener.as_ref().map(TcpListener::local_addr).transpose()?;
         let admin = config.admin.as_ref().map(admin::Bound::new).transpose()?;
         let clients = Clients::new(config.caps.connections, config.caps.connections_per_client);
@@ -241,15 +241,26 @@ fn shown(force: Arc<Force>, threads: Vec<Metrics>) -> admin::Source {
 /// How many connections may wait to be accepted.
 const BACKLOG: i32 = 4096;
 
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+/// `flag` is what gives the address.
+fn listen(address: SocketAddr, flag: &str) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // A port whose last connections are not forgotten yet can be taken, as everywhere on Unix. On Windows it means another thing.
     #[cfg(unix)]
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
-    let with_address = |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"));
-    socket.bind(&address.into()).map_err(with_address)?;
-    socket.listen(BACKLOG).map_err(with_address)?;
+    let told = |error: io::Error| {
+        let what_to_do = match error.kind() {
+            io::ErrorKind::AddrInUse => "end the program that does, or give another port",
+            io::ErrorKind::PermissionDenied => {
+                "give a port from 1024 up, or the right to the others, as by setcap cap_net_bind_service=+ep"
+            }
+            io::ErrorKind::AddrNotAvailable => "give an address of this machine, or 0.0.0.0 for all of them",
+            _ => "give another address",
+        };
+        io::Error::new(error.kind(), format!("cannot listen on {address}: {error}; {what_to_do} ({flag})"))
+    };
+    socket.bind(&address.into()).map_err(told)?;
+    socket.listen(BACKLOG).map_err(told)?;
     Ok(socket.into())
 }
 

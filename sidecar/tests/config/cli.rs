@@ -5,6 +5,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::check::File;
+
 /// Runs the program with these words, in an environment of these variables alone.
 fn tollgate_in(env: &[(&str, &str)], words: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
@@ -123,10 +125,71 @@ fn what_flags_cannot_say_is_refused_in_a_line() {
     refused(&[], &flags(&["--key", "a,b"]), "is not a key");
     refused(&[], &["serve", "-c", "examples/article.toml", "--key", "global"], "--limit");
     refused(&[("TOLLGATE_METRICS", "x")], &flags(&[]), "TOLLGATE_METRICS: \"x\" is not an address");
-    refused(&[], &["serve", "-c", "absent.toml"], "cannot read absent.toml: No such file");
-    refused(&[], &["serve", "-c", "src"], "cannot read src: Is a directory");
+    refused(
+        &[],
+        &["serve", "-c", "absent.toml"],
+        "cannot read absent.toml: No such file or directory (os error 2); give the file that there is\n",
+    );
+    refused(&[], &["serve", "-c", "src"], "cannot read src: Is a directory (os error 21); give the file in it\n");
+    refused(&[], &["check", "/dev/zero"], "the file has more than the 1048576 bytes that are read");
     refused(&[], &["sreve"], "serve");
     refused(&[], &[], "Usage: tollgate <COMMAND>");
+}
+
+/// What cannot start says why and what to do, in a line.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_cannot_start_says_what_to_do() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    let with = |words: &[&str]| {
+        let flags = ["--upstream", "http://localhost:1", "--limit", "1/s", "--admin", "off", "--listen", "127.0.0.1:0"];
+        let kept = flags.chunks(2).filter(|flag| !words.contains(&flag[0])).flatten();
+        let words: Vec<&str> = [&"serve"].into_iter().chain(words).chain(kept).copied().collect();
+        let output = tollgate(&words);
+        assert_eq!((output.status.code(), stdout(&output)), (Some(1), String::new()), "{words:?}");
+        stderr(&output)
+    };
+    for (flag, what_to_do) in [
+        ("--listen", "end the program that does, or give another port (--listen)"),
+        ("--metrics", "end the program that does, or give another port (--metrics)"),
+        ("--admin", "give another place with --admin, or --admin off"),
+    ] {
+        let said = with(&[flag, &taken]);
+        assert!(said.ends_with(&format!("Address already in use (os error 98); {what_to_do}\n")), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+    let said = with(&["--listen", "192.0.2.1:9"]);
+    assert!(said.ends_with("; give an address of this machine, or 0.0.0.0 for all of them (--listen)\n"), "{said}");
+    // And promises nothing before.
+    let output = tollgate(&["demo", "--listen", &taken, "--admin", "off"]);
+    assert_eq!((output.status.code(), stdout(&output)), (Some(1), String::new()));
+}
+
+/// A user who may not read the file, or listen below 1024.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_is_forbidden_says_what_to_do() {
+    let nobody = |words: &[&str]| {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all", "--inh-caps=-all"]);
+        command.arg(env!("CARGO_BIN_EXE_tollgate")).args(words).output()
+    };
+    let is_possible = nobody(&["--version"]).is_ok_and(|output| output.status.success());
+    if !is_possible {
+        return eprintln!("SKIPPED: only root can become somebody else, and only where others may run what is built");
+    }
+    let secret = File::new("secret.toml", "");
+    std::fs::set_permissions(secret.path(), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let output = nobody(&["serve", "-c", secret.path()]).unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).ends_with("; let the user read it whose program this is\n"), "{}", stderr(&output));
+    if std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").is_ok_and(|start| start.trim() == "1024") {
+        let output = nobody(&["serve", "--listen", "127.0.0.1:81", "--upstream", "http://a:1", "--limit", "1/s"]).unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let said = stderr(&output);
+        assert!(said.contains("Permission denied") && said.contains("as by setcap cap_net_bind_service=+ep (--listen)"), "{said}");
+    }
 }
 
 /// A translation that is not there must not look like one that is. Who has seen enough of it is another thing.
