@@ -184,11 +184,17 @@ fn what_is_forbidden_says_what_to_do() {
     let output = nobody(&["serve", "-c", secret.path()]).unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).ends_with("; let the user read it whose program this is\n"), "{}", stderr(&output));
-    if std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").is_ok_and(|start| start.trim() == "1024") {
-        let output = nobody(&["serve", "--listen", "127.0.0.1:81", "--upstream", "http://a:1", "--limit", "1/s"]).unwrap();
+    if std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+        .is_ok_and(|start| start.trim() == "1024")
+    {
+        let output =
+            nobody(&["serve", "--listen", "127.0.0.1:81", "--upstream", "http://a:1", "--limit", "1/s"]).unwrap();
         assert_eq!(output.status.code(), Some(1));
         let said = stderr(&output);
-        assert!(said.contains("Permission denied") && said.contains("as by setcap cap_net_bind_service=+ep (--listen)"), "{said}");
+        assert!(
+            said.contains("Permission denied") && said.contains("as by setcap cap_net_bind_service=+ep (--listen)"),
+            "{said}"
+        );
     }
 }
 
