@@ -31,7 +31,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// directly between two readings of the kernel's clock, which takes half the time. Those readings are at most
 /// 0.1 s apart, so the two clocks differ by no more than the counter drifts in that time (measured: well below a
 /// microsecond), and not across a suspend. A counter found to drift by more than 1 in 8192 is not read again. Where
-/// the clock is corrected backwards, admissions are delayed by as much.
+/// the clock is corrected backwards, admissions are delayed by as much. What the kernel keeps time by is looked up when a clock
+/// is made, at most once a second in a process.
 #[derive(Clone)]
 pub struct Clock {
     source: Source,
@@ -217,10 +218,50 @@ fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// What the processor's counter is, found out and measured when the process first needs it: that takes half a millisecond, and to
-/// ask the processor again some 30 µs, as a virtual machine has to step in. It is the crate's only global, and holds no one's state:
-/// whatever differs between two clocks is in the [`Tsc`] of each.
-static CALIBRATED: OnceLock<Option<(quanta::Clock, u64)>> = OnceLock::new();
+/// Found out and measured when the process first needs it: that takes half a millisecond, and to ask the processor again some 30 µs,
+/// as a virtual machine has to step in. It is the crate's only global, and holds no one's state: whatever differs between two
+/// clocks is in the [`Tsc`] of each.
+static TICK_COUNTER: OnceLock<Option<TickCounter>> = OnceLock::new();
+
+/// The processor's time stamp counter.
+struct TickCounter {
+    quanta: quanta::Clock,
+    /// Nanoseconds per tick, times 2^64.
+    scale: u64,
+    calibrated_at: Instant,
+    /// Until when the kernel need not be asked whether it still keeps time by it: nanoseconds since it was calibrated.
+    vouched_until: AtomicU64,
+}
+
+impl TickCounter {
+    /// For how long the kernel's word is taken. To ask costs as much as all else in making a limiter.
+    const VOUCHED_NANOS: u64 = 1_000_000_000;
+
+    /// `None` if there is no counter, or one too slow to be worth it. The kernel has just vouched for it.
+    fn calibrate() -> Option<Self> {
+        let quanta = quanta::Clock::new();
+        let nanos = quanta.delta_as_nanos(0, 1 << 60); // nanoseconds in 2^60 ticks, which is the scale but for 4 bits
+        (nanos != 0 && nanos < 1 << 60).then(|| Self {
+            quanta,
+            scale: nanos << 4,
+            calibrated_at: Instant::now(),
+            vouched_until: AtomicU64::new(Self::VOUCHED_NANOS),
+        })
+    }
+
+    /// Whether the kernel keeps time by it, or did within the last second.
+    // Relaxed: the number means something alone.
+    fn is_vouched_for(&self, now: u64, kernel_vouches: impl FnOnce() -> bool) -> bool {
+        if now < self.vouched_until.load(Relaxed) {
+            return true;
+        }
+        let vouches = kernel_vouches();
+        if vouches {
+            self.vouched_until.store(now.saturating_add(Self::VOUCHED_NANOS), Relaxed);
+        }
+        vouches
+    }
+}
 
 /// The time stamp counter, set right by the kernel's clock every tenth of a second.
 struct Tsc {
@@ -239,13 +280,18 @@ struct Tsc {
 impl Tsc {
     /// A counter, where the kernel vouches for it.
     fn new() -> Option<Self> {
-        if !kernel_vouches() {
-            return None;
-        }
-        let (quanta, scale) = CALIBRATED.get_or_init(Self::calibrate).clone()?;
+        let counter = match TICK_COUNTER.get() {
+            Some(counter) => counter.as_ref().filter(|counter| {
+                let now = nanos(counter.calibrated_at.elapsed());
+                counter.is_vouched_for(now, kernel_vouches)
+            })?,
+            None if kernel_vouches() => TICK_COUNTER.get_or_init(TickCounter::calibrate).as_ref()?,
+            None => return None,
+        };
+        let TickCounter { scale, ref quanta, .. } = *counter;
         let interval = (100_000_000_u128 << 64) / u128::from(scale);
         let tsc = Self {
-            quanta,
+            quanta: quanta.clone(),
             zero: Instant::now(),
             scale,
             interval: AtomicU64::new(interval as u64), // a counter has at most a few ticks per nanosecond
@@ -254,13 +300,6 @@ impl Tsc {
         };
         tsc.correct();
         Some(tsc)
-    }
-
-    /// A counter's reader and scale; `None` if there is no counter, or one too slow to be worth it.
-    fn calibrate() -> Option<(quanta::Clock, u64)> {
-        let quanta = quanta::Clock::new();
-        let nanos = quanta.delta_as_nanos(0, 1 << 60); // nanoseconds in 2^60 ticks, which is the scale but for 4 bits
-        (nanos != 0 && nanos < 1 << 60).then_some((quanta, nanos << 4))
     }
 
     #[inline(always)]
@@ -332,4 +371,30 @@ fn clamp_before_zero(nanos: u64) -> u64 {
 #[inline(never)]
 fn before_zero() -> u64 {
     0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernel_is_asked_about_the_counter_once_a_second() {
+        // Where there is no counter, nobody asks.
+        let Some(counter) = TickCounter::calibrate() else { return };
+        let asked = |now, answer| {
+            let mut asked = false;
+            let vouched = counter.is_vouched_for(now, || {
+                asked = true;
+                answer
+            });
+            (asked, vouched)
+        };
+        const SECOND: u64 = TickCounter::VOUCHED_NANOS;
+        assert_eq!(asked(SECOND - 1, false), (false, true), "it had just been asked");
+        assert_eq!(asked(SECOND, false), (true, false));
+        assert_eq!(asked(SECOND, false), (true, false), "a refusal is not remembered");
+        assert_eq!(asked(SECOND + 1, true), (true, true));
+        assert_eq!(asked(2 * SECOND, false), (false, true));
+        assert_eq!(asked(2 * SECOND + 1, false), (true, false));
+    }
 }
