@@ -73,9 +73,9 @@ fn shared(config: &Config, store: &Store) -> String {
         OnFailure::Closed => "While it does not answer, no request passes that a limit counts.".to_owned(),
     };
     if config.limits.iter().filter(|limit| !limit.is_shadow()).count() > 1 {
-        note += "\nLimits are asked one after the other, in the order of the file. What was charged before a denial is paid back \
-                 a moment later,\nso another request may be denied meanwhile that would have passed; and Retry-After is that of \
-                 the limit that denied.";
+        note += "\nIt judges all limits of a request as one, if it is a single server. In a cluster whose nodes have them apart, they are \
+                 asked in turn:\nwhat was charged before a denial is paid back a moment later, so another request may be denied \
+                 meanwhile that would have\npassed; and Retry-After is that of the limit that denied.";
     }
     note
 }

@@ -13,10 +13,8 @@ use super::upstream::Body;
 #[derive(Debug)]
 pub(super) enum Content {
     Own(Body),
-    /// It has come through a limit.
+    /// It has come through the limits.
     Limited(ResponseBody<Body>),
-    /// It has come through a limit in front of others.
-    InTurn(Box<ResponseBody<Content>>),
 }
 
 impl http_body::Body for Content {
@@ -27,7 +25,6 @@ impl http_body::Body for Content {
         match self.get_mut() {
             Self::Own(body) => Pin::new(body).poll_frame(cx),
             Self::Limited(body) => Pin::new(body).poll_frame(cx),
-            Self::InTurn(body) => Pin::new(body).poll_frame(cx),
         }
     }
 
@@ -35,7 +32,6 @@ impl http_body::Body for Content {
         match self {
             Self::Own(body) => body.is_end_stream(),
             Self::Limited(body) => body.is_end_stream(),
-            Self::InTurn(body) => body.is_end_stream(),
         }
     }
 
@@ -43,7 +39,6 @@ impl http_body::Body for Content {
         match self {
             Self::Own(body) => body.size_hint(),
             Self::Limited(body) => body.size_hint(),
-            Self::InTurn(body) => body.size_hint(),
         }
     }
 }

@@ -14,7 +14,6 @@
 //! ```
 
 mod access;
-mod chain;
 mod chunked;
 mod clients;
 mod connection;

@@ -44,7 +44,7 @@ impl PlainWay {
             Limits::None => PlainLimits::Free,
             Limits::One(layer) => PlainLimits::One(layer.clone().any_body().layer(passes.clone())),
             Limits::Several(layer) => PlainLimits::Several(layer.clone().any_body().layer(passes.clone())),
-            Limits::InTurn(_) => return Self::Ahead,
+            Limits::There(_) => return Self::Ahead,
         };
         match current.upstreams.only() {
             Some(upstream) if enforcer.is_blind() && upstream.target().protocol == Protocol::Http1 => {

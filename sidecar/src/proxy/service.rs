@@ -11,12 +11,11 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use tollgate::Denied;
-use tollgate::RateLimit;
 use tollgate::http::{AnyBody, JointLayer, PeerAddr};
+use tollgate::{RateLimit, RateLimiter, RedisLimiter};
 use tower_service::Service as _;
 
 use super::access::Record;
-use super::chain::Answering;
 use super::content::Content;
 use super::fields::has_option;
 use super::forward::{Failed, Forward, Forwarding, own, refused};
@@ -52,7 +51,7 @@ impl Way {
             Limited::Free => Work::Forwarded { future: { forward }.call(request), exempt: false },
             Limited::One(limited) => Work::Limited { future: limited.call(request) },
             Limited::Several(limited) => Work::Limited { future: limited.call(request) },
-            Limited::InTurn(chain) => Work::InTurn { future: chain.call(request) },
+            Limited::There(limited) => Work::LimitedThere { future: Box::pin(limited.call(request)) },
         }
     }
 
@@ -184,14 +183,23 @@ pub(super) struct Handling {
     is_http2: bool,
 }
 
-type Decided = <RateLimit<AnyBody<Forward>, JointLayer> as tower_service::Service<Request<Incoming>>>::Future;
+type Decided<L = RateLimiter> =
+    <RateLimit<AnyBody<Forward>, JointLayer<L>> as tower_service::Service<Request<Incoming>>>::Future;
 
 enum Work {
     Refused(Refusal),
     Lacks(String),
-    Limited { future: Decided },
-    InTurn { future: Answering },
-    Forwarded { future: Forwarding, exempt: bool },
+    Limited {
+        future: Decided,
+    },
+    /// Boxed, since the request waits in it.
+    LimitedThere {
+        future: Pin<Box<Decided<RedisLimiter>>>,
+    },
+    Forwarded {
+        future: Forwarding,
+        exempt: bool,
+    },
 }
 
 impl std::fmt::Debug for Work {
@@ -200,7 +208,7 @@ impl std::fmt::Debug for Work {
             Self::Refused(_) => "Refused",
             Self::Lacks(_) => "Lacks",
             Self::Limited { .. } => "Limited",
-            Self::InTurn { .. } => "InTurn",
+            Self::LimitedThere { .. } => "LimitedThere",
             Self::Forwarded { .. } => "Forwarded",
         })
     }
@@ -234,13 +242,13 @@ impl Future for Handling {
                 };
                 (response.map(Content::Own), outcome)
             }
-            Work::InTurn { future } => {
-                let Ok(response) = ready!(future.as_mut().poll(cx));
-                let outcome = outcome(&response);
-                (response, outcome)
-            }
             Work::Limited { future } => {
                 let Ok(response) = ready!(Pin::new(future).poll(cx));
+                let outcome = outcome(&response);
+                (response.map(Content::Limited), outcome)
+            }
+            Work::LimitedThere { future } => {
+                let Ok(response) = ready!(future.as_mut().poll(cx));
                 let outcome = outcome(&response);
                 (response.map(Content::Limited), outcome)
             }

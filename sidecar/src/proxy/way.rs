@@ -4,10 +4,9 @@ use std::cell::{RefCell, RefMut};
 use std::rc::Rc;
 
 use tollgate::http::{AnyBody, JointLayer};
-use tollgate::{RateLimit, RateLimitLayer};
+use tollgate::{RateLimit, RateLimitLayer, RedisLimiter};
 use tower_layer::Layer as _;
 
-use super::chain::Chain;
 use super::fields::Hop;
 use super::forward::Forward;
 use super::line::Line;
@@ -40,7 +39,7 @@ pub(super) enum Limited {
     Free,
     One(RateLimit<AnyBody<Forward>, RateLimitLayer<LimitKey>>),
     Several(RateLimit<AnyBody<Forward>, JointLayer>),
-    InTurn(Chain),
+    There(RateLimit<AnyBody<Forward>, JointLayer<RedisLimiter>>),
 }
 
 impl Ways {
@@ -78,7 +77,7 @@ impl Way {
             Limits::None => Limited::Free,
             Limits::One(layer) => Limited::One(layer.clone().any_body().layer(self.forward.clone())),
             Limits::Several(layer) => Limited::Several(layer.clone().any_body().layer(self.forward.clone())),
-            Limits::InTurn(layers) => Limited::InTurn(Chain::new(layers, self.forward.clone())),
+            Limits::There(layer) => Limited::There(layer.clone().any_body().layer(self.forward.clone())),
         })
     }
 

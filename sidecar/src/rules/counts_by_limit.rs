@@ -1,33 +1,14 @@
 //! [`CountsByLimit`]: what became of requests, by limit, over all configurations of a proxy.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
-
 use tollgate::http::{Counters, LimiterCounts};
 
 /// What became of requests, by limit. A limit is its name, however often its policy changes. Clones share the counts.
 #[derive(Clone, Debug, Default)]
 pub struct CountsByLimit {
     pub(super) counters: Counters,
-    taken_back: Arc<Mutex<BTreeMap<String, Arc<TakenBack>>>>,
-}
-
-/// Requests that a limit let pass and that one asked later denied. Counts that publish nothing: relaxed.
-#[derive(Debug, Default)]
-pub(super) struct TakenBack {
-    requests: AtomicU64,
-    /// The most that was told of those that it let pass: a counter does not go back when one of them is denied a moment later.
-    told: AtomicU64,
 }
 
 impl CountsByLimit {
-    /// Who counts what this limit let pass in vain.
-    pub(super) fn taken_back(&self, limit: &str) -> Arc<TakenBack> {
-        let mut all = self.taken_back.lock().expect("nothing panics under it");
-        all.entry(limit.to_owned()).or_default().clone()
-    }
-
     /// What has been counted, each limit once.
     pub fn snapshot(&self) -> Vec<LimiterCounts> {
         let mut limits: Vec<LimiterCounts> = Vec::new();
@@ -37,24 +18,7 @@ impl CountsByLimit {
                 None => limits.push(counts),
             }
         }
-        let taken_back = self.taken_back.lock().expect("nothing panics under it");
-        for limit in &mut limits {
-            if let Some(taken_back) = taken_back.get(&limit.name) {
-                limit.allowed = taken_back.rest_of(limit.allowed);
-            }
-        }
         limits
-    }
-}
-
-impl TakenBack {
-    pub(super) fn count(&self) {
-        self.requests.fetch_add(1, Relaxed);
-    }
-
-    fn rest_of(&self, allowed: u64) -> u64 {
-        let rest = allowed.saturating_sub(self.requests.load(Relaxed));
-        self.told.fetch_max(rest, Relaxed).max(rest)
     }
 }
 

@@ -27,9 +27,18 @@ pub struct Enforcer {
     limiters: Arc<[CountedIn]>,
     layer: Limits,
     /// The same limits, if no request's head has a say: each counts all, by the peer or by nothing.
-    blind: Option<JointLayer>,
+    blind: Blind,
     store: Option<Shared>,
     config: Arc<Config>,
+}
+
+/// Limits that can be asked without a request's head.
+#[derive(Clone, Debug)]
+enum Blind {
+    None,
+    Here(JointLayer),
+    /// It denies what is known to be denied in the store.
+    There(JointLayer<RedisLimiter>),
 }
 
 /// What a configuration says that cannot be done.
@@ -122,10 +131,11 @@ impl Enforcer {
         let rules = Arc::new(Rules { matcher: Matcher::new(config)?, shares, plain });
         let layer = Maker { config, rules: &rules, counts }.limits(&limiters);
         let blind = match &layer {
-            _ if !plain || !config.trusted_proxies.is_empty() || config.access_log => None,
-            Limits::One(layer) => Some(layer.clone().into()),
-            Limits::Several(layer) => Some(layer.clone()),
-            Limits::None | Limits::InTurn(_) => None,
+            _ if !plain || !config.trusted_proxies.is_empty() || config.access_log => Blind::None,
+            Limits::One(layer) => Blind::Here(layer.clone().into()),
+            Limits::Several(layer) => Blind::Here(layer.clone()),
+            Limits::There(layer) => Blind::There(layer.clone()),
+            Limits::None => Blind::None,
         };
         Ok(Self { rules, limiters: limiters.into(), layer, blind, store, config: Arc::new(config.clone()) })
     }
@@ -175,7 +185,11 @@ impl Enforcer {
     /// The answer to a request that is denied whatever its head says, by the peer in its extensions, which it takes. `None`: it would pass,
     /// and nothing is charged; or its head has a say.
     pub fn denial_of_any(&self, head: &mut Parts) -> Option<Response<Bytes>> {
-        self.blind.as_ref()?.answer_if_denied(head)
+        match &self.blind {
+            Blind::Here(limits) => limits.answer_if_denied(head),
+            Blind::There(limits) => limits.answer_if_denied(head),
+            Blind::None => None,
+        }
     }
 
     /// The client of a request, with its whole address.

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 use tollgate::http::{Headers, JointLayer, KeyExtractor as _};
-use tollgate::{Backend, Denied, Plan, RateLimitLayer, RedisLimiter};
+use tollgate::{Backend, Plan, RateLimitLayer, RedisLimiter};
 
 use super::counted::CountedIn;
-use super::counts_by_limit::{CountsByLimit, TakenBack};
+use super::counts_by_limit::CountsByLimit;
 use super::denied_by::DeniedBy;
 use super::limit_key::{LimitKey, Mark, Rules};
 use crate::config::{Config, Cost, DeniedBody, Limit, Percent};
@@ -21,8 +21,8 @@ pub enum Limits {
     One(RateLimitLayer<LimitKey>),
     /// A request must pass all, and is charged to all or to none.
     Several(JointLayer),
-    /// They are counted in a store, and asked one after the other. What was charged before a denial is given back.
-    InTurn(Arc<[RateLimitLayer<LimitKey, RedisLimiter>]>),
+    /// The same in a store.
+    There(JointLayer<RedisLimiter>),
 }
 
 /// What all layers are made of.
@@ -40,7 +40,7 @@ impl Maker<'_> {
         }
         let layers = self.needed().filter_map(|(at, is_shadow)| {
             let limiter = limiters[at].here()?;
-            Some(self.layer(at, is_shadow, false, limiter, &limiters[at]))
+            Some(self.layer(at, is_shadow, limiter, &limiters[at]))
         });
         let mut layers = layers.collect::<Vec<_>>().into_iter();
         match (layers.next(), layers.next()) {
@@ -50,17 +50,12 @@ impl Maker<'_> {
         }
     }
 
-    /// Those that watch come last: they are not to count what another denies.
     fn limits_there(&self, limiters: &[CountedIn]) -> Limits {
-        let mut needed: Vec<_> = self.needed().collect();
-        needed.sort_by_key(|(_, is_shadow)| *is_shadow);
-        let last = needed.iter().rposition(|(_, is_shadow)| !is_shadow);
-        let layers = needed.iter().enumerate().filter_map(|(place, &(at, is_shadow))| {
-            let pays_back = last.is_some_and(|last| place < last);
-            Some(self.layer(at, is_shadow, pays_back, limiters[at].there()?, &limiters[at]))
+        let layers = self.needed().filter_map(|(at, is_shadow)| {
+            let limiter = limiters[at].there()?;
+            Some(JointLayer::from(self.layer(at, is_shadow, limiter, &limiters[at])))
         });
-        let layers: Arc<[_]> = layers.collect();
-        if layers.is_empty() { Limits::None } else { Limits::InTurn(layers) }
+        layers.reduce(JointLayer::and).map_or(Limits::None, Limits::There)
     }
 
     /// The limits that act, and those that watch. One that acts on a part of the requests has two layers that share its counts.
@@ -77,7 +72,6 @@ impl Maker<'_> {
         &self,
         at: usize,
         is_shadow: bool,
-        pays_back: bool,
         limiter: &L,
         counted: &CountedIn,
     ) -> RateLimitLayer<LimitKey, L> {
@@ -104,8 +98,7 @@ impl Maker<'_> {
                 rules.matcher.rules[at].cost_of(head, by_proxy)
             });
         }
-        let taken_back = pays_back.then(|| self.counts.taken_back(&limit.name));
-        layer = settle(layer, &limit.cost, taken_back);
+        layer = settle(layer, &limit.cost);
         if !plans.is_empty() {
             let rules = self.rules.clone();
             layer = layer.plan(move |head| {
@@ -144,26 +137,16 @@ impl Maker<'_> {
     }
 }
 
-/// Settles what a request cost when its response is there. If another limit denied it, and this one pays back, that is nothing.
-fn settle<L: Backend>(
-    layer: RateLimitLayer<LimitKey, L>,
-    cost: &Cost,
-    taken_back: Option<Arc<TakenBack>>,
-) -> RateLimitLayer<LimitKey, L> {
-    let header = if let Cost::ResponseHeader(header) = cost { Some(header.clone()) } else { None };
-    let layer = if *cost == Cost::ResponseBytes { layer.settle_by_body(|bytes| bytes) } else { layer };
-    if header.is_none() && taken_back.is_none() {
-        return layer;
-    }
+/// Settles what a request cost when its response is there.
+fn settle<L: Backend>(layer: RateLimitLayer<LimitKey, L>, cost: &Cost) -> RateLimitLayer<LimitKey, L> {
+    let header = match cost {
+        Cost::ResponseBytes => return layer.settle_by_body(|bytes| bytes),
+        Cost::ResponseHeader(header) => header.clone(),
+        Cost::Fixed(_) | Cost::RequestHeader(_) => return layer,
+    };
     layer.settle(move |response| {
-        if let Some(taken_back) = &taken_back
-            && response.extensions.get::<Denied>().is_some()
-        {
-            taken_back.count();
-            return Some(0);
-        }
         // What it costs is what the upstream says, and what was reserved where it says nothing that can be read.
-        let mut lines = response.headers.get_all(header.as_ref()?).iter();
+        let mut lines = response.headers.get_all(&header).iter();
         match (lines.next(), lines.next()) {
             (Some(line), None) => line.to_str().ok()?.trim().parse().ok(),
             _ => None,

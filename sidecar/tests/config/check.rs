@@ -256,9 +256,7 @@ fn what_is_legal_and_probably_not_meant_is_warned_of() {
     );
     warns(
         &format!("[store]\nredis = \"redis://a\"\non_failure = \"closed\"\n{client}[limits.b]\nlimit = \"1/day\"\n"),
-        &[
-            "that a limit counts.\nLimits are asked one after the other, in the order of the file. What was charged before a denial is paid back",
-        ],
+        &["that a limit counts.\nIt judges all limits of a request as one, if it is a single server. In a cluster"],
     );
 }
 

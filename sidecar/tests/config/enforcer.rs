@@ -103,7 +103,7 @@ impl Proxy {
                 (Ruling::Pass | Ruling::Exempt, _) | (_, Limits::None) => answer!({ app }),
                 (Ruling::Count, Limits::One(layer)) => answer!({ layer.clone().any_body().layer(app) }),
                 (Ruling::Count, Limits::Several(layer)) => answer!({ layer.clone().any_body().layer(app) }),
-                (Ruling::Count, Limits::InTurn(_)) => unreachable!("nothing here is counted elsewhere"),
+                (Ruling::Count, Limits::There(_)) => unreachable!("nothing here is counted elsewhere"),
             }
         })
     }

@@ -65,7 +65,7 @@ fn proxies_count_together() {
 }
 
 #[test]
-fn a_denial_gives_back_what_was_charged_before_it() {
+fn a_denial_charges_no_limit() {
     let Some(redis) = Redis::start() else { return };
     let limits = "[limits.client]\nlimit = \"5/day\"\n[limits.rehearsal]\nlimit = \"2/day\"\nshadow = true\n\
         [limits.login]\npath = \"/login\"\nlimit = \"1/day\"\n";
@@ -75,8 +75,91 @@ fn a_denial_gives_back_what_was_charged_before_it() {
     assert_eq!(metric(&proxy, "tollgate_requests_total{outcome=\"denied\"}"), 12);
     let watched: u64 = metric(&proxy, "tollgate_allowed_total{limiter=\"rehearsal\"}");
     assert_eq!(watched, 2, "it looked only at what passed");
-    // What the first limit let pass and the second denied has not passed.
+    // What the one limit would have let pass and the other denied has not passed.
     assert_eq!(metric(&proxy, "tollgate_allowed_total{limiter=\"client\"}"), 5);
+}
+
+const ROUND_TRIPS: &str = "tollgate_store_request_duration_seconds_count";
+
+/// Three limits by different keys: one question to Redis, and the answer of the one with the longest wait, wherever it stands in the file.
+#[test]
+fn all_limits_of_a_request_are_judged_in_one_round_trip() {
+    let (short, long) =
+        ("[limits.short]\nlimit = \"2/minute fixed\"\n", "[limits.long]\nlimit = \"2/day fixed\"\nkey = \"global\"\n");
+    let wide = "[limits.wide]\nlimit = \"100/day\"\nkey = \"header:x-key\"\nmissing = \"address\"\n";
+    for limits in [format!("{short}{long}{wide}"), format!("{wide}{long}{short}")] {
+        let Some(redis) = Redis::start() else { return };
+        let proxy = Proxy::start(config(&redis, Echo::start().address, "", &limits)).unwrap();
+        for n in 1..=3 {
+            assert_eq!(ask(&proxy, "GET /"), if n < 3 { 200 } else { 429 });
+            assert_eq!(metric(&proxy, ROUND_TRIPS), n);
+        }
+        let denied = Peer::connect(proxy.address()).ask(GET);
+        assert!(denied.field("retry-after").unwrap().parse::<u64>().unwrap() > 3600, "{denied:?}");
+        assert_eq!(metric(&proxy, ROUND_TRIPS), 3, "it is known");
+        for (limiter, allowed) in [("short", 2), ("long", 2), ("wide", 2)] {
+            assert_eq!(
+                metric(&proxy, &format!("tollgate_allowed_total{{limiter=\"{limiter}\"}}")),
+                allowed,
+                "{limiter}"
+            );
+        }
+        assert_eq!(metric(&proxy, "tollgate_denied_total{limiter=\"long\",quota=\"2/day\"}"), 2);
+        assert_eq!(metric(&proxy, "tollgate_requests_total{outcome=\"denied\"}"), 2);
+    }
+}
+
+/// What each costs is its own, and what is not used is given back to that one.
+#[test]
+fn limits_of_several_costs_are_charged_and_settled_each_by_itself() {
+    let Some(redis) = Redis::start() else { return };
+    let limits = "[limits.bytes]\nlimit = \"100000/day\"\nkey = \"global\"\ncost = \"response-bytes\"\nreserve = 60000\n\
+        [limits.dear]\nlimit = \"10/day\"\nkey = \"global\"\ncost = 3\n[limits.huge]\npath = \"/huge\"\nlimit = \"5/day\"\ncost = 6\n";
+    let proxy = Proxy::start(config(&redis, Echo::start().address, "", limits)).unwrap();
+    for _ in 0..3 {
+        // It is given back when the response has passed, and nobody waits for that.
+        eventually("60000 fit again", || ask(&proxy, "GET /huge") == 429 && ask(&proxy, "GET /") == 200);
+    }
+    assert_eq!(passes(&proxy, 5, "GET /"), 0, "nine of ten are spent");
+    assert_eq!(metric(&proxy, "tollgate_allowed_total{limiter=\"dear\"}"), 3);
+    assert_eq!(metric(&proxy, "tollgate_allowed_total{limiter=\"huge\"}"), 0);
+}
+
+/// Without Redis, several limits are one too, and a request waits for one deadline and not for one at each limit.
+#[test]
+fn while_it_is_away_all_limits_of_a_request_are_one() {
+    let limits = "[limits.wide]\nlimit = \"20/day\"\n[limits.narrow]\nlimit = \"6/day\"\nkey = \"global\"\npath = \"/narrow\"\n\
+        [limits.rehearsal]\nlimit = \"2/day\"\nshadow = true\n";
+    for (store, narrow, wide) in
+        [("share = \"50%\"", 3, 7), ("on_failure = \"open\"", 20, 20), ("on_failure = \"closed\"", 0, 0)]
+    {
+        let Some(mut redis) = Redis::start() else { return };
+        let proxy = Proxy::start(config(&redis, Echo::start().address, store, limits)).unwrap();
+        redis.kill();
+        assert_eq!((passes(&proxy, 20, "GET /narrow"), passes(&proxy, 20, "GET /")), (narrow, wide), "{store}");
+        assert_eq!(metric(&proxy, "tollgate_denied_total{limiter=\"rehearsal\",quota=\"2/day\"}"), 0, "{store}");
+    }
+    let Some(redis) = Redis::start() else { return };
+    let proxy = Proxy::start(config(&redis, Echo::start().address, "", limits)).unwrap();
+    assert_eq!(ask(&proxy, "GET /narrow"), 200);
+    redis.signal("-STOP");
+    let before = metric(&proxy, ROUND_TRIPS);
+    assert_eq!(ask(&proxy, "GET /narrow"), 200);
+    assert_eq!(metric(&proxy, ROUND_TRIPS), before + 1, "it is asked once, for all");
+    redis.signal("-CONT");
+}
+
+/// A limit that is known to be over is answered before hyper reads the request, and Redis is asked about it again all the same.
+#[test]
+fn a_key_that_is_reset_elsewhere_passes_though_it_is_hammered() {
+    let Some(redis) = Redis::start() else { return };
+    let echo = Echo::start();
+    let [one, other] = [0; 2].map(|_| Proxy::start(config(&redis, echo.address, "", ALL)).unwrap());
+    assert_eq!((passes(&one, 11, "GET /"), passes(&other, 2, "GET /")), (10, 0));
+    let mut peer = Peer::of(std::net::TcpStream::connect(("127.0.0.1", redis.port)).unwrap());
+    peer.send("DEL tollgate:all:{*}\r\n").unwrap();
+    assert_eq!(peer.take(4).unwrap(), b":1\r\n");
+    eventually("it passes again", || ask(&one, "GET /") == 200);
 }
 
 /// What a response costs, plans, and requests that no limit counts.
