@@ -324,6 +324,12 @@ impl Table {
         self.stripes.iter().map(|stripe| stripe.0.lock()).collect()
     }
 
+    /// All that a check could have written.
+    #[cfg(all(test, not(tollgate_loom)))]
+    pub(crate) fn all_cells(&self) -> Vec<u64> {
+        self.cells.iter().map(|cell| cell.load(Relaxed)).collect()
+    }
+
     /// Finds a key, or a place for it, under its stripe's lock. The place begins with words of 0, or, where newcomers
     /// share, with the stripe's shared words.
     #[cold]

@@ -570,40 +570,79 @@ mod tests {
     use std::time::Duration;
 
     use super::super::{Engine, Names, Plans};
-    use crate::clock::Clock;
+    use crate::clock::{Clock, ManualClock};
     use crate::policy::Policy;
     use crate::queue::Bounds;
     use crate::table::WhenFull;
 
-    /// What a key never seen is told while all of the table is locked.
-    fn check_locked_out(policy: &str, cost: u64, when_full: WhenFull) {
+    fn engine(policy: &str, when_full: WhenFull, clock: &ManualClock) -> Engine {
         let policy: Policy = policy.parse().unwrap();
-        let names = Names::new(None, Vec::new());
         let plans = Plans { policies: vec![policy.clone()], quotas_max: policy.quotas().len() };
-        let engine = Engine::new(plans, 100, when_full, Clock::manual().into(), Bounds::default(), names);
+        Engine::new(plans, 100, when_full, clock.clone().into(), Bounds::default(), Names::new(None, Vec::new()))
+    }
+
+    /// Whether a cost is denied while all of the table is locked. A thread that wants a lock is not answered.
+    fn denied_without_a_lock(engine: &Engine, cost: u64) -> bool {
         let locks = engine.state.table.lock_all();
         let (answers, answer) = mpsc::channel();
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 let key = engine.fingerprint("key");
-                answers.send((engine.check(key, 0, cost).is_err(), engine.charge(key, 0, cost).is_err()))
+                answers.send(engine.check(key, 0, cost).is_err() && engine.charge(key, 0, cost).is_err())
             });
             // Only a test that fails waits so long.
             let answer = answer.recv_timeout(Duration::from_secs(10));
             drop(locks);
-            assert_eq!(answer, Ok((true, true)));
-        });
-        assert_eq!(engine.state.table.counts().occupied, 0);
+            answer == Ok(true)
+        })
     }
+
+    const BOTH: [WhenFull; 2] = [WhenFull::EvictLeastIndebted, WhenFull::Share];
 
     #[test]
     fn a_new_key_that_asks_for_too_much_is_denied_without_a_lock() {
-        for when_full in [WhenFull::EvictLeastIndebted, WhenFull::Share] {
-            for policy in ["5/second", "5/second fixed", "5/second sliding", "9/second; 5/day"] {
-                check_locked_out(policy, 6, when_full);
+        for (policy, cost) in [
+            ("5/second", 6),
+            ("5/second fixed", 6),
+            ("5/second sliding", 6),
+            ("9/second; 5/day", 6),
+            ("0/second", 1),
+            ("7/second; 0/day fixed", 1),
+        ] {
+            for when_full in BOTH {
+                let engine = engine(policy, when_full, &Clock::manual());
+                assert!(denied_without_a_lock(&engine, cost), "{policy}");
+                assert_eq!(engine.state.table.counts().occupied, 0);
             }
-            check_locked_out("0/second", 1, when_full);
-            check_locked_out("7/second; 0/day fixed", 1, when_full);
+        }
+    }
+
+    /// Not even what time has changed meanwhile: it comes to other windows and sub-windows.
+    #[test]
+    fn a_known_key_is_denied_without_a_lock_and_without_a_write() {
+        for policy in [
+            "5/second",
+            "5/second fixed",
+            "5/minute fixed aligned",
+            "5/second sliding",
+            "5/second strict",
+            "9/second; 5/day sliding; 50/minute strict",
+        ] {
+            for (when_full, replacements) in BOTH.into_iter().flat_map(|when_full| [(when_full, 0), (when_full, 1)]) {
+                let clock = Clock::manual();
+                clock.advance(Duration::from_millis(36_000_950));
+                let engine = engine(policy, when_full, &clock);
+                engine.check(engine.fingerprint("key"), 0, 5).unwrap();
+                for _ in 0..replacements {
+                    engine.replace_policy(0, policy.parse().unwrap());
+                }
+                let words = engine.state.table.all_cells();
+                for _ in 0..5 {
+                    clock.advance(Duration::from_millis(25));
+                    assert!(denied_without_a_lock(&engine, 1) && denied_without_a_lock(&engine, 100), "{policy}");
+                }
+                assert_eq!(engine.state.table.all_cells(), words, "{policy} was written to");
+            }
         }
     }
 }
