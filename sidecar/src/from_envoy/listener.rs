@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::cluster::socket;
 use super::error::FromEnvoyError;
-use super::fields::{Entry, Fields, Item, Report, duration, entries, text_of};
+use super::fields::{Entry, Fields, Item, Place, Report, duration, entries, text_of};
 use super::limit::{self, Filter};
 use crate::config::{Denied, Headers, Limit, Pattern, words};
 
@@ -18,6 +18,10 @@ pub(super) struct FoundListener {
     pub(super) rate_headers: Headers,
     pub(super) access_log: bool,
     pub(super) idle: Option<Duration>,
+    /// How long a response may take.
+    pub(super) response: Option<Duration>,
+    /// Where hosts are taken that are not listed, if they are.
+    pub(super) other_hosts: Option<Place>,
 }
 
 /// Where some requests go, and their own limit.
@@ -26,7 +30,6 @@ pub(super) struct Route {
     /// The hosts that are listed; none for all.
     pub(super) hosts: Vec<String>,
     pub(super) limit: Option<Limit>,
-    pub(super) timeout: Option<Duration>,
 }
 
 /// The listener that is translated: the first with a limit, or else the first. The others are named.
@@ -63,6 +66,8 @@ pub(super) fn read(item: &Item<'_, '_>, report: &mut Report) -> Result<FoundList
         rate_headers: Headers::None,
         access_log: false,
         idle: None,
+        response: None,
+        other_hosts: None,
     };
     for (at, chain) in listener.list("filter_chains", report).iter().enumerate() {
         if at > 0 {
@@ -191,16 +196,21 @@ fn access_log(item: &Item<'_, '_>, found: &mut FoundListener, report: &mut Repor
 
 fn virtual_host(mut host: Fields<'_, '_>, found: &mut FoundListener, report: &mut Report) {
     let name = host.text("name").unwrap_or_default();
-    let mut hosts = Vec::new();
+    let (mut hosts, mut others) = (Vec::new(), None);
     for domain in host.list("domains", report) {
         match domain.text().unwrap_or_default().as_str() {
-            "*" => {}
+            "*" => others = Some(domain.at),
             text => match words::host(text.split(':').next().unwrap_or_default()) {
                 Ok(host) if hosts.contains(&host) => {}
                 Ok(host) => hosts.push(host),
                 Err(_) => report.say(domain.at, "hosts are listed one by one, without '*'"),
             },
         }
+    }
+    if others.is_some() {
+        // The others among them.
+        hosts.clear();
+        found.other_hosts = others;
     }
     let own = own_limit(&mut host, &limit_name(&name, "host", found), found, report);
     let mut went_to: Option<String> = None;
@@ -214,14 +224,17 @@ fn virtual_host(mut host: Fields<'_, '_>, found: &mut FoundListener, report: &mu
             continue;
         };
         let cluster = action.text("cluster");
-        let timeout = action.value("timeout").and_then(|item| {
+        if let Some(item) = action.value("timeout") {
             let timeout = item.text().and_then(|text| duration(&text));
             let fits = |timeout: &Duration| !timeout.is_zero() && *timeout <= Duration::from_secs(24 * 3600);
-            if timeout.filter(fits).is_none() {
-                report.say(item.at, "a response begins within [deadlines] response, from 1 ms to a day");
+            match (timeout.filter(fits), found.response) {
+                (None, _) => report.say(item.at, "a response begins within [deadlines] response, from 1 ms to a day"),
+                (Some(now), Some(before)) if now != before => {
+                    report.say(item.at, "all responses have one deadline, and the first was taken");
+                }
+                (timeout, _) => found.response = timeout,
             }
-            timeout.filter(fits)
-        });
+        }
         action.finish(report);
         route.finish(report);
         let Some(cluster) = cluster else {
@@ -239,11 +252,11 @@ fn virtual_host(mut host: Fields<'_, '_>, found: &mut FoundListener, report: &mu
         });
         let first = went_to.is_none();
         went_to = Some(cluster.clone());
-        found.routes.push(Route { cluster, hosts: if first { hosts.clone() } else { Vec::new() }, limit, timeout });
+        found.routes.push(Route { cluster, hosts: if first { hosts.clone() } else { Vec::new() }, limit });
     }
     if let (Some(mut limit), Some(cluster)) = (own, went_to) {
         limit.scope.hosts = hosts;
-        found.routes.push(Route { cluster, hosts: Vec::new(), limit: Some(limit), timeout: None });
+        found.routes.push(Route { cluster, hosts: Vec::new(), limit: Some(limit) });
     }
     host.finish(report);
 }

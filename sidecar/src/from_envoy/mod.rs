@@ -75,14 +75,11 @@ fn whole(mut root: Fields<'_, '_>, report: &mut Report) -> Result<Config, FromEn
         let Some(cluster) = upstream(&route.cluster) else {
             return Err(FromEnvoyError(format!("routes to the cluster {:?}, which is not there", route.cluster)));
         };
-        let config = config.get_or_insert_with(|| {
+        config.get_or_insert_with(|| {
             let mut config = Config::new(found.listen, cluster.upstream.clone());
             config.deadlines.connect = cluster.connect;
             config
         });
-        if let Some(timeout) = route.timeout {
-            config.deadlines.response = timeout;
-        }
         for host in &route.hosts {
             if !by_host.iter().any(|(other, _)| other == host) {
                 by_host.push((host.clone(), cluster.upstream.clone()));
@@ -90,8 +87,20 @@ fn whole(mut root: Fields<'_, '_>, report: &mut Report) -> Result<Config, FromEn
         }
     }
     let mut config = config.ok_or_else(|| FromEnvoyError("has no route to a cluster".to_owned()))?;
-    if !by_host.is_empty() {
-        config.upstreams = crate::config::Upstreams::ByHost(by_host);
+    let is_one = found.routes.iter().all(|route| route.cluster == found.routes[0].cluster);
+    match &found.other_hosts {
+        // All hosts go there, whether they are listed or not.
+        Some(_) if is_one => {}
+        _ if by_host.is_empty() => {}
+        others => {
+            if let Some(at) = others {
+                report.say(
+                    at.clone(),
+                    "a host that is not listed is answered 421 where hosts have upstreams of their own",
+                );
+            }
+            config.upstreams = crate::config::Upstreams::ByHost(by_host);
+        }
     }
     for cluster in clusters.iter().filter(|cluster| !found.routes.iter().any(|route| route.cluster == cluster.name)) {
         report.say(cluster.at.clone(), "no route of the listener leads there; it was left out");
@@ -100,16 +109,17 @@ fn whole(mut root: Fields<'_, '_>, report: &mut Report) -> Result<Config, FromEn
     config.denied = found.denied;
     config.rate_headers = found.rate_headers;
     config.access_log = found.access_log;
-    if let Some(idle) = found.idle {
-        config.deadlines.idle = idle;
-    }
+    config.deadlines.idle = found.idle.unwrap_or(config.deadlines.idle);
+    config.deadlines.response = found.response.unwrap_or(config.deadlines.response);
     Ok(config)
 }
 
-/// The limits of a listener and of its routes. Envoy takes the first route that fits, and its limit instead of the listener's.
+/// The limits of a listener and of its routes. Envoy takes the first route that fits, of a host that is listed rather than of all, and its limit
+/// instead of the listener's.
 fn limits(found: &listener::FoundListener) -> Vec<Limit> {
     let mut limits: Vec<Limit> = found.limit.iter().cloned().collect();
-    let own: Vec<Limit> = found.routes.iter().filter_map(|route| route.limit.clone()).collect();
+    let mut own: Vec<Limit> = found.routes.iter().filter_map(|route| route.limit.clone()).collect();
+    own.sort_by_key(|limit| limit.scope.hosts.is_empty());
     for (at, mut limit) in own.iter().cloned().enumerate() {
         limit.instead_of.extend(found.limit.iter().map(|whole| whole.name.clone()));
         limit.instead_of.extend(own[at + 1..].iter().map(|later| later.name.clone()));

@@ -244,6 +244,12 @@ fn limits_of_routes_stand_in_for_the_listeners() {
         "{toml}"
     );
     assert_eq!(config.deadlines.response.as_secs(), 3);
+    let two = format!(
+        "{routes}\n                        - match: {{ prefix: /x/ }}\n                          route: {{ cluster: app, timeout: 9s }}"
+    );
+    let (toml, named) = edited("routes:", &two);
+    assert!(toml.contains("response = \"3s\""), "{toml}");
+    assert!(named.contains("routes[2].route.timeout: all responses have one deadline"), "{named}");
     let (_, named) = edited("routes:", &routes.replace("prefix: /api/", "prefix: /api"));
     assert!(named.contains("a pattern ends with a whole segment: /api/* was taken"), "{named}");
     let (_, named) = edited("routes:", &routes.replace("path: /login", "safe_regex: { regex: '/l.*' }"));
@@ -264,6 +270,49 @@ fn hosts_are_upstreams() {
     let named: String = unhonoured.iter().map(|field| format!("{field}\n")).collect();
     assert!(named.contains("routes[1]: all requests of a host go to one upstream"), "{named}");
     assert!(named.contains("clusters[1]: no route of the listener leads there"), "{named}");
+}
+
+/// A host that Envoy takes and this does not is named, or taken.
+#[test]
+fn hosts_that_are_not_listed_are_not_lost() {
+    let (toml, named) = edited("domains: [\"*\"]", "domains: [\"shop.example\", \"*\"]");
+    assert!(toml.contains("upstream = \"http://localhost:5000\"") && named.is_empty(), "{toml}{named}");
+    let limit = "stat_prefix: x\n                              token_bucket: { max_tokens: 5, tokens_per_fill: 5, fill_interval: 60s }\n                              \
+        filter_enabled: { default_value: { numerator: 100 } }\n                              filter_enforced: { default_value: { numerator: 100 } }";
+    let host = |name: &str, domains: &str, cluster: &str, limit: &str| {
+        format!(
+            "                        - name: {name}\n                          domains: [{domains}]\n                          routes: [{{ match: {{ prefix: / }}, route: {{ cluster: {cluster} }} }}]\n                          \
+             typed_per_filter_config:\n                            envoy.filters.http.local_ratelimit:\n                              {limit}\n"
+        )
+    };
+    let other = "clusters:\n    - name: other\n      load_assignment: { endpoints: [{ lb_endpoints: [{ endpoint: { address: { socket_address: { address: 127.0.0.1, port_value: 7000 } } } }] }] }\n";
+    let edited = |first: &str, second: &str| {
+        let hosts = format!(
+            "virtual_hosts:\n{}{}",
+            host("one", "\"*\"", first, limit),
+            host("two", "shop.example", second, limit)
+        );
+        let bare = bare();
+        let (before, rest) = bare.split_once("virtual_hosts:\n").unwrap();
+        let (_, after) = rest.split_once("                http_filters:").unwrap();
+        let Translated { config, unhonoured } =
+            translated(&format!("{before}{hosts}                http_filters:{after}").replace("clusters:\n", other));
+        let named: String = unhonoured.iter().map(|field| format!("{field}\n")).collect();
+        (config, named)
+    };
+    let (config, named) = edited("app", "app");
+    assert!(config.to_toml().contains("upstream = \"http://localhost:5000\""), "{}", config.to_toml());
+    assert!(!named.contains("domains"), "{named}");
+    // The limit of the host that is listed counts instead of the other's, though it stands behind it.
+    let instead: Vec<_> = config.limits.iter().map(|limit| (limit.scope.hosts.len(), limit.instead_of.len())).collect();
+    assert_eq!(instead, [(0, 0), (1, 2), (0, 1)], "{}", config.to_toml());
+    let (config, named) = edited("other", "app");
+    assert!(
+        config.to_toml().contains("[upstreams]\n\"shop.example\" = \"http://localhost:5000\""),
+        "{}",
+        config.to_toml()
+    );
+    assert!(named.contains("virtual_hosts[0].domains[0]: a host that is not listed is answered 421"), "{named}");
 }
 
 #[test]
