@@ -15,7 +15,9 @@ use clap::{CommandFactory as _, Parser as _};
 
 use self::args::{Action, Arguments, CheckArgs, ServeArgs};
 use crate::check;
-use crate::config::{Changes, Config, Key, Limit, Origin, OriginError, Overrides, Ranges, SCHEMA, Watch, words};
+use crate::config::{
+    Changes, Config, Key, Limit, Origin, OriginError, Overrides, Ranges, SCHEMA, Watch, unreadable, words,
+};
 use crate::from_envoy;
 
 const DONE: ExitCode = ExitCode::SUCCESS;
@@ -115,7 +117,7 @@ fn from_envoy(file: &Path) -> ExitCode {
         std::fs::read(file)
     };
     let translated = match contents {
-        Err(error) => return refuse(&format!("cannot read {}: {error}", file.display())),
+        Err(error) => return refuse(&unreadable(file, &error)),
         Ok(contents) => from_envoy::translate(&contents),
     };
     match translated {

@@ -29,6 +29,7 @@ pub(crate) use file::limit_error;
 pub use file::read;
 pub use limit::{Cost, Key, KeyPart, Limit, Missing, Percent, Plans, Scope};
 pub use listener::{Admin, Tls};
+pub(crate) use origin::unreadable;
 pub use origin::{Origin, OriginError};
 pub use overrides::Overrides;
 pub use pattern::{Path, Pattern, PatternError};

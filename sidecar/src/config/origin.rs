@@ -73,6 +73,17 @@ impl Origin {
     }
 }
 
+/// That a file cannot be read, and what to do.
+pub(crate) fn unreadable(file: &Path, error: &io::Error) -> String {
+    let what_to_do = match error.kind() {
+        io::ErrorKind::NotFound => "; give the file that there is",
+        io::ErrorKind::IsADirectory => "; give the file in it",
+        io::ErrorKind::PermissionDenied => "; let the user read it whose program this is",
+        _ => "",
+    };
+    format!("cannot read {}: {error}{what_to_do}", file.display())
+}
+
 /// What is in a file, but of one that is too long, or has no end, no more than tells that.
 fn read_to(file: &Path) -> io::Result<Vec<u8>> {
     let mut contents = Vec::new();
@@ -84,15 +95,7 @@ fn read_to(file: &Path) -> io::Result<Vec<u8>> {
 impl fmt::Display for OriginError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreadable(file, error) => {
-                let what_to_do = match error.kind() {
-                    io::ErrorKind::NotFound => "; give the file that there is",
-                    io::ErrorKind::IsADirectory => "; give the file in it",
-                    io::ErrorKind::PermissionDenied => "; let the user read it whose program this is",
-                    _ => "",
-                };
-                write!(f, "cannot read {}: {error}{what_to_do}", file.display())
-            }
+            Self::Unreadable(file, error) => f.write_str(&unreadable(file, error)),
             Self::Bad(error) => write!(f, "{error}{}.", error.count()),
             Self::Flags(problems) => f.write_str(&problems.join("\n")),
         }

@@ -123,8 +123,14 @@ fn files_that_are_not_what_they_should_be_are_named() {
         config.admin = None;
         Proxy::start(config).unwrap_err().to_string()
     };
-    assert!(start("missing.pem", "key.pem").contains("missing.pem: "));
-    assert!(start("cert.pem", "missing.pem").contains("missing.pem: "));
-    assert!(start("key.pem", "key.pem").contains("key.pem: there is no certificate in it"));
-    assert!(start("cert.pem", "cert.pem").contains("cert.pem: "));
+    for (cert, key, said) in [
+        ("missing.pem", "key.pem", "missing.pem: No such file or directory (os error 2); give the file that there is"),
+        ("cert.pem", "missing.pem", "missing.pem: No such file"),
+        ("key.pem", "key.pem", "key.pem holds no certificate: give a file of PEM"),
+        ("cert.pem", "cert.pem", "cert.pem holds no private key, or an encrypted one: give a file of PEM"),
+        ("cert.pem", "key-next.pem", "key-next.pem is not the key of the certificate in "),
+    ] {
+        let told = start(cert, key);
+        assert!(told.contains(said) && !told.contains('\n'), "{told}");
+    }
 }
