@@ -8,6 +8,9 @@ const FAILURES: u32 = 3;
 /// How often one call tries the server while the breaker is open, so that it closes well within a second.
 pub(super) const PROBE_EVERY_NANOS: u64 = 200_000_000;
 
+/// After so long without a call, it is not known whether anybody needs the server.
+const FORGOTTEN_NANOS: u64 = 10_000_000_000;
+
 /// Closed, every call goes to the server. After some failures in a row it opens, and then only one call in a while goes: a
 /// probe. The first success closes it.
 // Relaxed: the words count and say when; a call that reads an old one goes to a server that does not answer, or does not.
@@ -69,6 +72,12 @@ impl Breaker {
         self.probe_at.load(Relaxed) != 0
     }
 
+    /// Whether it is open and somebody has asked lately.
+    pub(super) fn is_missed(&self, now: u64) -> bool {
+        let probe_at = self.probe_at.load(Relaxed);
+        probe_at != 0 && now < probe_at.saturating_add(FORGOTTEN_NANOS)
+    }
+
     /// How often it has opened.
     pub(super) fn opened(&self) -> u64 {
         self.opened.load(Relaxed)
@@ -93,7 +102,10 @@ mod tests {
         assert_eq!(breaker.ask(4 + PROBE_EVERY_NANOS), None, "one probe at a time");
         assert!(!breaker.failed(4 + PROBE_EVERY_NANOS));
         assert_eq!(breaker.ask(3 + 2 * PROBE_EVERY_NANOS), Some(Leave::Probe));
+        let forgotten = 3 + 3 * PROBE_EVERY_NANOS + FORGOTTEN_NANOS;
+        assert!(breaker.is_missed(forgotten - 1) && !breaker.is_missed(forgotten) && breaker.is_open());
         assert!(breaker.succeeded());
+        assert!(!breaker.is_missed(4 + 2 * PROBE_EVERY_NANOS));
         assert_eq!(breaker.ask(4 + 2 * PROBE_EVERY_NANOS), Some(Leave::Go));
         assert!(!breaker.is_open() && breaker.opened() == 1);
     }

@@ -14,7 +14,8 @@ use crate::reservation::SettleError;
 /// [Settle](Self::settle) it with the actual cost, and the rest is given back. Settling takes the reservation, so it cannot
 /// happen twice; dropping it unsettled leaves it charged, so that a request that was cancelled cannot go uncounted.
 ///
-/// It never gives back more than was charged, nor more than the key still owes, nor what time has already given back.
+/// It never gives back more than was charged, nor more than the key still owes, nor what time has already given back. (Of a key that was
+/// reset, or that the server has forgotten, what was charged since may be given back instead.)
 ///
 /// # When a program crashes
 ///

@@ -107,7 +107,8 @@ pub struct RedisStoreStats {
     pub redirects: u64,
     /// How often calls began not to be sent, because some in a row had failed.
     pub outages: u64,
-    /// Whether it is so now.
+    /// Whether it is so now. Of a cluster, whether it is so for one of the nodes that somebody asked in the last ten seconds: others may
+    /// have left it.
     pub is_out: bool,
 }
 
@@ -140,7 +141,11 @@ impl RedisStore {
             not_sent: counts.not_sent.load(Relaxed),
             redirects: counts.redirects.load(Relaxed),
             outages: nodes.iter().map(|node| node.breaker.opened()).sum(),
-            is_out: nodes.iter().any(|node| node.breaker.is_open()),
+            is_out: match &nodes[..] {
+                [only] => only.breaker.is_open(),
+                // One for which nobody asks may have left the cluster.
+                all => all.iter().any(|node| node.breaker.is_missed(self.clock().now())),
+            },
         }
     }
 
