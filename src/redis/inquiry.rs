@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::call::Call;
@@ -324,11 +325,8 @@ impl Inquiry {
     /// The same in a task, for which nobody waits.
     #[cfg(feature = "tower")]
     pub(super) fn settle_alone(self, charge: Vec<u64>, unused: u64) {
-        let runtime = self.shared.store.runtime();
-        let settle = self.settle(charge, unused);
-        if let Some(runtime) = runtime {
-            runtime.spawn(settle);
-        }
+        let store = self.shared.store.clone();
+        alone(&store, self.settle(charge, unused));
     }
 
     /// What the server has let pass.
@@ -384,6 +382,11 @@ impl Inquiry {
             );
         }
     }
+}
+
+/// Does this in a task, for which nobody has to wait. Where there is no runtime, it is dropped.
+pub(super) fn alone(store: &RedisStore, work: impl Future<Output = ()> + Send + 'static) -> Option<JoinHandle<()>> {
+    Some(store.runtime()?.spawn(work))
 }
 
 /// A settlement that is to be done. Dropped before that, also because nobody waits for it any more, it is counted as one that was not.

@@ -154,7 +154,6 @@ impl RedisStore {
     }
 
     /// Where a task can run that nobody waits for: here, or else on the runtime that was given.
-    #[cfg(feature = "tower")]
     pub(super) fn runtime(&self) -> Option<Handle> {
         Handle::try_current().ok().or_else(|| self.store.site.runtime.clone())
     }

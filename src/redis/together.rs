@@ -3,9 +3,11 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
+
 use super::call::Call;
 use super::error::Unanswered;
-use super::inquiry::{Extras, Inquiry, RedisGrant};
+use super::inquiry::{Extras, Inquiry, RedisGrant, alone};
 use super::outage::WhenUnreachable;
 use super::remembered::Check;
 use super::reservation::RedisReservation;
@@ -256,31 +258,53 @@ fn decide_all_here(pieces: &[Piece], wanted: Extras) -> Result<Vec<RedisGrant>, 
     Ok(granted.collect())
 }
 
-/// Asks one after the other, and gives back what was charged before one denied. The last first: a reservation does not know what has
-/// become of an older one.
+/// Asks one after the other, and gives back what was charged before one denied, or before nobody waits any more.
 async fn in_turn(
     pieces: Vec<Piece>,
     wanted: Extras,
     mut acts: impl FnMut(usize) -> bool,
 ) -> Result<EachSaid, DeniedDemand> {
-    let mut said: EachSaid = Vec::with_capacity(pieces.len());
+    let mut so_far = SoFar(Vec::with_capacity(pieces.len()));
     for (index, Piece { inquiry, passed_over }) in pieces.into_iter().enumerate() {
         if let Some(denied) = passed_over {
-            said.push((inquiry, Err(denied)));
+            so_far.0.push((inquiry, Err(denied)));
             continue;
         }
         match inquiry.answer(Extras { to_settle: true, ..wanted }).await {
             Err(denied) if acts(index) => {
-                for (inquiry, said) in said.into_iter().rev() {
-                    if let Ok(granted) = said {
-                        let given_back = RedisReservation::new(inquiry, granted).settle(0).await;
-                        given_back.expect("0 is not above what was reserved");
-                    }
+                if let Some(given_back) = so_far.give_back() {
+                    // It goes on if nobody waits here any more. It does not panic.
+                    let _ = given_back.await;
                 }
                 return Err(DeniedDemand::new(index, denied));
             }
-            answer => said.push((inquiry, answer)),
+            answer => so_far.0.push((inquiry, answer)),
         }
     }
-    Ok(said)
+    Ok(std::mem::take(&mut so_far.0))
+}
+
+/// What was said so far to those who are asked in turn. Dropped, what was charged is given back.
+struct SoFar(EachSaid);
+
+impl SoFar {
+    /// In a task of its own. The last first: a reservation does not know what has become of an older one.
+    fn give_back(&mut self) -> Option<JoinHandle<()>> {
+        let store = self.0.first()?.0.shared.store.clone();
+        let charged = self.0.drain(..).rev().filter_map(|(inquiry, said)| Some((inquiry, said.ok()?)));
+        // Those that are dropped are counted.
+        let settled = charged.map(|(inquiry, granted)| RedisReservation::new(inquiry, granted).settle(0));
+        let settled: Vec<_> = settled.collect();
+        alone(&store, async move {
+            for one in settled {
+                one.await.expect("0 is not above what was reserved");
+            }
+        })
+    }
+}
+
+impl Drop for SoFar {
+    fn drop(&mut self) {
+        self.give_back();
+    }
 }

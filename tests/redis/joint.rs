@@ -273,3 +273,67 @@ async fn a_remembered_denial_can_be_had_ahead() {
     RedisLimiter::new(&patient(&server.url()), "one", policy("1/day")).unwrap().reset(&()).await.unwrap();
     eventually("it passes again", || async { ahead().is_none() && status(&limits, "/").await == 200 }).await;
 }
+
+/// What makes no sense is answered all the same, and charged as it is asked.
+#[tokio::test]
+async fn odd_demands_are_judged_as_they_are_asked() {
+    let Some(server) = Server::start() else { return };
+    let store = patient(&server.url());
+    let one = limit(&store, "one", "10/day");
+    // The same limit thrice, once only watching: two and one are charged.
+    let thrice = one.clone().and(one.clone()).and(one.clone().shadow());
+    for left_after in [7, 4, 1] {
+        assert_eq!((status(&thrice, "/").await, left(&one).await), (200, left_after));
+    }
+    assert_eq!((status(&thrice, "/").await, left(&one).await), (429, 1), "two do not fit");
+    one.limiter().refund(&(), 1).await.unwrap();
+    assert_eq!((status(&thrice, "/").await, left(&one).await), (200, 0), "what watches is left out");
+    // What costs nothing is asked of nobody, and what can never pass is for ever, and charges no other.
+    let (free, wide) = (limit(&store, "free", "0/day").cost(|_| 0), limit(&store, "wide", "100/day"));
+    assert_eq!(status(&free.and(wide.clone()), "/").await, 200);
+    let answer = ask(&wide.clone().and(limit(&store, "dear", "9/day").cost(|_| u64::MAX)), Request::new(())).await;
+    assert_eq!((answer.status().as_u16(), answer.headers().contains_key("retry-after")), (429, false));
+    assert_eq!(left(&wide).await, 99);
+    // Nothing to ask.
+    let exempt = wide.clone().exempt(|_| true);
+    assert_eq!(status(&exempt.clone().and(exempt), "/").await, 200);
+    // A hundred limits, one of them narrow.
+    let many: Vec<_> =
+        (0..100).map(|n| limit(&store, &format!("of many {n}"), if n == 57 { "1/day" } else { "5/day" })).collect();
+    let limits = many.iter().cloned().map(JointLayer::from).reduce(JointLayer::and).unwrap();
+    let before = store.stats().round_trips;
+    assert_eq!([status(&limits, "/").await, status(&limits, "/").await], [200, 429]);
+    assert_eq!((store.stats().round_trips, left(&many[0]).await, left(&many[99]).await), (before + 2, 4, 4));
+}
+
+/// A policy that is replaced while requests are under way: all that pass are counted, by the one or the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn policies_may_be_replaced_under_load() {
+    let Some(server) = Server::start() else { return };
+    let store = patient(&server.url());
+    let (one, other) = (limit(&store, "one", "100000/day fixed"), limit(&store, "other", "100000/day fixed"));
+    let limits = one.clone().and(other.clone());
+    let clients: Vec<_> = (0..4)
+        .map(|_| {
+            let limits = limits.clone();
+            tokio::spawn(async move {
+                let mut passed = 0;
+                for _ in 0..250 {
+                    passed += u64::from(status(&limits, "/").await == 200);
+                }
+                passed
+            })
+        })
+        .collect();
+    for n in 0..50 {
+        one.limiter().replace_policy(policy(if n % 2 == 0 { "50000/day fixed" } else { "100000/day fixed" })).unwrap();
+        tokio::task::yield_now().await;
+    }
+    let mut passed = 0;
+    for client in clients {
+        passed += client.await.unwrap();
+    }
+    assert_eq!((passed, left(&other).await), (1000, 99_000));
+    let spent = one.limiter().standing(&()).await.unwrap()[0];
+    assert_eq!((spent.limit(), spent.remaining()), (100_000, 99_000));
+}

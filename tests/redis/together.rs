@@ -6,6 +6,7 @@ use tollgate::redis::{RedisLimiter, RedisStore, WhenUnreachable, check_all, rese
 use tollgate::{Plan, Quota};
 
 use crate::cluster::cluster;
+use crate::proxy::Proxy;
 use crate::server::{Server, free_port, program};
 use crate::{eventually, patient, policy};
 
@@ -160,6 +161,36 @@ async fn over_two_stores_what_was_charged_is_paid_back() {
     let denied = check_all([address.demand("a"), account.demand("alice")]).await.unwrap_err();
     assert_eq!((denied.index(), left(&address, "a").await), (1, 7));
     assert_eq!(address.stats().unsettled, 0);
+}
+
+/// Who no longer waits for the second answer has not charged the first.
+#[tokio::test]
+async fn what_was_charged_in_turn_is_given_back_if_nobody_waits() {
+    let (Some(one), Some(other)) = (Server::start(), Server::start()) else { return };
+    let [address, _] = two(&patient(&one.url()));
+    let slow = Proxy::to(other.address());
+    let [_, account] = two(&patient(&slow.url()));
+    check_all([address.demand("a"), account.demand("alice")]).await.unwrap();
+    slow.delay(Duration::from_secs(1));
+    let (mut asking, before) = (check_all([address.demand("a"), account.demand("alice")]), slow.scripts());
+    while slow.scripts() == before {
+        assert!(poll_once(&mut asking).await.is_none(), "the other server is slow");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(left(&address, "a").await, 8);
+    drop(asking);
+    eventually("it is given back", || async { left(&address, "a").await == 9 }).await;
+    assert_eq!(address.stats().unsettled, 0);
+}
+
+async fn poll_once<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
+    std::future::poll_fn(|cx| {
+        std::task::Poll::Ready(match std::pin::Pin::new(&mut *future).poll(cx) {
+            std::task::Poll::Ready(output) => Some(output),
+            std::task::Poll::Pending => None,
+        })
+    })
+    .await
 }
 
 /// Leases go on beside it: what is lent stays owed, and none of it is spent.
