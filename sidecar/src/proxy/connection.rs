@@ -2,26 +2,27 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http2;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::task::unconstrained;
-use tokio::time::{Instant, Sleep, timeout};
+use tokio::time::{Instant, timeout};
 use tokio_rustls::server::TlsStream;
 
 use super::door::Door;
 use super::guard::Guard;
 use super::head::{Head, HeadBounds};
+use super::http1::Http1;
 use super::line::Line;
 use super::refusal::Refusal;
 use super::runtime::{Streams, Timer};
 use super::service::Service;
+use super::serving::{ClientConnection, Serving};
 use super::thread::{EndNotice, Thread};
 use super::tls::Acceptor;
 use super::tunnel;
@@ -52,9 +53,7 @@ const FRAME_HEAD: usize = 9;
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 1024 * 1024;
 
-/// How much of what a client does not read is kept for it, beside a head and what is read from the upstream at a time; and over HTTP/2, of
-/// each stream. It has 128 of those.
-const BUFFERED: usize = 8 * 1024;
+/// How much of what a client does not read is kept for it of each stream of HTTP/2. It has 128 of those.
 const STREAM_BUFFERED: usize = 32 * 1024;
 
 /// Serves a connection to its end.
@@ -90,13 +89,10 @@ async fn serve_stream(thread: &Rc<Thread>, mut stream: Stream, peer: SocketAddr,
         line.give_up(Refusal::TOO_SLOW);
     }
     let ways = Rc::new(Ways::new(line.clone(), tls, thread.clone()));
-    let service = Service::new(line.clone(), ways.clone(), thread.clone());
     // Boxed, so that a connection that has not spoken yet is small.
     match first.strip_prefix(PREFACE) {
-        None => Box::pin(serve_http1(thread, stream, line, ways, service, first)).await,
-        Some(frames) if begins_with_settings(frames) => {
-            Box::pin(serve_http2(thread, stream, line, service, first)).await
-        }
+        None => Box::pin(serve_http1(thread, stream, line, ways, first)).await,
+        Some(frames) if begins_with_settings(frames) => Box::pin(serve_http2(thread, stream, line, ways, first)).await,
         Some(_) => Box::pin(refuse_http2(stream)).await,
     }
 }
@@ -145,37 +141,26 @@ fn limits(thread: &Thread) -> HeadBounds {
     HeadBounds { bytes: thread.caps.head_bytes, fields: thread.caps.fields }
 }
 
-type Io = TokioIo<Guard<Stream>>;
-
 async fn serve_http1(
     thread: &Rc<Thread>,
     stream: Stream,
     line: Rc<Line>,
     ways: Rc<Ways>,
-    service: Service,
     first: Vec<u8>,
 ) -> io::Result<()> {
-    let door = Door::new(thread.clone(), line.clone(), ways);
+    let door = Door::new(thread.clone(), line.clone(), ways.clone());
     let guard = Guard::new(stream, line.clone(), door, limits(thread), first);
-    let mut builder = http1::Builder::new();
-    builder.timer(Timer).header_read_timeout(None).max_header_size(thread.caps.head_bytes);
-    builder.max_buf_size(thread.caps.head_bytes + BUFFERED);
-    // hyper's own default needs no room to be cleared for each request.
-    if thread.caps.fields != 100 {
-        builder.max_headers(thread.caps.fields);
-    }
-    let connection = builder.serve_connection(TokioIo::new(guard), service);
+    let connection = Http1::new(thread.clone(), line.clone(), ways, guard);
     let mut serving = Serving::new(thread.clone(), line.clone(), connection);
     (&mut serving).await?;
     // A tunnel may live for long, so the service ends here.
-    let http1::Parts { io, read_buf, .. } = serving.take().into_parts();
-    let (stream, kept) = io.into_inner().into_parts();
+    let (mut stream, first) = serving.take().into_parts();
     match line.tunnel() {
-        Some(tunnel) => {
-            let first = [&read_buf[..], &kept].concat();
-            Box::pin(tunnel::run(stream, first, tunnel, thread.current().config().deadlines.idle)).await
+        Some(tunnel) => Box::pin(tunnel::run(stream, first, tunnel, thread.current().config().deadlines.idle)).await,
+        None if line.saw_end() => {
+            let _ = timeout(LINGER, stream.shutdown()).await;
+            Ok(())
         }
-        None if line.saw_end() => Ok(()),
         None => Box::pin(linger(stream)).await,
     }
 }
@@ -215,9 +200,10 @@ async fn serve_http2(
     thread: &Rc<Thread>,
     stream: Stream,
     line: Rc<Line>,
-    service: Service,
+    ways: Rc<Ways>,
     first: Vec<u8>,
 ) -> io::Result<()> {
+    let service = Service::new(line.clone(), ways, thread.clone());
     let deadlines = thread.current().config().deadlines;
     let connection = http2::Builder::new(Streams { patience: deadlines.response + deadlines.idle })
         .timer(Timer)
@@ -230,130 +216,13 @@ async fn serve_http2(
     Serving::new(thread.clone(), line, connection).await
 }
 
-/// A connection of either kind.
-pub(super) trait ClientConnection: Unpin {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>>;
-    fn graceful_shutdown(&mut self);
-}
-
-impl ClientConnection for http1::Connection<Io, Service> {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
-        Future::poll(Pin::new(self), cx)
+impl ClientConnection for http2::Connection<TokioIo<Guard<Stream>>, Service, Streams> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Future::poll(Pin::new(self), cx).map_err(io::Error::other)
     }
 
     fn graceful_shutdown(&mut self) {
         Pin::new(self).graceful_shutdown();
-    }
-}
-
-impl ClientConnection for http2::Connection<Io, Service, Streams> {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
-        Future::poll(Pin::new(self), cx)
-    }
-
-    fn graceful_shutdown(&mut self) {
-        Pin::new(self).graceful_shutdown();
-    }
-}
-
-/// A connection, with the time that each thing on it may take.
-struct Serving<C> {
-    thread: Rc<Thread>,
-    line: Rc<Line>,
-    connection: Option<C>,
-    sleep: Option<Pin<Box<Sleep>>>,
-    /// Whom the timer wakes.
-    waker: Option<Waker>,
-    drained: EndNotice,
-    /// It was told to end.
-    ending: bool,
-}
-
-impl<C: ClientConnection> Serving<C> {
-    fn new(thread: Rc<Thread>, line: Rc<Line>, connection: C) -> Self {
-        let drained = EndNotice::new(thread.clone());
-        Self { thread, line, connection: Some(connection), sleep: None, waker: None, drained, ending: false }
-    }
-
-    fn take(mut self) -> C {
-        self.connection.take().expect("taken once")
-    }
-
-    /// What is to happen next if nothing else does, and when.
-    fn next_deadline(&self) -> Option<(Instant, Late)> {
-        let (line, deadlines) = (&self.line, self.thread.current().config().deadlines);
-        let write = line.write_waits_since().map(|since| (since + deadlines.idle, Late::Write));
-        let head = line.head_since().map(|since| (since + deadlines.header, Late::Head));
-        let body = line.body_waits_since().map(|since| (since + deadlines.idle, Late::Body));
-        let idle = match (line.is_under_way(), head.is_some(), self.ending) {
-            (true, ..) | (_, true, _) => None,
-            (_, _, false) => Some((line.idle_since() + deadlines.idle, Late::Idle)),
-            // It does not go. (HTTP/2 waits for its client to agree.)
-            (_, _, true) => Some((line.idle_since() + deadlines.idle + deadlines.header, Late::Gone)),
-        };
-        let body = if line.is_under_way() { body } else { None };
-        [write, head, body, idle].into_iter().flatten().min_by_key(|(at, _)| *at)
-    }
-}
-
-/// What took too long.
-#[derive(Debug, Clone, Copy)]
-enum Late {
-    Write,
-    Head,
-    Body,
-    Idle,
-    Gone,
-}
-
-impl<C: ClientConnection> Future for Serving<C> {
-    type Output = io::Result<()>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        loop {
-            let connection = this.connection.as_mut().expect("polled while it is there");
-            if let Poll::Ready(result) = connection.poll(cx) {
-                return Poll::Ready(result.map_err(io::Error::other));
-            }
-            // hyper would take the connection for idle.
-            if !this.ending && !this.line.is_straight() && this.drained.poll(cx).is_ready() {
-                this.ending = true;
-                connection.graceful_shutdown();
-                continue;
-            }
-            let Some((at, late)) = this.next_deadline() else { return Poll::Pending };
-            // A timer that is too early is left: it costs more to move it with each request than to wake up in vain once. And while it
-            // is set, nothing is late, and there is no need to know the time.
-            let is_known = this.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
-            if let Some(sleep) = &this.sleep
-                && is_known
-                && !sleep.is_elapsed()
-                && sleep.deadline() <= at
-            {
-                return Poll::Pending;
-            }
-            if at <= Instant::now() {
-                match late {
-                    Late::Write | Late::Gone => return Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-                    Late::Head | Late::Body => this.line.give_up(Refusal::TOO_SLOW),
-                    Late::Idle => {
-                        this.ending = true;
-                        this.connection.as_mut().expect("polled while it is there").graceful_shutdown();
-                    }
-                }
-                continue;
-            }
-            let sleep = this.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
-            if sleep.deadline() > at || sleep.is_elapsed() {
-                sleep.as_mut().reset(at);
-            }
-            // Constrained, it would not be set where the task's turn is used up, and is not polled again.
-            if pin!(unconstrained(sleep.as_mut())).poll(cx).is_pending() {
-                this.waker = Some(cx.waker().clone());
-                return Poll::Pending;
-            }
-        }
     }
 }
 

@@ -15,10 +15,12 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use http::{Extensions, Request, Response};
 use http_body::Body as _;
+use tokio::time::Instant;
 use tollgate::Denied;
 use tollgate::http::{PeerAddr, ResponseBody};
 use tower_service::Service as _;
 
+use super::date::Date;
 use super::line::Line;
 use super::metrics::Outcome;
 use super::plain::{PlainLimits, PlainWay};
@@ -88,7 +90,8 @@ impl Door {
         self.extensions = std::mem::take(answer.extensions_mut());
         let Some(upstream) = upstream else {
             self.thread.metrics.count(Outcome::Denied);
-            self.line.answer_early(|out| write(&answer, &self.thread, out));
+            let now = Instant::now();
+            self.line.answer_early(now, |out| write(&answer, &self.thread.date, now, out));
             return Opened::Answered;
         };
         let passing = forward.pass(upstream.clone(), head, host);
@@ -116,10 +119,10 @@ fn whole(response: Response<ResponseBody<Body>>) -> Response<Bytes> {
 }
 
 /// Writes a denial as hyper would.
-fn write(response: &Response<Bytes>, thread: &Thread, out: &mut Vec<u8>) {
+fn write(response: &Response<Bytes>, date: &Date, now: Instant, out: &mut Vec<u8>) {
     write_start(response, out);
     write_length(response.body().len() as u64, out);
-    write_date(&thread.date, out);
+    write_date(date, now, out);
     out.extend_from_slice(b"\r\n");
     out.extend_from_slice(response.body());
 }

@@ -8,7 +8,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
 use super::head::trim;
-use super::written::write_field;
+use super::written::{write_field, write_line};
 use crate::rules::Enforcer;
 
 /// What is known of the hop from the client to here. One for each connection.
@@ -22,6 +22,8 @@ pub(super) struct Hop {
     forwarded: HeaderValue,
     proto: HeaderValue,
     via: HeaderValue,
+    /// The lines that say so of a client that nobody trusts, but for its host.
+    lines: Box<[u8]>,
 }
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -38,10 +40,21 @@ impl Hop {
             IpAddr::V4(address) => address.to_string(),
             IpAddr::V6(address) => format!("\"[{address}]\""),
         };
+        let address = text(address.to_string());
+        let mut lines = Vec::new();
+        for (name, value) in [
+            ("x-forwarded-for", address.as_bytes()),
+            ("x-real-ip", address.as_bytes()),
+            ("x-forwarded-proto", proto.as_bytes()),
+            ("via", via.as_bytes()),
+        ] {
+            write_field(name, value, &mut lines);
+        }
         Self {
             trusted,
             enforcer,
-            address: text(address.to_string()),
+            lines: lines.into(),
+            address,
             forwarded: text(format!("for={node};proto={proto}")),
             proto: HeaderValue::from_static(proto),
             via: via.clone(),
@@ -127,22 +140,14 @@ impl Hop {
         for line in lines {
             let Some(colon) = memchr::memchr(b':', line) else { break };
             let start = out.len();
-            out.extend(line[..colon].iter().map(u8::to_ascii_lowercase));
-            let goes =
-                std::str::from_utf8(&out[start..]).is_ok_and(|name| matches!(fate(name), Fate::Goes | Fate::Cookie));
-            if goes {
-                out.extend_from_slice(b": ");
-                out.extend_from_slice(trim(&line[colon + 1..line.len() - 2]));
-                out.extend_from_slice(b"\r\n");
-            } else {
+            write_line(line, colon, trim(&line[colon + 1..line.len() - 2]), out);
+            let name = std::str::from_utf8(&out[start..start + colon]);
+            if !name.is_ok_and(|name| matches!(fate(name), Fate::Goes | Fate::Cookie)) {
                 out.truncate(start);
             }
         }
-        write_field("x-forwarded-for", self.address.as_bytes(), out);
-        write_field("x-real-ip", self.address.as_bytes(), out);
-        write_field("x-forwarded-proto", self.proto.as_bytes(), out);
+        out.extend_from_slice(&self.lines);
         write_field("x-forwarded-host", host, out);
-        write_field("via", self.via.as_bytes(), out);
         out.extend_from_slice(b"\r\n");
     }
 

@@ -303,6 +303,37 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guard<T> {
     }
 }
 
+/// What reading ahead of hyper has come to.
+#[derive(Debug)]
+pub(super) enum Ahead {
+    /// There is something for hyper.
+    Hyper,
+    /// The client has ended between two requests.
+    Over,
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Guard<T> {
+    /// Whether whoever reads here waits for a head, and for nothing else.
+    pub(super) fn waits_for_head(&self) -> bool {
+        matches!(self.at, Reading::Head(_)) && self.line.leaves_hyper_idle()
+    }
+
+    /// Reads while hyper has nothing to do, and deals with plain requests. It is read into `room`.
+    pub(super) fn poll_ahead(&mut self, cx: &mut Context<'_>, room: &mut [u8]) -> Poll<io::Result<Ahead>> {
+        let mut buf = ReadBuf::new(room);
+        let poll = Pin::new(&mut *self).poll_read(cx, &mut buf)?;
+        // What was answered is written now.
+        let _: Poll<()> = self.poll_say(cx)?;
+        ready!(poll);
+        if buf.filled().is_empty() {
+            return Poll::Ready(Ok(Ahead::Over));
+        }
+        self.kept.splice(..0, buf.filled().iter().copied());
+        self.good += buf.filled().len();
+        Poll::Ready(Ok(Ahead::Hyper))
+    }
+}
+
 impl<T: AsyncWrite + Unpin> Guard<T> {
     /// Writes what is to be written before anything of hyper's.
     fn poll_say(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -148,10 +148,10 @@ impl Line {
     }
 
     /// A request is answered at once, without hyper.
-    pub(super) fn answer_early(&self, write: impl FnOnce(&mut Vec<u8>)) {
+    pub(super) fn answer_early(&self, now: Instant, write: impl FnOnce(&mut Vec<u8>)) {
         self.answer(write);
         self.head_since.set(None);
-        self.idle_since.set(Instant::now());
+        self.idle_since.set(now);
     }
 
     /// A request begins without hyper.
@@ -275,6 +275,14 @@ impl Line {
 
     pub(super) fn saw_end(&self) -> bool {
         self.saw_end.get()
+    }
+
+    /// Whether hyper has nothing to do: it has passed on each head that it was given, and the client has all its answers.
+    pub(super) fn leaves_hyper_idle(&self) -> bool {
+        let is_straight = self.straight.get();
+        self.handed_on.get() == self.served.get()
+            && self.under_way.get() == usize::from(is_straight)
+            && (is_straight || self.write_waits_since.get().is_none())
     }
 
     /// Whether a request is under way that hyper knows nothing of.

@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::StatusCode;
 use http_body::Body as _;
+use tokio::time::Instant;
 
 use super::forward::refused;
 use super::line::Line;
@@ -113,7 +114,7 @@ impl Straight {
             out.extend_from_slice(b"connection: close\r\n");
         }
         if !has_date {
-            write_date(&self.thread.date, out);
+            write_date(&self.thread.date, Instant::now(), out);
         }
         out.extend_from_slice(b"\r\n");
     }

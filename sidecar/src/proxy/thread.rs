@@ -31,8 +31,13 @@ pub(super) struct Thread {
     pub(super) via: HeaderValue,
     pub(super) caps: Caps,
     pub(super) date: Date,
+    /// Where clients are read into before it is known what they say.
+    pub(super) room: RefCell<Box<[u8]>>,
     pub(super) drain: Drain,
 }
+
+/// How much is read at a time before it is known what it is.
+const ROOM: usize = 8 * 1024;
 
 /// What is in force, with the connections that this thread has to the upstreams.
 #[derive(Debug)]
@@ -66,6 +71,7 @@ impl Thread {
             via,
             caps,
             date: Date::default(),
+            room: RefCell::new(vec![0; ROOM].into()),
             drain: Drain::default(),
         }
     }

@@ -1,6 +1,7 @@
 //! How messages are written: the line they begin with, and their fields.
 
 use http::{Response, StatusCode};
+use tokio::time::Instant;
 
 use super::date::Date;
 
@@ -31,15 +32,30 @@ pub(super) fn write_field(name: &str, value: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// Writes a field with its name in small letters. `line` is how it came, with a name of this length, and this value.
+pub(super) fn write_line(line: &[u8], name: usize, value: &[u8], out: &mut Vec<u8>) {
+    let start = out.len();
+    // Most come as they go.
+    if line[name..].starts_with(b": ") && line.len() == name + 2 + value.len() + 2 {
+        out.extend_from_slice(line);
+    } else {
+        out.extend_from_slice(&line[..name]);
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value);
+        out.extend_from_slice(b"\r\n");
+    }
+    out[start..start + name].make_ascii_lowercase();
+}
+
 pub(super) fn write_length(length: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(b"content-length: ");
     write_number(length, out);
     out.extend_from_slice(b"\r\n");
 }
 
-pub(super) fn write_date(date: &Date, out: &mut Vec<u8>) {
+pub(super) fn write_date(date: &Date, now: Instant, out: &mut Vec<u8>) {
     out.extend_from_slice(b"date: ");
-    date.write(out);
+    date.write(now, out);
     out.extend_from_slice(b"\r\n");
 }
 

@@ -168,11 +168,11 @@ impl UpstreamPool {
     }
 
     /// The connection that was used last, of those on which nothing has come.
-    pub(super) fn take_idle(&self) -> Option<Connection> {
+    pub(super) fn take_idle(&self, now: Instant) -> Option<Connection> {
         let mut idle = self.idle.borrow_mut();
         while let Some(connection) = idle.pop() {
             // What waits longest lies below: if this one is too old, all are.
-            if connection.idle_since.elapsed() > IDLE_MAX {
+            if now - connection.idle_since > IDLE_MAX {
                 idle.clear();
             } else if connection.is_quiet() {
                 return Some(connection);
@@ -181,8 +181,8 @@ impl UpstreamPool {
         None
     }
 
-    pub(super) fn give_back(&self, mut connection: Connection) {
-        connection.idle_since = Instant::now();
+    pub(super) fn give_back(&self, mut connection: Connection, now: Instant) {
+        connection.idle_since = now;
         if connection.out.capacity() > 16 * 1024 {
             connection.out = Vec::new();
         }

@@ -54,6 +54,8 @@ pub(super) struct Exchange {
     hinted: usize,
 
     answered: bool,
+    /// When the head of the response had come.
+    answered_at: Instant,
     receiving: Receiving,
     reusable: bool,
     deadline: Instant,
@@ -123,10 +125,16 @@ pub(super) fn send_plain(upstream: Rc<UpstreamPool>, client: Client, head: &[u8]
     let mut outset = Outset::new(&upstream, true);
     client.hop.plain_to_upstream(head, host, &mut outset.out);
     Box::pin(async move {
-        let begun = Instant::now();
+        let begun = outset.begun;
         let sent = go::<WrittenHead>(upstream.clone(), client, outset, None, true).await;
-        upstream.answered(begun.elapsed());
-        let (exchange, head) = sent?;
+        let (exchange, head) = match sent {
+            Ok((exchange, head)) => (exchange, head),
+            Err(refusal) => {
+                upstream.answered(begun.elapsed());
+                return Err(refusal);
+            }
+        };
+        upstream.answered(exchange.answered_at - begun);
         let body = exchange.into_body(head.status, false);
         Ok((head, body))
     })
@@ -137,14 +145,16 @@ struct Outset {
     idle: Option<Connection>,
     out: Vec<u8>,
     safe_to_repeat: bool,
+    begun: Instant,
 }
 
 impl Outset {
     fn new(upstream: &UpstreamPool, safe_to_repeat: bool) -> Self {
-        let mut idle = upstream.take_idle().filter(|connection| safe_to_repeat || !is_closed(&connection.io));
+        let begun = Instant::now();
+        let mut idle = upstream.take_idle(begun).filter(|connection| safe_to_repeat || !is_closed(&connection.io));
         let mut out = idle.as_mut().map_or_else(|| Vec::with_capacity(OUT), |idle| std::mem::take(&mut idle.out));
         out.clear();
-        Self { idle, out, safe_to_repeat }
+        Self { idle, out, safe_to_repeat, begun }
     }
 }
 
@@ -155,14 +165,14 @@ async fn go<H: GoesOn>(
     sending: Option<Sending>,
     takes_hints: bool,
 ) -> Result<(Exchange, H), Refusal> {
-    let Outset { idle, out, safe_to_repeat } = outset;
+    let Outset { idle, out, safe_to_repeat, begun } = outset;
     let can_repeat = idle.is_some() && safe_to_repeat;
     let connection = match idle {
         Some(connection) => connection,
         None => Connection::new(upstream.connect().await?),
     };
     let connection = Connection { out, ..connection };
-    let mut exchange = Exchange::new(upstream, connection, client, sending);
+    let mut exchange = Exchange::new(upstream, connection, client, sending, begun);
     (exchange.can_repeat, exchange.takes_hints) = (can_repeat, takes_hints);
     loop {
         match poll_fn(|cx| exchange.poll_head(cx)).await {
@@ -198,8 +208,14 @@ fn is_closed(io: &TcpStream) -> bool {
 }
 
 impl Exchange {
-    fn new(upstream: Rc<UpstreamPool>, connection: Connection, client: Client, sending: Option<Sending>) -> Self {
-        let deadline = Instant::now() + upstream.deadlines.get().response;
+    fn new(
+        upstream: Rc<UpstreamPool>,
+        connection: Connection,
+        client: Client,
+        sending: Option<Sending>,
+        begun: Instant,
+    ) -> Self {
+        let deadline = begun + upstream.deadlines.get().response;
         Self {
             upstream,
             takes_hints: false,
@@ -212,6 +228,7 @@ impl Exchange {
             sending,
             deaf: false,
             answered: false,
+            answered_at: begun,
             receiving: Receiving::Done,
             reusable: false,
             deadline,
@@ -252,7 +269,7 @@ impl Exchange {
                             BodyEnd::Chunked => Receiving::Chunked(Box::new(Chunks::keeping_trailers())),
                             BodyEnd::Closed => Receiving::UntilClosed,
                         };
-                        (self.answered, self.reusable) = (true, head.reusable);
+                        (self.answered, self.answered_at, self.reusable) = (true, Instant::now(), head.reusable);
                         self.upstream.is_old.set(head.is_old);
                         connection.read.advance(len);
                         if self.sending.as_ref().is_some_and(|sending| sending.held.is_some()) {
@@ -347,7 +364,7 @@ impl Exchange {
         };
         self.receiving = Receiving::Done;
         if self.is_sent() {
-            self.finish();
+            self.finish(self.answered_at);
         } else if bytes.is_empty() {
             // The upstream does not want the rest. It is not waited for.
             return Some(Body::Empty);
@@ -363,7 +380,7 @@ impl Exchange {
     }
 
     /// Both messages are over: the connection is free, or closed.
-    fn finish(&mut self) {
+    fn finish(&mut self, now: Instant) {
         let sent = self.is_sent();
         self.receiving = Receiving::Done;
         if let Some(connection) = self.connection.take()
@@ -371,7 +388,7 @@ impl Exchange {
             && self.reusable
             && connection.read.is_empty()
         {
-            self.upstream.give_back(connection);
+            self.upstream.give_back(connection, now);
         }
     }
 
@@ -538,11 +555,11 @@ impl Coming for Exchange {
             let read = &mut connection.read;
             match &mut self.receiving {
                 Receiving::Done => {
-                    self.finish();
+                    self.finish(Instant::now());
                     return Poll::Ready(None);
                 }
                 Receiving::Length(0) => {
-                    self.finish();
+                    self.finish(Instant::now());
                     return Poll::Ready(None);
                 }
                 _ if read.is_empty() => {}
@@ -551,7 +568,7 @@ impl Coming for Exchange {
                     *left -= len as u64;
                     let (data, last) = (read.split_to(len).freeze(), *left == 0);
                     if last {
-                        self.finish();
+                        self.finish(Instant::now());
                     }
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
@@ -567,7 +584,7 @@ impl Coming for Exchange {
                     Ok(ChunkPart::End(len)) => {
                         read.advance(len);
                         let trailers = std::mem::take(&mut **chunks).into_trailers();
-                        self.finish();
+                        self.finish(Instant::now());
                         return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
                     }
                     Err(refusal) => {

@@ -13,7 +13,7 @@ use crate::proxy::fields::{has, named_in};
 use crate::proxy::head::{has_control, trim};
 use crate::proxy::line::Line;
 use crate::proxy::refusal::Refusal;
-use crate::proxy::written::{write_field, write_status};
+use crate::proxy::written::{write_line, write_status};
 
 /// How many fields a response may have.
 pub(super) const FIELDS_MAX: usize = 100;
@@ -28,6 +28,8 @@ pub(super) struct CameHead<'h, 'b> {
     /// All of its bytes.
     bytes: &'b [u8],
     fields: &'h [Header<'b>],
+    /// Those that are not for this hop, as bits.
+    going: u128,
     /// The fields that `Connection` names.
     named: Vec<&'b [u8]>,
     pub(super) ends: BodyEnd,
@@ -58,8 +60,8 @@ impl<'h, 'b> CameHead<'h, 'b> {
         let is_11 = parsed.version == Some(1);
         let fields: &'h [Header<'b>] = parsed.headers;
         let (mut length, mut codings, mut close, mut keep) = (None::<u64>, 0, false, false);
-        let mut named = Vec::new();
-        for Header { name, value } in fields {
+        let (mut named, mut going) = (Vec::new(), 0);
+        for (index, Header { name, value }) in fields.iter().enumerate() {
             // httparse lets them through.
             if has_control(value) {
                 return Err(Refusal::GARBAGE);
@@ -77,12 +79,15 @@ impl<'h, 'b> CameHead<'h, 'b> {
                         return Err(Refusal::GARBAGE);
                     }
                 }
+                Role::Connection if value.eq_ignore_ascii_case(b"keep-alive") => keep = true,
                 Role::Connection => {
                     close |= has(value, "close");
                     keep |= has(value, "keep-alive");
                     named.extend(named_in(value));
                 }
-                Role::Hop | Role::Upgrade | Role::Other => {}
+                Role::Upgrade if status != StatusCode::SWITCHING_PROTOCOLS => {}
+                Role::Hop => {}
+                Role::Upgrade | Role::Other => going |= 1 << index,
             }
         }
         let ends = match (codings, length) {
@@ -92,7 +97,7 @@ impl<'h, 'b> CameHead<'h, 'b> {
             _ => return Err(Refusal::GARBAGE),
         };
         let reusable = !close && (is_11 || keep);
-        Ok(Some(Self { status, bytes: &bytes[..len], fields, named, ends, reusable, is_old: !is_11 }))
+        Ok(Some(Self { status, bytes: &bytes[..len], fields, going, named, ends, reusable, is_old: !is_11 }))
     }
 
     /// How many bytes it has.
@@ -102,12 +107,9 @@ impl<'h, 'b> CameHead<'h, 'b> {
 
     /// The fields that go on, but for `Content-Length`: that is once enough, and in one form.
     fn going(&self) -> impl Iterator<Item = &Header<'b>> {
-        self.fields.iter().filter(|field| match role(field.name) {
-            Role::Length | Role::Coding | Role::Connection | Role::Hop => false,
-            Role::Upgrade if self.status != StatusCode::SWITCHING_PROTOCOLS => false,
-            Role::Upgrade | Role::Other => {
-                !self.named.iter().any(|name| name.eq_ignore_ascii_case(field.name.as_bytes()))
-            }
+        let going = self.fields.iter().enumerate().filter(|(index, _)| self.going & 1 << index != 0);
+        going.map(|(_, field)| field).filter(|field| {
+            self.named.is_empty() || !self.named.iter().any(|name| name.eq_ignore_ascii_case(field.name.as_bytes()))
         })
     }
 
@@ -121,9 +123,11 @@ impl<'h, 'b> CameHead<'h, 'b> {
         let mut has_date = false;
         for Header { name, value } in self.going() {
             has_date |= name.eq_ignore_ascii_case("date");
-            let start = out.len();
-            write_field(name, value, out);
-            out[start..][..name.len()].make_ascii_lowercase();
+            let at = |part: &[u8]| part.as_ptr() as usize - self.bytes.as_ptr() as usize;
+            let (start, end) = (at(name.as_bytes()), at(value) + value.len());
+            // Its line ends behind the value, unless white space stands there.
+            let end = if self.bytes[end..].starts_with(b"\r\n") { end + 2 } else { end };
+            write_line(&self.bytes[start..end], name.len(), value, out);
         }
         has_date
     }
