@@ -125,8 +125,8 @@ pub struct Path<'a> {
     is_obscure: bool,
 }
 
-/// The longest odd spelling that is read. There are 32 ways to read it.
-const ODD_MAX: usize = 4 * 1024;
+/// The longest odd spelling that is read. There are 48 ways to read it, and whoever sends it must not cost many times what others do.
+const ODD_MAX: usize = 1024;
 
 impl<'a> Path<'a> {
     /// The path of a request's target, as it was sent.
@@ -204,43 +204,57 @@ struct Program {
     /// Escapes may hold a `/`, and whatever else is special.
     decodes_first: bool,
     takes_backslashes: bool,
-    cuts_parameters: bool,
+    parameters: Parameters,
     drops_empty: bool,
     resolves_dots: bool,
 }
 
+/// What becomes of a `;` in a segment, and what follows it there.
+#[derive(Clone, Copy, PartialEq)]
+enum Parameters {
+    Stay,
+    CutAsSent,
+    CutDecoded,
+}
+
 impl Program {
     /// It does all of this, and leaves the simplest form.
-    const ALL: Self = Self::number(31);
+    const ALL: Self = Self::number(15, Parameters::CutDecoded);
 
-    const fn number(bits: u8) -> Self {
+    const fn number(bits: u8, parameters: Parameters) -> Self {
         Self {
             decodes_first: bits & 1 != 0,
             takes_backslashes: bits & 2 != 0,
-            cuts_parameters: bits & 4 != 0,
-            drops_empty: bits & 8 != 0,
-            resolves_dots: bits & 16 != 0,
+            parameters,
+            drops_empty: bits & 4 != 0,
+            resolves_dots: bits & 8 != 0,
         }
     }
 
     fn all() -> impl Iterator<Item = Self> {
-        (0..32).map(Self::number)
+        let parameters = [Parameters::Stay, Parameters::CutAsSent, Parameters::CutDecoded];
+        parameters.into_iter().flat_map(|parameters| (0..16).map(move |bits| Self::number(bits, parameters)))
     }
 }
 
 /// What a program reads in a path: its segments, decoded, each behind a `/`.
 fn read(path: &[u8], program: Program) -> Vec<u8> {
-    let first = if program.decodes_first { Cow::Owned(decoded(path)) } else { Cow::Borrowed(path) };
+    let mut first = Cow::Borrowed(path);
+    if program.parameters == Parameters::CutAsSent {
+        let bare: Vec<&[u8]> = path.split(|&byte| byte == b'/').map(without_parameters).collect();
+        first = Cow::Owned(bare.join(&b'/'));
+    }
+    if program.decodes_first {
+        first = Cow::Owned(decoded(&first));
+    }
     let mut read = Vec::with_capacity(first.len());
     let is_slash = |byte: &u8| *byte == b'/' || *byte == b'\\' && program.takes_backslashes;
     let first = first.strip_suffix(b"/").unwrap_or(&first);
     for segment in first.split(is_slash).skip(1) {
-        let end = segment.iter().position(|&byte| byte == b';' && program.cuts_parameters).unwrap_or(segment.len());
-        let segment = match program.decodes_first {
-            true => Cow::Borrowed(&segment[..end]),
-            false => Cow::Owned(decoded(&segment[..end])),
-        };
-        match &*segment {
+        let decoded = if program.decodes_first { Cow::Borrowed(segment) } else { Cow::Owned(decoded(segment)) };
+        let cut = program.parameters == Parameters::CutDecoded;
+        let segment = if cut { without_parameters(&decoded) } else { &decoded };
+        match segment {
             b"" if program.drops_empty => {}
             b"." if program.resolves_dots => {}
             b".." if program.resolves_dots => {
@@ -259,6 +273,10 @@ fn read(path: &[u8], program: Program) -> Vec<u8> {
         read.pop();
     }
     read
+}
+
+fn without_parameters(segment: &[u8]) -> &[u8] {
+    segment.split(|&byte| byte == b';').next().unwrap_or_default()
 }
 
 fn decoded(text: &[u8]) -> Vec<u8> {

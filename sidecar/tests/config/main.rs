@@ -9,6 +9,7 @@ mod examples;
 mod file;
 mod from_envoy;
 mod schema;
+mod spellings;
 mod survives;
 mod watch;
 mod written;
