@@ -290,9 +290,9 @@ impl Joint for RateLimiter {
 
     fn ask_all<P: Party<Self>>(mut asked: Vec<(Terms, P)>) -> Result<AllSaid<P, Reservation>, Infallible> {
         let acting = acting(&asked);
-        let (mut demands, mut passed_over) = (demands(&asked), Vec::new());
+        let (mut demands, mut passed_over) = (demands(&asked[..acting]), Vec::new());
         let charged = loop {
-            match reserve_all(&demands[..acting]) {
+            match reserve_all(&demands) {
                 Err(denied) if !asked[denied.index()].1.acts() => {
                     demands[denied.index()] = demands[denied.index()].cost(0);
                     passed_over.push(denied);
@@ -304,13 +304,17 @@ impl Joint for RateLimiter {
             Ok(charged) => charged,
             Err(denied) => return Ok(Err((asked.swap_remove(denied.index()).1, denied.into()))),
         };
-        let watched: Vec<_> = demands[acting..].iter().map(Demand::reserve).collect();
-        let answers = charged.into_iter().map(Ok).chain(watched);
-        let each = asked.into_iter().zip(answers).map(|((_, party), answer)| {
-            let granted = answer.map(|reservation| Grant::new(reservation, party.wanted()));
-            (party, granted)
-        });
-        let mut judged: Vec<_> = each.collect();
+        let mut judged = Vec::with_capacity(asked.len());
+        let mut asked = asked.into_iter();
+        for (reservation, (_, party)) in charged.into_iter().zip(asked.by_ref().take(acting)) {
+            let granted = Grant::new(reservation, party.wanted());
+            judged.push((party, Ok(granted)));
+        }
+        for (terms, party) in asked {
+            let reserved = party.limiter().demand_on(terms).reserve();
+            let said = reserved.map(|reservation| Grant::new(reservation, party.wanted()));
+            judged.push((party, said));
+        }
         for denied in passed_over {
             judged[denied.index()].1 = Err(denied.into());
         }
@@ -318,7 +322,7 @@ impl Joint for RateLimiter {
     }
 
     fn foresee<P: Party<Self>>(mut asked: Vec<(Terms, P)>) -> Option<(P, Denied)> {
-        let denied = look_at_all(&demands(&asked)[..acting(&asked)]).err()?;
+        let denied = look_at_all(&demands(&asked[..acting(&asked)])).err()?;
         Some((asked.swap_remove(denied.index()).1, denied.into()))
     }
 }

@@ -74,10 +74,12 @@ impl<L: Backend> Decision<L> {
             Err((member, denied)) => return Self::Answer(member.refuse(denied, head)),
         };
         // Where two tell the same, the last one is heard: of those that act, that with least left.
-        judged.sort_by_key(|(member, said)| match said {
-            Ok(granted) if !member.only_watches() => (true, Reverse(granted.permit.status().remaining())),
-            _ => (false, Reverse(0)),
-        });
+        if judged.iter().any(|(member, _)| member.settings.tells_where_one_stands()) {
+            judged.sort_by_key(|(member, said)| match said {
+                Ok(granted) if !member.only_watches() => (true, Reverse(granted.permit.status().remaining())),
+                _ => (false, Reverse(0)),
+            });
+        }
         let after = judged.into_iter().fold(After::Nothing, |after, (member, said)| {
             after.then(match said {
                 Ok(granted) => member.settings.pass(granted, member.plan, head),

@@ -89,6 +89,11 @@ impl<L> Settings<L> {
         rollout.is_some() || cost.is_some() || plan.is_some() || outcome.is_some() || *tells_handler
     }
 
+    /// Whether the client or the handler is told where it stands, also if it passes.
+    pub(super) fn tells_where_one_stands(&self) -> bool {
+        self.telling.on_every_response || self.tells_handler
+    }
+
     /// Whether somebody is told of a request that passes.
     pub(super) fn tells_of_passing(&self) -> bool {
         self.telling.on_every_response || !self.observers.counting.is_empty()
