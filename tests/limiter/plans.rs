@@ -373,7 +373,7 @@ proptest! {
     #[test]
     fn toggling_plans_of_one_limit_mints_nothing(
         limit in 0..60_u64,
-        plans in prop::collection::vec((0..4_usize, 1..3_u64), 2..6),
+        plans in prop::collection::vec((0..5_usize, 1..3_u64), 2..6),
         asks in any_asks(),
     ) {
         let plans: Vec<(u64, usize, u64)> = plans.into_iter().map(|(unit, hours)| (limit, unit, hours)).collect();
@@ -382,7 +382,7 @@ proptest! {
 
     #[test]
     fn toggling_plans_mints_nothing(
-        plans in prop::collection::vec((0..60_u64, 0..4_usize, 1..3_u64), 2..6),
+        plans in prop::collection::vec((0..60_u64, 0..5_usize, 1..3_u64), 2..6),
         asks in any_asks(),
     ) {
         toggle(&plans, &asks)?;
