@@ -40,7 +40,7 @@ use crate::backend::Backend;
 /// ```
 ///
 /// If the response's future is dropped while its request waits, the request's place and the service's readiness are given back,
-/// and nothing was charged.
+/// and nothing was charged. (A server that was asked already may have charged it.)
 ///
 /// # Panics
 ///

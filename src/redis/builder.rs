@@ -119,8 +119,8 @@ impl RedisLimiterBuilder {
     /// the server is always asked.
     ///
     /// A denial says how long to wait, and until then nothing passes, unless somebody gives something back or raises the limit. So
-    /// a key that is hammered costs one round trip in so long, from each program. What this program itself gives back it
-    /// notices at once. Up to 4096 keys are remembered, in half a megabyte.
+    /// a key that is hammered costs one round trip in so long, from each program and for each cost. What this program itself gives back it
+    /// notices at once. Up to 4096 denials are remembered, in half a megabyte.
     pub fn remember_denied(mut self, longest: Duration) -> Self {
         self.remember_denied = longest;
         self

@@ -75,6 +75,7 @@ impl RedisDemand {
 ///
 /// - No limit ever admits too much, and what is denied is charged nowhere in the end.
 /// - Until it is given back, a charge can deny somebody else who would have passed. It takes a round trip more.
+/// - Each is waited for until the deadline, one after the other, and so is each that is given back.
 /// - If a server does not answer meanwhile, or a policy is replaced, it stays charged until time gives it back. It is
 ///   [counted](super::RedisStats::unsettled). If the future is dropped, it is given back all the same, by a task.
 /// - The wait is that of the first that denies. Another one may then deny for longer.

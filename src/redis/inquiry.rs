@@ -166,7 +166,12 @@ impl Inquiry {
         Some(denied)
     }
 
-    /// The same, for one who will not ask the server if it is not.
+    /// Whether it is this check's turn to ask about a denial that is known.
+    pub(super) fn is_to_ask(&self, check: &Check) -> bool {
+        self.shared.remembered.is_to_ask(check, self.shared.rules.clock().now())
+    }
+
+    /// The denial of a check that is known already, for one who will not ask the server if it is not.
     #[cfg(feature = "tower")]
     pub(super) fn remembered_ahead(&self, check: &Check) -> Option<Denied> {
         self.shared.remembered.denial_ahead(check, self.shared.rules.clock().now())
@@ -193,6 +198,7 @@ impl Inquiry {
         };
         self.shared.counts.round_trips.fetch_add(1, Relaxed);
         if reply.passed {
+            self.shared.remembered.forget_since(&self.check(wire), asked);
             return Ok(self.granted(wire, reply, wanted));
         }
         let denied = wire.denied(&reply);
@@ -235,6 +241,7 @@ impl Inquiry {
         counts.round_trips.fetch_add(1, Relaxed);
         let pause = terms.pause_nanos(self.key.bits() ^ asked).min(self.shared.remembered.longest_nanos());
         if reply.passed {
+            self.shared.remembered.forget_since(&check, asked);
             if let Some(dry) = wire.dry(&reply, draw.want) {
                 let denied = Denied { status: dry, retry_after_nanos: Some(pause) };
                 self.shared.remembered.keep(check, denied, asked, clock.now());

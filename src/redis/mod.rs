@@ -108,7 +108,7 @@
 //! ```
 //!
 //! With a [prefix](RedisStoreBuilder::prefix) the keys are `~shop:tollgate:*`. And `+info`, if there are
-//! [leases](RedisLimiterBuilder::leases).
+//! [leases](RedisLimiterBuilder::leases), and `+asking` in a [cluster](RedisStore#cluster), for keys that are on the move.
 //!
 //! # What this does not do
 //!

@@ -8,13 +8,14 @@ use crate::fingerprint::Fingerprint;
 /// Buckets of keys. Each has a lock of its own.
 const BUCKETS: usize = 512;
 
-/// How many keys a bucket remembers at most: 4096 in all, of some 150 bytes each.
-const KEYS_PER_BUCKET: usize = 8;
+/// How many denials a bucket remembers at most: 4096 in all, of some 150 bytes each.
+const DENIALS_PER_BUCKET: usize = 8;
 
 /// Which keys are over their limit, and until when they are. For so long they are denied here, without a round trip. But at
 /// most for a while at a time, as nobody here sees what others give back: then one check asks again.
 ///
-/// Where too many keys are over their limit at once, those are forgotten whose wait is over first. They are asked for again.
+/// A key has a denial for each cost that it is asked for. Where there are too many at once, those are forgotten whose wait is over
+/// first. They are asked for again.
 #[derive(Debug)]
 pub(super) struct Remembered {
     buckets: Box<[Mutex<Vec<RememberedDenial>>]>,
@@ -56,19 +57,18 @@ impl Remembered {
 
     /// What a check is to be told, if that is known.
     pub(super) fn denial(&self, check: &Check, now: u64) -> Option<Denied> {
-        let mut bucket = self.bucket(check.key)?.lock();
-        // Of another cost it would be known that it is denied, but not how long to wait.
-        let entry = bucket.iter_mut().find(|entry| entry.check == *check)?;
-        let denied = entry.denied_at(now);
-        if denied.is_none() {
-            // This one asks, and the others need not.
-            entry.again_at = now.saturating_add(self.longest_nanos);
-        }
-        denied
+        if self.is_to_ask(check, now) { None } else { self.denial_ahead(check, now) }
     }
 
-    /// The same, to one who will not ask the server if it is not known.
-    #[cfg(feature = "tower")]
+    /// Whether it is this check's turn to ask about what is known. Then the others need not.
+    pub(super) fn is_to_ask(&self, check: &Check, now: u64) -> bool {
+        let Some(mut bucket) = self.bucket(check.key).map(Mutex::lock) else { return false };
+        // Of another cost it would be known that it is denied, but not how long to wait.
+        let entry = bucket.iter_mut().find(|entry| entry.check == *check && now >= entry.again_at);
+        entry.map(|entry| entry.again_at = now.saturating_add(self.longest_nanos)).is_some()
+    }
+
+    /// The same as [`denial`](Self::denial), to one who will not ask the server if it is not known.
     pub(super) fn denial_ahead(&self, check: &Check, now: u64) -> Option<Denied> {
         self.bucket(check.key)?.lock().iter().find(|entry| entry.check == *check)?.denied_at(now)
     }
@@ -84,12 +84,19 @@ impl Remembered {
         }
         let entry = RememberedDenial { check, denied, since: answered, until, again_at };
         let mut bucket = bucket.lock();
-        bucket.retain(|entry| entry.check.key != check.key && entry.until > answered);
-        if bucket.len() == KEYS_PER_BUCKET {
+        bucket.retain(|entry| entry.check != check && entry.until > answered);
+        if bucket.len() == DENIALS_PER_BUCKET {
             let first_over = (0..bucket.len()).min_by_key(|&index| bucket[index].until).expect("it is full");
             bucket.swap_remove(first_over);
         }
         bucket.push(entry);
+    }
+
+    /// Forgets a denial, as such a check has passed that was asked for after it.
+    pub(super) fn forget_since(&self, check: &Check, asked: u64) {
+        if let Some(bucket) = self.bucket(check.key) {
+            bucket.lock().retain(|entry| entry.check != *check || entry.since > asked);
+        }
     }
 
     /// Forgets a key's denial, as something was given back.
@@ -153,11 +160,19 @@ mod tests {
         assert_eq!(told(&remembered, &check, 110 * MS), Some(200 * MS));
         assert_eq!(told(&remembered, &check, 299 * MS), Some(11 * MS), "who waits so long comes after 310");
         assert_eq!(told(&remembered, &check, 300 * MS), None);
-        assert_eq!(told(&remembered, &Check { cost: 2, ..check }, 200 * MS), None, "how long, is not known");
+        let dearer = Check { cost: 2, ..check };
+        assert_eq!(told(&remembered, &dearer, 200 * MS), None, "how long, is not known");
+        remembered.keep(dearer, denied(400 * MS), 200 * MS, 200 * MS);
+        assert_eq!(told(&remembered, &dearer, 250 * MS), Some(350 * MS));
+        assert_eq!(told(&remembered, &check, 250 * MS), Some(60 * MS), "as if nobody asked for more");
         assert_eq!(told(&remembered, &Check { plan: 1, ..check }, 200 * MS), None);
         assert_eq!(told(&remembered, &Check { version: 1, ..check }, 200 * MS), None);
+        remembered.forget_since(&dearer, 199 * MS);
+        assert!(told(&remembered, &dearer, 250 * MS).is_some(), "who asked before the denial came knows nothing newer");
+        remembered.forget_since(&dearer, 200 * MS);
+        assert_eq!(told(&remembered, &dearer, 250 * MS), None, "one has passed");
         remembered.forget(check.key);
-        assert_eq!(told(&remembered, &check, 200 * MS), None);
+        assert_eq!(told(&remembered, &check, 250 * MS), None);
     }
 
     /// Otherwise nobody would ask the server: whoever looks ahead asks for itself in a moment.
@@ -197,7 +212,7 @@ mod tests {
             remembered.keep(check(key * 1_000_003, 1), Denied { retry_after_nanos, ..denied }, 0, 0);
         }
         let len: usize = remembered.buckets.iter().map(|bucket| bucket.lock().len()).sum();
-        assert_eq!(len, BUCKETS * KEYS_PER_BUCKET);
+        assert_eq!(len, BUCKETS * DENIALS_PER_BUCKET);
         let nothing = Remembered::new(0);
         nothing.keep(check(7, 1), denied, 0, 0);
         assert_eq!(told(&nothing, &check(7, 1), 0), None);

@@ -226,12 +226,12 @@ impl Store {
         rest: Duration,
     ) -> Result<T, Unanswered> {
         let mut node = self.node_of(subject);
-        let Some(leave) = node.breaker.ask(self.site.clock.now()) else {
+        let Some(mut leave) = node.breaker.ask(self.site.clock.now()) else {
             self.counts.not_sent.fetch_add(1, Relaxed);
             return Err(Unanswered::new(UnansweredKind::Open, ""));
         };
         let begun = self.site.clock.now();
-        let answer = match timeout(rest, self.send_on(&mut node, subject, command)).await {
+        let answer = match timeout(rest, self.send_on(&mut node, &mut leave, subject, command)).await {
             Ok(Ok(value)) => read(&value).ok_or_else(|| {
                 // Whoever speaks so may answer others with what is meant for this one.
                 let why = Unanswered::new(UnansweredKind::Lost, "an answer that is none of this script");
@@ -271,8 +271,14 @@ impl Store {
                     // After a fail-over the address may lead to another server, but not this connection.
                     node.renew_unless_new();
                 }
-                // A lost connection is told where it is found out.
-                if unanswered.kind() != UnansweredKind::Lost {
+                let says_nothing = match unanswered.kind() {
+                    // It is told where it is found out.
+                    UnansweredKind::Lost => true,
+                    // Who had little time left may have been too late for a server that is well.
+                    UnansweredKind::Deadline => rest < self.site.deadline / 2,
+                    _ => false,
+                };
+                if !says_nothing {
                     node.failed(unanswered);
                 }
             }
@@ -283,10 +289,11 @@ impl Store {
         answer
     }
 
-    /// Sends a command, and again only where the server says that nothing was done.
+    /// Sends a command, and again only where the server says that nothing was done: to another node, maybe, with its leave.
     async fn send_on(
         &self,
         node: &mut Arc<Node>,
+        leave: &mut Leave,
         subject: &str,
         command: &(dyn Fn(bool) -> Cmd + Sync),
     ) -> Result<Value, Unanswered> {
@@ -314,8 +321,9 @@ impl Store {
                     // This one answers.
                     node.breaker.succeeded();
                     *node = there;
-                    if node.breaker.ask(self.site.clock.now()).is_none() {
-                        return Err(Unanswered::new(UnansweredKind::Open, ""));
+                    match node.breaker.ask(self.site.clock.now()) {
+                        Some(there) => *leave = there,
+                        None => return Err(Unanswered::new(UnansweredKind::Open, "")),
                     }
                 }
                 (code, details) => {
@@ -406,6 +414,25 @@ impl fmt::Debug for RedisStore {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::redis::script::Op;
+
+    /// As who has waited for another's call, and would open the breaker for all.
+    #[tokio::test]
+    async fn who_has_little_time_left_is_no_failure_of_the_server() {
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("redis://{}", silent.local_addr().unwrap());
+        let store = RedisStore::builder(&url).deadline(Duration::from_millis(400)).try_build().unwrap();
+        let call = Call { op: Op::Peek, subject: "subject", cost: 0, quotas: &["0".to_owned()], more: &[] };
+        let ask = async |rest| store.call_within(call, Duration::from_millis(rest)).await.unwrap_err().kind();
+        for _ in 0..10 {
+            assert_eq!(ask(1).await, UnansweredKind::Deadline);
+        }
+        assert!(!store.stats().is_out);
+        for _ in 0..3 {
+            assert_eq!(ask(200).await, UnansweredKind::Deadline);
+        }
+        assert!(store.stats().is_out);
+    }
 
     #[test]
     fn slots_are_those_of_redis_cluster() {

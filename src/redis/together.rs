@@ -42,7 +42,9 @@ pub(super) fn pass_over_remembered(
     pieces: &mut [Piece],
     acts: &mut impl FnMut(usize) -> bool,
 ) -> Result<(), DeniedDemand> {
-    let denied = remembered(pieces, |sum| sum.inquiry.remembered(&sum.check()));
+    // If it is one's turn to ask, the server is asked about all: each would take the turn from the others otherwise.
+    let asking = sums(pieces).0.iter().filter(|sum| sum.inquiry.is_to_ask(&sum.check())).count();
+    let denied = if asking > 0 { Vec::new() } else { remembered(pieces, |sum| sum.inquiry.remembered(&sum.check())) };
     pass_over(pieces, denied, acts)
 }
 
@@ -180,6 +182,9 @@ async fn ask_together(pieces: &[Piece], wanted: Extras, rest: Duration) -> Toget
         Err(unanswered) => return Together::Unanswered(unanswered),
     };
     sums.iter().for_each(|sum| _ = sum.inquiry.shared.counts.round_trips.fetch_add(1, Relaxed));
+    for (sum, _) in sums.iter().zip(&replies).filter(|(_, reply)| reply.passed) {
+        sum.inquiry.shared.remembered.forget_since(&sum.check(), asked);
+    }
     let denied = sums.iter().zip(&replies).enumerate().filter(|(_, (_, reply))| !reply.passed);
     let denied = denied.map(|(at, (sum, reply))| {
         let before = asked_before(at, &sums);
@@ -270,7 +275,8 @@ async fn in_turn(
             so_far.0.push((inquiry, Err(denied)));
             continue;
         }
-        match inquiry.answer(Extras { to_settle: true, ..wanted }).await {
+        // What is remembered has been looked at: one whose turn it was to ask asks.
+        match inquiry.ask(Extras { to_settle: true, ..wanted }).await {
             Err(denied) if acts(index) => {
                 if let Some(given_back) = so_far.give_back() {
                     // It goes on if nobody waits here any more. It does not panic.

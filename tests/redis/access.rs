@@ -23,6 +23,11 @@ async fn a_user_with_the_documented_rights_can_do_all() {
         RedisLimiter::builder(&patient(&url), "leased", crate::policy("1000/second")).leases(1).try_build().unwrap();
     leasing.check("alice").await.unwrap();
     assert_eq!(leasing.store().stats().failures, 0);
+    // What is sent before a call for a key on the move.
+    let asking = ["ACL", "DRYRUN", "tollgate", "ASKING"];
+    assert_ne!(raw.ask(&asking), Value::Text("OK".to_owned()));
+    assert_eq!(raw.ask(&["ACL", "SETUSER", "tollgate", "+asking"]), Value::Text("OK".to_owned()));
+    assert_eq!(raw.ask(&asking), Value::Text("OK".to_owned()));
     assert_eq!(raw.ask(&["ACL", "SETUSER", "tollgate", "-info"]), Value::Text("OK".to_owned()));
     let limiter = RedisLimiter::new(&patient(&url), "api", crate::policy("10/day; 5/hour strict")).unwrap();
     limiter.check("alice").await.unwrap();

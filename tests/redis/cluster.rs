@@ -1,8 +1,10 @@
 //! A cluster of three nodes, started here.
 
 use tollgate::Quota;
-use tollgate::redis::RedisLimiter;
+use tollgate::redis::{RedisLimiter, WhenUnreachable};
 
+use crate::faults::{is_back, one_that_says, usual};
+use crate::proxy::Proxy;
 use crate::server::{Raw, Server, Value, free_port};
 use crate::{eventually, patient};
 
@@ -120,4 +122,18 @@ async fn a_node_that_is_lost_takes_only_its_own_keys_with_it() {
         trips + here == 60 && trips > 20 && here > 5 && calls.failures - before.1.failures <= 2
     })
     .await;
+}
+
+/// The calls for its keys go to another node, which leads to it.
+#[tokio::test]
+async fn a_node_whose_connection_is_lost_silently_gets_another() {
+    let Some(server) = Server::start() else { return };
+    let proxy = Proxy::to(server.address());
+    let leads_there = one_that_says(&format!("-MOVED 1 {}", proxy.url().trim_start_matches("redis://")));
+    let limiter = usual(&leads_there, WhenUnreachable::Closed);
+    for _ in 0..2 {
+        is_back(&limiter).await;
+        proxy.lose_silently();
+    }
+    is_back(&limiter).await;
 }

@@ -224,13 +224,7 @@ async fn garbage_on_the_wire_is_no_answer() {
 /// Whoever listens there speaks as a server does, but is none.
 #[tokio::test]
 async fn what_is_no_answer_of_the_script_is_none() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("redis://{}", listener.local_addr().unwrap());
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            std::thread::spawn(move || says_ok_to_all(stream));
-        }
-    });
+    let url = one_that_says("+OK");
     let limiter = usual(&url, CLOSED);
     for n in 1..=2 {
         let error = limiter.refund("alice", 1).await.unwrap_err();
@@ -241,11 +235,24 @@ async fn what_is_no_answer_of_the_script_is_none() {
     is_out(&limiter).await;
 }
 
-fn says_ok_to_all(stream: std::net::TcpStream) {
+/// Whoever listens there says the same to each command.
+pub(crate) fn one_that_says(answer: &str) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (url, answer) = (format!("redis://{}", listener.local_addr().unwrap()), format!("{answer}\r\n"));
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let answer = answer.clone();
+            std::thread::spawn(move || says_to_all(stream, &answer));
+        }
+    });
+    url
+}
+
+fn says_to_all(stream: std::net::TcpStream, answer: &str) {
     let mut writer = stream.try_clone().unwrap();
     for line in std::io::BufReader::new(stream).lines().map_while(Result::ok) {
         // Each command begins with the number of its words.
-        if line.starts_with('*') && writer.write_all(b"+OK\r\n").is_err() {
+        if line.starts_with('*') && writer.write_all(answer.as_bytes()).is_err() {
             return;
         }
     }

@@ -192,6 +192,24 @@ async fn a_key_over_its_limit_costs_one_round_trip_a_second() {
     assert_eq!(limiter.policy(), policy("7/day"));
 }
 
+/// Otherwise one would pass each second, until the wait that was told is over.
+#[tokio::test]
+async fn what_another_program_gives_back_is_noticed_after_a_second_by_all() {
+    let Some(server) = Server::start() else { return };
+    let clock = Clock::manual();
+    let builder = RedisLimiter::builder(&patient(&server.url()), "api", policy("5/day"));
+    let limiter = builder.clock(clock.clone()).try_build().unwrap();
+    limiter.check_n("alice", 5).await.unwrap();
+    assert!(limiter.check("alice").await.is_err());
+    self::limiter(&server, "api", policy("5/day")).reset("alice").await.unwrap();
+    assert!(limiter.check("alice").await.is_err(), "it is not known here yet");
+    clock.advance(Duration::from_secs(1));
+    for n in 0..5 {
+        assert!(limiter.check("alice").await.is_ok(), "of five, {n} passed");
+    }
+    assert!(limiter.check("alice").await.is_err());
+}
+
 #[tokio::test]
 async fn a_policy_is_replaced_or_nothing_changes() {
     let Some(server) = Server::start() else { return };

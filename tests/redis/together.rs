@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tollgate::redis::{RedisLimiter, RedisStore, WhenUnreachable, check_all, reserve_all};
-use tollgate::{Plan, Quota};
+use tollgate::{Clock, Plan, Quota};
 
 use crate::cluster::cluster;
 use crate::proxy::Proxy;
@@ -39,6 +39,35 @@ async fn all_are_charged_or_none_in_one_round_trip() {
     assert!(account.check("alice").await.is_err());
     assert_eq!((store.stats().round_trips, account.stats().remembered), (before, 2));
     assert_eq!(left(&address, "b").await, 10);
+}
+
+/// Otherwise neither would ever be asked about: each denial takes the other's turn. So it is where they are asked in turn.
+#[tokio::test]
+async fn of_two_that_are_known_to_deny_the_server_is_asked_each_second() {
+    let Some(server) = Server::start() else { return };
+    let (store, other, clock) = (patient(&server.url()), patient(&server.url()), Clock::manual());
+    for [one, other] in [[(&store, "one"), (&store, "two")], [(&store, "three"), (&other, "four")]] {
+        let limiter = |(store, name): (&RedisStore, &str)| {
+            let builder = RedisLimiter::builder(store, name, policy("1/day")).clock(clock.clone());
+            builder.try_build().unwrap()
+        };
+        let both = [limiter(one), limiter(other)];
+        for one in &both {
+            one.check("a").await.unwrap();
+            assert!(one.check("a").await.is_err());
+            clock.advance(Duration::from_millis(500));
+        }
+        for (store, name) in [one, other] {
+            // By another program.
+            RedisLimiter::new(store, name, policy("1/day")).unwrap().reset("a").await.unwrap();
+        }
+        let mut denied = 0;
+        while check_all(both.iter().map(|one| one.demand("a"))).await.is_err() {
+            denied += 1;
+            assert!(denied < 20, "of what was given back nobody hears");
+            clock.advance(Duration::from_millis(100));
+        }
+    }
 }
 
 #[tokio::test]

@@ -119,7 +119,7 @@ impl<L: Joint> Join<L> for JointLayer<L> {
 /// by layers that are joined.
 ///
 /// A layer that is left out after it has denied, being in shadow or by its rollout, costs another round trip, unless the denial was
-/// [remembered](crate::redis::RedisLimiterBuilder::remember_denied). All of it is within one deadline.
+/// [remembered](crate::redis::RedisLimiterBuilder::remember_denied). Where one script decides, all of it is within one deadline.
 pub struct JointLayer<L = RateLimiter> {
     pub(in crate::http) members: Arc<[Arc<dyn Decide<L>>]>,
 }
