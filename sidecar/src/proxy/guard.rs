@@ -40,6 +40,8 @@ pub(super) struct Guard<T> {
     /// A request that is under way past hyper, and data of its response to be written behind what is said.
     straight: Option<Box<Straight>>,
     data: Bytes,
+    /// What was written may wait for the client in TLS.
+    unflushed: bool,
 }
 
 #[derive(Debug)]
@@ -80,6 +82,7 @@ impl<T> Guard<T> {
             head_request: false,
             straight: None,
             data: Bytes::new(),
+            unflushed: false,
         }
     }
 
@@ -338,11 +341,16 @@ impl<T: AsyncWrite + Unpin> Guard<T> {
     /// Writes what is to be written before anything of hyper's.
     fn poll_say(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut said = match self.line.take_said() {
-            None if self.data.is_empty() => return Poll::Ready(Ok(())),
+            None if self.data.is_empty() && !self.unflushed => return Poll::Ready(Ok(())),
             said => said.unwrap_or_default(),
         };
         let mut written = 0;
         let result = loop {
+            if written == said.len() && self.data.is_empty() {
+                let flushed = Pin::new(&mut self.io).poll_flush(cx);
+                self.unflushed = flushed.is_pending();
+                break self.note(flushed);
+            }
             let both = [IoSlice::new(&said[written..]), IoSlice::new(&self.data)];
             let poll = match self.data.is_empty() {
                 true => Pin::new(&mut self.io).poll_write(cx, &said[written..]),
@@ -357,9 +365,6 @@ impl<T: AsyncWrite + Unpin> Guard<T> {
                 }
                 Poll::Ready(Err(error)) => break Poll::Ready(Err(error)),
                 Poll::Pending => break Poll::Pending,
-            }
-            if written == said.len() && self.data.is_empty() {
-                break Poll::Ready(Ok(()));
             }
         };
         said.drain(..written);
@@ -378,7 +383,9 @@ impl<T: AsyncWrite + Unpin> Guard<T> {
                 Poll::Ready(Ok(Next::Data(data))) => self.data = data,
                 Poll::Ready(Ok(Next::End)) => {
                     ready!(self.poll_say(cx))?;
-                    self.straight = None;
+                    if self.straight.take().is_some_and(|straight| straight.closes()) {
+                        self.at = Reading::Over;
+                    }
                 }
                 Poll::Ready(Err(_)) => {
                     (self.straight, self.at) = (None, Reading::Over);
@@ -392,7 +399,7 @@ impl<T: AsyncWrite + Unpin> Guard<T> {
         }
     }
 
-    fn note(&self, poll: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    fn note<R>(&self, poll: Poll<io::Result<R>>) -> Poll<io::Result<R>> {
         match poll {
             Poll::Pending => self.line.write_waits(),
             Poll::Ready(_) => self.line.has_written(),
@@ -427,7 +434,8 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Guard<T> {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         ready!(this.poll_say(cx))?;
-        Pin::new(&mut this.io).poll_flush(cx)
+        let poll = Pin::new(&mut this.io).poll_flush(cx);
+        this.note(poll)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -23,6 +23,7 @@ use super::written::{write_date, write_length, write_start};
 /// A plain request, and its response.
 pub(super) struct Straight {
     stage: PassingStage,
+    closes: bool,
     thread: Rc<Thread>,
     line: Rc<Line>,
 }
@@ -47,7 +48,12 @@ const COPIED_MAX: usize = 8 * 1024;
 impl Straight {
     pub(super) fn new(passing: Passing, thread: Rc<Thread>, line: Rc<Line>) -> Self {
         line.begin_straight();
-        Self { stage: PassingStage::Asked(passing), thread, line }
+        Self { stage: PassingStage::Asked(passing), closes: false, thread, line }
+    }
+
+    /// Whether the client was told that the connection closes. Then nothing more is answered on it (RFC 9112, 9.6).
+    pub(super) fn closes(&self) -> bool {
+        self.closes
     }
 
     /// The next piece. To be asked when the one before is written.
@@ -80,8 +86,9 @@ impl Straight {
     }
 
     /// Ends the head of a response as hyper would.
-    fn begin(&self, head: &WrittenHead, body: Body) -> PassingStage {
+    fn begin(&mut self, head: &WrittenHead, body: Body) -> PassingStage {
         self.thread.metrics.count(Outcome::Forwarded);
+        self.closes = self.thread.drain.has_begun();
         let has_none = matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let length = body.size_hint().exact();
         let is_chunked = length.is_none() && !has_none;
@@ -97,9 +104,10 @@ impl Straight {
     }
 
     /// Says that there is no response.
-    fn refuse(&self, refusal: Refusal) -> PassingStage {
+    fn refuse(&mut self, refusal: Refusal) -> PassingStage {
         let is_ours = refusal.status.is_server_error();
         self.thread.metrics.count(if is_ours { Outcome::Failed } else { Outcome::Rejected });
+        self.closes = self.thread.drain.has_begun();
         let response = refused(refusal);
         self.line.answer(|out| {
             write_start(&response, out);
@@ -110,7 +118,7 @@ impl Straight {
     }
 
     fn end_head(&self, has_date: bool, out: &mut Vec<u8>) {
-        if self.thread.drain.has_begun() {
+        if self.closes {
             out.extend_from_slice(b"connection: close\r\n");
         }
         if !has_date {

@@ -32,11 +32,11 @@ pub(super) fn write_field(name: &str, value: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Writes a field with its name in small letters. `line` is how it came, with a name of this length, and this value.
+/// Writes a field with its name in small letters. `line` is how it came, with a name of this length, and this value. It may lack its end.
 pub(super) fn write_line(line: &[u8], name: usize, value: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
     // Most come as they go.
-    if line[name..].starts_with(b": ") && line.len() == name + 2 + value.len() + 2 {
+    if line[name..].starts_with(b": ") && line.len() == name + 2 + value.len() + 2 && line.ends_with(b"\r\n") {
         out.extend_from_slice(line);
     } else {
         out.extend_from_slice(&line[..name]);

@@ -239,6 +239,43 @@ fn a_second_signal_ends_it_at_once() {
     assert_eq!(program.ended().code(), Some(0));
 }
 
+/// A request is sent once more, whole, though its body was still coming when the upstream went away.
+#[test]
+fn a_request_is_repeated_whole_or_not_at_all() {
+    let (tell, told) = channel::<std::net::TcpStream>();
+    let address = upstream(move |stream| {
+        let mut peer = Peer::of(stream.try_clone().unwrap());
+        while let Ok(Some(request)) = peer.read_request() {
+            let _ = peer.send(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", request.body.len()));
+            let _ = peer.send(&request.body);
+            if request.start.starts_with("GET /last") {
+                // Of the next one, it sees a part.
+                let mut part = Vec::new();
+                while !part.ends_with(b"5\r\nhello\r\n") {
+                    part.extend(peer.take(1).unwrap());
+                }
+                drop(peer);
+                tell.send(stream).unwrap();
+                return;
+            }
+        }
+    });
+    let on_disk = File::new("repeated", &file(address, ""));
+    let program = Program::start(&on_disk, &[]);
+    let mut client = Peer::connect(program.address);
+    assert_eq!(client.ask("GET /last HTTP/1.1\r\nHost: a\r\n\r\n").status(), 200);
+    client.send("PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n").unwrap();
+    let upstream = told.recv().unwrap();
+    // It hears of both at once.
+    program.signal("STOP");
+    socket2::SockRef::from(&upstream).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+    drop(upstream);
+    client.send("1\r\n,\r\n6\r\n world\r\n0\r\n\r\n").unwrap();
+    program.signal("CONT");
+    let response = client.response();
+    assert_eq!((response.status(), response.body()), (200, "hello, world".to_owned()));
+}
+
 /// A line tells of the first denial of a burst. The others are told when it is over, and the end is the last time.
 #[test]
 fn what_was_denied_is_told_before_it_ends() {

@@ -19,6 +19,12 @@ fn a_response_is_the_same_past_hyper_and_through_it() {
     for (answer, closes) in [
         ("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello".to_owned(), false),
         ("HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\nX-A: b\r\nx-a:  c \r\n\r\nhello".to_owned(), false),
+        // As long as if they were written as they go on.
+        (
+            "HTTP/1.1 200 OK\r\nX-A:   b \r\nEmpty:   \r\nx-b:\t\t\tc\t\r\ncontent-length: 5\r\n\r\nhello".to_owned(),
+            false,
+        ),
+        ("HTTP/1.1 200 OK\nX-A:   b\nEmpty:   \ncontent-length: 5\nLast:   z\n\nhello".to_owned(), false),
         ("HTTP/1.1 200 OK\r\ncontent-length: 0\r\nDate: Tue, 01 Dec 2026 00:00:00 GMT\r\n\r\n".to_owned(), false),
         (format!("HTTP/1.1 404 Gone Fishing\r\nserver: x\r\ncontent-length: 20000\r\n\r\n{long}"), false),
         (
@@ -140,6 +146,29 @@ fn a_request_under_way_is_answered_when_the_proxy_is_to_end() {
             (200, Some("close"), "ok".into())
         );
         client.expect_end();
+    }
+}
+
+/// RFC 9112, 9.6: who says that the connection closes answers nothing more on it, and sends nothing on.
+#[test]
+fn what_is_sent_meanwhile_is_nobodys_when_the_proxy_is_to_end() {
+    for first in [GET.to_owned(), not_plain(GET)] {
+        let (address, command, told) = on_command("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+        let proxy = proxy(address, |_| {});
+        let mut client = Peer::connect(proxy.address());
+        client.send(&first).unwrap();
+        command.send(()).unwrap();
+        assert_eq!((told.recv().unwrap(), client.response().status()), ("GET / HTTP/1.1".to_owned(), 200));
+        client.send(GET).unwrap();
+        told.recv().unwrap();
+        client.send("GET /next HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        proxy.drain();
+        sleep(Duration::from_millis(30));
+        command.send(()).unwrap();
+        command.send(()).unwrap();
+        assert_eq!(client.response().field("connection"), Some("close"));
+        client.expect_end();
+        assert!(told.try_recv().is_err(), "it is not sent on");
     }
 }
 

@@ -12,7 +12,7 @@ use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, Stream
 use tollgate_sidecar::config::{Config, Tls};
 use tollgate_sidecar::proxy::Proxy;
 
-use crate::world::{Echo, PATIENCE, Peer, proxy};
+use crate::world::{Echo, PATIENCE, Peer, proxy, upstream};
 
 pub(crate) fn file(name: &str) -> std::path::PathBuf {
     std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/proxy/certificate").join(name)
@@ -132,5 +132,32 @@ fn files_that_are_not_what_they_should_be_are_named() {
     ] {
         let told = start(cert, key);
         assert!(told.contains(said) && !told.contains('\n'), "{told}");
+    }
+}
+
+/// What waits in TLS for a client that reads slowly is sent, though nothing comes behind it.
+#[test]
+fn a_slow_client_gets_the_end_of_a_long_response() {
+    const LONG: usize = 3_000_000;
+    let address = upstream(|stream| {
+        let mut peer = Peer::of(stream);
+        let response = format!("HTTP/1.1 200 OK\r\ncontent-length: {LONG}\r\n\r\n{}", "z".repeat(LONG));
+        while let Ok(Some(_)) = peer.read_request() {
+            let _ = peer.send(&response);
+        }
+    });
+    let proxy = proxy(address, tls);
+    let mut client = connect(proxy.address(), &[]);
+    socket2::SockRef::from(&client.sock).set_recv_buffer_size(64 * 1024).unwrap();
+    for more in ["", "", "", "TE: trailers\r\nConnection: te\r\n", "TE: trailers\r\nConnection: te\r\n", ""] {
+        client.write_all(format!("GET / HTTP/1.1\r\nHost: shop.example\r\n{more}\r\n").as_bytes()).unwrap();
+        let (mut came, mut head) = (Vec::new(), None);
+        while head.is_none_or(|head| came.len() < head + LONG) {
+            let mut buffer = [0; 4096];
+            let len = client.read(&mut buffer).expect("the rest of it");
+            assert!(len > 0, "it ended after {} bytes", came.len());
+            came.extend_from_slice(&buffer[..len]);
+            head = head.or_else(|| came.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4));
+        }
     }
 }

@@ -233,6 +233,26 @@ fn what_comes_unasked_is_nobodys_response() {
     }
 }
 
+/// A response without a body that is told of one: if it comes, then later.
+#[test]
+fn the_body_of_a_response_that_has_none_is_nobodys_response() {
+    for (head, body) in [("transfer-encoding: chunked", "0\r\n\r\n"), ("content-length: 4", "evil")] {
+        let address = upstream(move |stream| {
+            let mut peer = Peer::of(stream);
+            let mut late = "";
+            while let Ok(Some(_)) = peer.read_request() {
+                let _ = peer.send(late);
+                let _ = peer.send(format!("HTTP/1.1 204 No Content\r\n{head}\r\n\r\n"));
+                late = body;
+            }
+        });
+        let proxy = proxy(address, |_| {});
+        for request in [GET, GET, "DELETE / HTTP/1.1\r\nHost: a\r\n\r\n", GET] {
+            assert_eq!(Peer::connect(proxy.address()).ask(request).status(), 204, "{head}");
+        }
+    }
+}
+
 /// A client that was promised more must not take what there is for all.
 #[test]
 fn a_response_that_breaks_off_breaks_off_for_the_client() {

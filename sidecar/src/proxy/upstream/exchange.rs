@@ -425,7 +425,10 @@ impl Exchange {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(_)) => {
                     self.deaf = true;
-                    self.sending = None;
+                    // The rest is still wanted if it is sent once more.
+                    if !self.can_repeat {
+                        self.sending = None;
+                    }
                     return Poll::Ready(Ok(()));
                 }
                 Poll::Ready(Ok(())) => {}

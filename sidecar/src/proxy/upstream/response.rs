@@ -96,7 +96,9 @@ impl<'h, 'b> CameHead<'h, 'b> {
             (1, None) if is_11 => BodyEnd::Chunked,
             _ => return Err(Refusal::GARBAGE),
         };
-        let reusable = !close && (is_11 || keep);
+        // A response that has no body, and says that it has: its upstream may think that it sends one.
+        let is_strange = status == StatusCode::NO_CONTENT && !matches!(ends, BodyEnd::Closed | BodyEnd::Length(0));
+        let reusable = !close && (is_11 || keep) && !is_strange;
         Ok(Some(Self { status, bytes: &bytes[..len], fields, going, named, ends, reusable, is_old: !is_11 }))
     }
 
