@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use ::redis::{Client, Cmd, ConnectionInfo, Value};
 use parking_lot::RwLock;
-#[cfg(feature = "tower")]
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
