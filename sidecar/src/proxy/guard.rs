@@ -448,3 +448,52 @@ fn trim_lines(bytes: &[u8]) -> &[u8] {
     let begin = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).unwrap_or(bytes.len());
     &bytes[begin..]
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    /// Takes all that is written, as TLS does, and sends it when it is flushed and may.
+    #[derive(Default)]
+    struct Holding {
+        held: usize,
+        sent: usize,
+        may_send: bool,
+    }
+
+    impl AsyncWrite for Holding {
+        fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            self.held += bytes.len();
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            if !self.may_send {
+                return Poll::Pending;
+            }
+            self.sent += std::mem::take(&mut self.held);
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.poll_flush(cx)
+        }
+    }
+
+    #[test]
+    fn what_is_said_is_sent_though_nothing_comes_behind_it() {
+        let line = Rc::new(Line::new(([127, 0, 0, 1], 1).into()));
+        let mut guard = Guard::raw(Holding::default(), line.clone(), Vec::new());
+        let mut cx = Context::from_waker(Waker::noop());
+        line.answer(|out| out.extend_from_slice(b"the end"));
+        for _ in 0..2 {
+            assert!(guard.poll_say(&mut cx).is_pending());
+            assert!(line.write_waits_since().is_some(), "it is known to wait");
+        }
+        guard.io.may_send = true;
+        assert!(matches!(guard.poll_say(&mut cx), Poll::Ready(Ok(()))));
+        assert_eq!((guard.io.sent, line.write_waits_since()), (7, None));
+    }
+}
